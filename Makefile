@@ -1,0 +1,41 @@
+# Needs Python (3.11 or later), make and git. Every target sets up .venv once, by itself.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+OUT ?= demo
+
+.PHONY: help demo test lint docs bench
+help:
+	@echo "make demo    train a small network, explain digits in six semirings, write a report to $(OUT)/"
+	@echo "make test    the whole test suite"
+	@echo "make lint    ruff and pyright"
+	@echo "make docs    docs/guarantees.md and the pages of the programming interface in build/docs/"
+	@echo "make bench   the benchmarks"
+
+demo: $(STAMP)
+	$(BIN)/provnet demo --out $(OUT)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+docs: $(STAMP)
+	$(BIN)/python docs/make_guarantees.py
+	$(PIP) -e '.[docs]'
+	$(BIN)/pdoc --output-directory build/docs provnet
+
+bench: $(STAMP)
+	for script in tests/benchmarks/bench_*.py; do $(BIN)/python -m tests.benchmarks.$$(basename $$script .py) || exit 1; done
+
+# torch first and by its exact version: an open range would take the newest build, with gigabytes of CUDA.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) $$(grep '^torch==' constraints.txt)
+	$(PIP) -e '.[demo,dev]'
+	touch $@

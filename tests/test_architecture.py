@@ -1,0 +1,166 @@
+"""The shape of the house: who imports whom, read from the import statements, and the linters as tests."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "provnet"
+
+ROOMS = ("capture", "circuit", "rules", "semirings", "symbolic", "torch_backend", "writers")
+"""From the top of the house to the bottom: a room imports only rooms above it."""
+
+FOR_ALL = ("errors", "registry")
+DOORS = ("__init__", "cli")  # what a user comes in by
+NEVER = {
+    "circuit": {"torch", "sympy", "safetensors"},
+    "symbolic": {"torch", "safetensors"},
+    "capture": {"sympy", "networkx"},
+    "rules": {"sympy"},
+    "semirings": {"sympy", "networkx", "capture", "circuit", "rules"},  # an algebra knows no network
+    "torch_backend": {"sympy"},
+}
+"""What a room must not know, beyond the order: distributions and rooms."""
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield (line, dotted module) of every import statement; `from provnet import x` counts as provnet.x."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                yield node.lineno, "." * node.level + (node.module or "")
+            elif node.module == "provnet":
+                yield from ((node.lineno, f"provnet.{alias.name}") for alias in node.names)
+            else:
+                yield node.lineno, node.module or ""
+
+
+def may_import(room: str, other: str) -> bool:
+    """Tell whether a file of `room` may import from `other`: rooms, or `face`, `applications`, `cli`, `__init__`."""
+    if other == room or other in FOR_ALL:
+        return room not in FOR_ALL or other in FOR_ALL
+    if other in ROOMS:
+        return room not in FOR_ALL and (room not in ROOMS or ROOMS.index(other) < ROOMS.index(room))
+    if other == "face":
+        return room in (*DOORS, "applications")
+    return room in (*DOORS, "applications")  # the package itself, applications, cli
+
+
+def room_of(dotted: str) -> str:
+    """Return the room that a dotted name inside provnet belongs to; a name that is no room is the package's own."""
+    first = dotted.split(".")[1] if "." in dotted else "__init__"
+    known = (*ROOMS, *FOR_ALL, "face", "applications", "cli")
+    return first if first in known else "__init__"
+
+
+def complaints(source: str, room: str) -> list[str]:
+    """Return what is wrong with the imports of a file of `room`."""
+    tree, found = ast.parse(source), []
+    for line, module in imports(tree):
+        distribution = module.split(".")[0]
+        if module.startswith("."):
+            found.append(f"{line}: relative import {module!r}")
+        elif distribution == "provnet":
+            other = room_of(module)
+            if not may_import(room, other) or other in NEVER.get(room, ()):
+                found.append(f"{line}: {room} imports {module}, of {other}")
+        elif distribution in NEVER.get(room, ()):
+            found.append(f"{line}: {room} imports {distribution}")
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            found += [f"{line}: import of {module} inside a function" for line, module in imports(function)]
+    return found
+
+
+def files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of_file(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_imports_only_from_above(path: Path):
+    assert complaints(path.read_text("utf-8"), room_of_file(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("capture", "from provnet.circuit.blocks import Block"),
+        ("circuit", "import torch"),
+        ("circuit", "from torch.nn import functional"),
+        ("symbolic", "import torch.nn"),
+        ("torch_backend", "import sympy"),
+        ("semirings", "from provnet.rules.lrp import base"),
+        (
+            "rules",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from provnet.semirings.base import Semiring",
+        ),
+        ("rules", "from provnet import semirings"),
+        ("writers", "from provnet.face import Circuit"),
+        ("writers", "import provnet"),
+        ("writers", "from provnet import trace"),
+        ("face", "from provnet.applications import demo"),
+        ("errors", "from provnet.capture import execution"),
+        ("writers", "from ..errors import ProvnetError"),
+        ("applications", "def f():\n    import json"),
+        ("applications", "class A:\n    async def f(self):\n        if True:\n            from json import loads"),
+    ],
+)
+def test_a_file_that_breaks_the_rule_is_caught(room: str, source: str):
+    assert complaints(source, room)
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("writers", "import sympy\nfrom provnet.circuit import gates\nfrom provnet.errors import OutputError"),
+        ("face", "from provnet.torch_backend import evaluate\nfrom provnet.registry import Registry"),
+        ("cli", "from provnet.face import trace\nfrom provnet.applications import demo\nimport provnet"),
+        ("registry", "from provnet.errors import OptionError"),
+        ("circuit", "import networkx\nimport numpy\nfrom provnet.circuit.wiring import Wiring"),
+    ],
+)
+def test_a_file_that_keeps_the_rule_passes(room: str, source: str):
+    assert complaints(source, room) == []
+
+
+def test_every_file_stands_in_a_known_room():
+    known = {*ROOMS, *FOR_ALL, *DOORS, "face", "applications", "__main__"}
+    assert {room_of_file(path) for path in files()} <= known
+
+
+def test_no_module_is_called_utils():
+    names = {part.removesuffix(".py") for path in files() for part in path.relative_to(PACKAGE).parts}
+    assert not names & {"util", "utils", "helpers", "misc", "common"}
+
+
+def program(name: str) -> str:
+    """Return the path of a tool beside this Python, or on the PATH; the test skips where there is none."""
+    beside = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if beside is None:
+        pytest.skip(f"{name} is not installed: it comes with the extra `dev`")
+    return beside
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("ruff", "check", "--quiet", "."), ("ruff", "format", "--check", "--quiet", "."), ("basedpyright",)],
+    ids=" ".join,
+)
+@pytest.mark.slow
+def test_linters_are_clean(arguments: tuple[str, ...]):
+    name, *rest = arguments
+    run = subprocess.run([program(name), *rest], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
