@@ -1,0 +1,97 @@
+"""What a recording gives: values, ops and module calls, as plain data. Nothing here runs or records anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import Tensor
+
+ValueKind = Literal["source", "parameter", "buffer", "constant", "computed"]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Stands in an op's arguments where a tensor stood. Ops hold value ids, never tensors."""
+
+    id: int
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """One tensor value of the execution: detached, never the caller's object, never overwritten.
+
+    `active` values depend on a source through floats. `version` is the tensor's version counter when it was recorded
+    (parameters, buffers and constants share storage with the model, so a later change can be told) and `owner` a tensor
+    that still counts versions with it.
+    """
+
+    id: int
+    tensor: Tensor
+    kind: ValueKind
+    name: str | None = None
+    active: bool = False
+    version: int | None = None
+    owner: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TracedOp:
+    """One executed ATen op, in functional form: in-place ops appear under the functional name with a fresh output.
+
+    `name` is the packet ("aten.convolution"), `func` the overload that was called and can be replayed. `args` and
+    `kwargs` hold `Ref`s for tensors. `outputs` has one id (or None for a non-tensor) for each result.
+    `path` and `module` name the innermost module call ("features.0", "Conv2d"); `label` is the unique name of the op
+    itself: the module's path if the module is a leaf with one op, else "path/add_1".
+    """
+
+    index: int
+    name: str
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    outputs: tuple[int | None, ...]
+    path: str
+    module: str
+    label: str
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleCall:
+    """One call of one module: which values went in and came out. `call` counts the calls of this module from 0.
+
+    Only active values are listed. `output_keys` says, for each of `outputs`, where in the module's output it stood: ""
+    for a tensor by itself, "[0]" or "[1][h]" within a tuple or dict.
+    """
+
+    path: str
+    module: str
+    call: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    output_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Execution:
+    """One recorded execution. `ops` are in the order of execution and contain active ops only."""
+
+    model: str
+    ops: tuple[TracedOp, ...]
+    values: Mapping[int, Value]
+    sources: Mapping[str, int]
+    outputs: Mapping[str, int]
+    modules: tuple[ModuleCall, ...]
+    batch: int
+    batch_dim: int = 0
+    opaque: Mapping[int, Any] = field(default_factory=dict)
+    """Op index -> how an op that stands for a whole opaque module call is to be treated (see `trace(opaque=)`)."""
+
+    def tensor(self, ref: Ref | int) -> Tensor:
+        """Return the recorded tensor behind a reference."""
+        return self.values[ref.id if isinstance(ref, Ref) else ref].tensor
+
+    def active(self, argument: Any) -> bool:
+        """Tell whether an op's argument is a reference to an active value."""
+        return isinstance(argument, Ref) and self.values[argument.id].active

@@ -1,0 +1,103 @@
+"""From a recorder's notes to an `Execution`: leave out what no output needs, number and label the rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from provnet.capture.execution import Execution, ModuleCall, Ref, TracedOp, Value
+from provnet.capture.mode import Recorder, Step
+from provnet.capture.names import Frame
+from provnet.capture.store import Entry
+
+
+def finish(
+    recorder: Recorder, sources: Mapping[str, int], outputs: Mapping[str, int], batch: int, batch_dim: int, copy: bool
+) -> Execution:
+    """Return the execution: active ops that an output depends on, and the values that these refer to.
+
+    With `copy`, the model's tensors are copied, and carry no version.
+    """
+    entries = recorder.store.entries
+    steps = _needed(recorder.steps, entries, set(outputs.values()))
+    computed = {value for step in steps for value in step.outputs if value is not None}
+    used = {ref for step in steps for ref in refs_in((step.args, step.kwargs))}
+    kept = sorted(used | computed | set(sources.values()) | set(outputs.values()))
+    names = {value: name for name, value in sources.items()}
+    values = {i: _value(i, entries[i], names.get(i), i in computed, copy) for i in kept}
+    calls = Counter(frame.path for frame in recorder.names.calls)
+    labels = _labels(steps, calls)
+    return Execution(
+        model=recorder.names.model,
+        ops=tuple(
+            TracedOp(i, s.name, s.function, s.args, s.kwargs, s.outputs, s.frame.path, s.frame.module, label)
+            for i, (s, label) in enumerate(zip(steps, labels, strict=True))
+        ),
+        values=values,
+        sources=dict(sources),
+        outputs=dict(outputs),
+        modules=tuple(_module_call(frame, values) for frame in recorder.names.calls),
+        batch=batch,
+        batch_dim=batch_dim,
+        opaque={i: step.opaque for i, step in enumerate(steps) if step.opaque is not None},
+    )
+
+
+def refs_in(tree: Any) -> Iterator[int]:
+    """Yield the ids of all references in an op's arguments."""
+    if isinstance(tree, Ref):
+        yield tree.id
+    elif isinstance(tree, tuple | list):
+        for part in tree:
+            yield from refs_in(part)
+    elif isinstance(tree, Mapping):
+        for part in tree.values():
+            yield from refs_in(part)
+
+
+def _needed(steps: list[Step], entries: list[Entry], wanted: set[int]) -> list[Step]:
+    found: list[Step] = []
+    for step in reversed(steps):
+        if any(value in wanted and entries[value].active for value in step.outputs if value is not None):
+            found.append(step)
+            wanted.update(refs_in((step.args, step.kwargs)))
+    return found[::-1]
+
+
+def _value(number: int, entry: Entry, source: str | None, computed: bool, copy: bool) -> Value:
+    if source is not None:
+        return Value(number, entry.tensor, "source", source, True)
+    # What an op computes that is left out here (the winners of a top-k, say) counts as constant.
+    kind = "constant" if entry.kind == "computed" and not computed else entry.kind
+    if copy and entry.version is not None:
+        return Value(number, entry.tensor.clone(), kind, entry.name, entry.active)
+    return Value(number, entry.tensor, kind, entry.name, entry.active, entry.version, entry.owner)
+
+
+def _labels(steps: list[Step], calls: Counter[str]) -> list[str]:
+    """Return a unique name for each op: its module's path if the module is a leaf with just this op, else path/op_1."""
+    per_frame = Counter(id(step.frame) for step in steps)
+    counts: Counter[tuple[int, str]] = Counter()
+    labels: list[str] = []
+    for step in steps:
+        frame, op = step.frame, step.name.rpartition(".")[2]
+        path = f"{frame.path}#{frame.call}" if calls[frame.path] > 1 else frame.path
+        if path and per_frame[id(frame)] == 1 and (frame.leaf or step.opaque is not None):
+            labels.append(path)
+            continue
+        counts[id(frame), op] += 1
+        labels.append(f"{path}/{op}_{counts[id(frame), op]}" if path else f"{op}_{counts[id(frame), op]}")
+    return labels
+
+
+def _module_call(frame: Frame, values: Mapping[int, Value]) -> ModuleCall:
+    outputs = [(key, value) for key, value in frame.outputs if value in values]
+    return ModuleCall(
+        path=frame.path,
+        module=frame.module,
+        call=frame.call,
+        inputs=tuple(value for value in frame.inputs if value in values),
+        outputs=tuple(value for _, value in outputs),
+        output_keys=tuple(key for key, _ in outputs),
+    )

@@ -1,0 +1,296 @@
+"""The recorder: sees every op below autograd, runs it as it is, and writes down those that depend on a source."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from provnet.capture.decompose import DECOMPOSED
+from provnet.capture.kinds import kind_of
+from provnet.capture.names import Frame, Names
+from provnet.capture.opaque import OpaqueCalls
+from provnet.capture.operations import Facts, facts_of
+from provnet.capture.store import Store
+from provnet.errors import TraceError, TraceWarning
+
+aten = torch.ops.aten
+
+
+@dataclass(eq=False)
+class Step:
+    """An op as it is recorded, before anything is left out."""
+
+    name: str
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    outputs: tuple[int | None, ...]
+    frame: Frame
+    opaque: Any = None
+
+
+class Recorder(TorchDispatchMode):
+    """Records the ops of one run. Ops without an active input leave no trace but in memory."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__()
+        self.steps: list[Step] = []
+        self.store = Store(self.emit)
+        self.names = Names(model, self)
+        self.opaque = OpaqueCalls(self.store, self.emit)
+        self.notes: dict[str, str] = {}
+        self._quiet = False
+
+    # --- what happens between ops -------------------------------------------------------------------------------------
+
+    def find(self, tensor: Tensor) -> int | None:
+        """Return the id of the active value that `tensor` shows."""
+        with self._paused():
+            return self.store.find(tensor)
+
+    def enter(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """A module is about to be called (its frame stands on the stack)."""
+        with self._paused():
+            self.opaque.enter(path, module, args, kwargs, len(self.names.stack))
+
+    def leave(self, output: Any) -> None:
+        """The innermost module has returned (its frame still stands)."""
+        with self._paused():
+            self.opaque.leave(output, len(self.names.stack))
+
+    @contextmanager
+    def _paused(self) -> Iterator[None]:
+        """Let ops of our own, such as copies, pass by."""
+        quiet, self._quiet = self._quiet, True
+        try:
+            yield
+        finally:
+            self._quiet = quiet
+
+    def emit(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        outputs: tuple[int | None, ...],
+        opaque: Any = None,
+    ) -> None:
+        """Write down one op at the place where the run is now."""
+        self.steps.append(Step(name, function, args, kwargs, outputs, self.names.here, opaque))
+
+    # --- one op -------------------------------------------------------------------------------------------------------
+
+    def __torch_dispatch__(self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self._quiet:
+            return func(*args, **kwargs)
+        try:
+            # Else each look at a tensor's shape would go round by way of `Escapes`, which doubles the cost of an op.
+            with torch._C.DisableTorchFunction():
+                return self._step(func, args, kwargs)
+        except Exception as error:
+            self.names.blame(error)
+            raise
+
+    def _step(self, func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        facts = facts_of(func)
+        if facts.composite:
+            with self:
+                return func.decompose(*args, **kwargs)
+        if facts.view and self.store.is_stale(args[0]):
+            # Nothing is read yet. Reading now would make a buffer filled step by step cost steps times its size.
+            return func(*args, **kwargs)
+        targets = facts.targets(args, kwargs)
+        read = _tensors(args, kwargs)
+        if facts.overwrites:
+            read = [t for t in read if not any(t is target for target in targets)]
+        active = [t for t in read if self.store.find(t) is not None]
+        if self.opaque.hidden:
+            self.opaque.refuse_hidden(read, self.names.here.path)
+        if facts.random:
+            self._note(f"random numbers are drawn by {facts.name!r}", "their values become constants")
+        if self.opaque.current is not None:
+            return self.opaque.run(func, args, kwargs, active, targets)
+        if not active and not targets:
+            return func(*args, **kwargs)
+        if active and func in DECOMPOSED:
+            with self:
+                return DECOMPOSED[func](*args, **kwargs)
+        if facts.form == "metadata":
+            return self._change_view(func, facts, args, kwargs, active)
+        if targets:
+            return self._write(func, facts, args, kwargs, targets, active)
+        result = func(*args, **kwargs)
+        if facts.base == "_local_scalar_dense" and active[0].is_floating_point():
+            self._note("a traced number becomes a Python number", "what is computed from it counts as constant")
+        elif not facts.constant and facts.base != "as_strided":
+            # as_strided speaks of memory, which values have not: it is read as a window when it is used.
+            self._record(func if facts.form == "mixed" else facts.function, facts, args, kwargs, result, active)
+        return result
+
+    def _record(
+        self, function: Any, facts: Facts, args: Any, kwargs: Mapping[str, Any], result: Any, active: list[Tensor]
+    ) -> None:
+        outputs = result if isinstance(result, tuple | list) else (result,)
+        flags = [isinstance(o, Tensor) and self._carries(o, facts, active) for o in outputs]
+        # A view of a value in the same order, such as detach(), is that value.
+        new = [isinstance(o, Tensor) and self.store.known(o) is None for o in outputs]
+        if not any(flag and fresh for flag, fresh in zip(flags, new, strict=True)):
+            return
+        self._refuse_kinds(facts, args, kwargs, outputs)
+        refs, named = self._refs(args, kwargs)
+        ids = tuple(
+            self.store.add(o, flag, kind="computed") if fresh else None
+            for o, flag, fresh in zip(outputs, flags, new, strict=True)
+        )
+        self.emit(facts.name, function, refs, named, ids)
+
+    def _carries(self, output: Tensor, facts: Facts, active: list[Tensor]) -> bool:
+        """Tell whether an output depends on a source, given the op's active inputs."""
+        if output.is_floating_point() or output.is_complex() or output.is_quantized:
+            return True
+        return facts.routes and any(not t.is_floating_point() for t in active) and output.dtype is not torch.bool
+
+    def _refs(self, args: Any, kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments with references in place of tensors. They nest no deeper than a list."""
+        ref = self.store.ref
+
+        def replaced(part: Any) -> Any:
+            if isinstance(part, Tensor):
+                return ref(part)
+            if isinstance(part, list | tuple) and any(isinstance(p, Tensor) for p in part):
+                return [ref(p) if isinstance(p, Tensor) else p for p in part]
+            return part
+
+        return tuple(map(replaced, args)), {name: replaced(part) for name, part in kwargs.items()}
+
+    # --- ops that write -----------------------------------------------------------------------------------------------
+
+    def _write(
+        self,
+        func: OpOverload,
+        facts: Facts,
+        args: Any,
+        kwargs: Mapping[str, Any],
+        targets: list[Tensor],
+        active: list[Tensor],
+    ) -> Any:
+        active = [] if facts.constant else active
+        carried = [t for t in targets if active and facts.form != "mixed" and self._carries(t, facts, active)]
+        if carried:
+            self._refuse_kinds(facts, args, kwargs, ())
+        if carried and facts.base in ("copy_", "fill_"):
+            return self._copy(func, args, kwargs)
+        call = None if not active else self._functional_call(facts, args, kwargs)
+        for target in targets:
+            self.store.before_write(target, bool(carried))
+        result = func(*args, **kwargs)
+        if facts.form == "mixed":
+            for target in targets:
+                self.store.after_write(target, None)
+            if active:
+                self._record(facts.function, facts, args, kwargs, result, active)
+            return result
+        ids = tuple(self._written(t, any(t is c for c in carried)) for t in targets)
+        for target, value in zip(targets, ids, strict=True):
+            self.store.after_write(target, value)
+        if call is not None and carried:
+            self.emit(facts.name, facts.function, *call, ids)
+        return result
+
+    def _functional_call(self, facts: Facts, args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Return the arguments by reference, as they are before the write. What `out=` names is no argument."""
+        if facts.form == "out" and isinstance(facts.function, OpOverload):
+            kwargs = {k: v for k, v in kwargs.items() if k not in facts.writes}
+        return self._refs(args, kwargs)
+
+    def _written(self, target: Tensor, active: bool) -> int | None:
+        """Record what was written, without yet saying that the memory shows it."""
+        return self.store.add(target, active=True, kind="computed") if active else None
+
+    def _copy(self, func: OpOverload, args: Any, kwargs: Mapping[str, Any]) -> Any:
+        """y.copy_(x) and y.fill_(x): y is then x, in y's shape and dtype."""
+        target, source = args[0], args[1]
+        with self:
+            if source.dtype is not target.dtype or source.device != target.device:
+                source = source.to(target.device, target.dtype)
+            if source.shape != target.shape:
+                source = source.expand(target.shape)
+        value = self.store.find(source)
+        self.store.before_write(target, active=True)
+        result = func(*args, **kwargs)
+        self.store.after_write(target, value)
+        return result
+
+    def _change_view(
+        self, func: OpOverload, facts: Facts, args: Any, kwargs: Mapping[str, Any], active: list[Tensor]
+    ) -> Any:
+        """t_, transpose_, squeeze_ …: the tensor object shows the same memory in another order."""
+        if not active:
+            return func(*args, **kwargs)
+        if facts.base in ("resize_", "resize_as_"):
+            size = args[1].shape if isinstance(args[1], Tensor) else args[1]
+            if prod(size) * args[0].element_size() > args[0].untyped_storage().nbytes():
+                raise TraceError(
+                    f"resize_ makes a traced tensor of shape {tuple(args[0].shape)} larger (in "
+                    f"{self.names.here.path!r}), with entries that nothing defines. Use torch.zeros and a copy instead."
+                )
+        refs, named = self._refs(args, kwargs)
+        result = func(*args, **kwargs)
+        # What set_, resize_ and as_strided_ show now is found by its place in memory, and read as a window.
+        moved = facts.base in ("set_", "resize_", "resize_as_", "as_strided_")
+        if not moved and self.store.known(args[0]) is None:
+            self.emit(facts.name, facts.function, refs, named, (self.store.add(args[0], True, kind="computed"),))
+        return result
+
+    def escaped(self, tensor: Tensor, way: str) -> None:
+        """Remark that an active tensor has left torch."""
+        if self.find(tensor) is not None:
+            self._note(f"a traced tensor leaves torch by {way!r}", "what is computed from it counts as constant")
+
+    # --- refusals and remarks -----------------------------------------------------------------------------------------
+
+    def _refuse_kinds(self, facts: Facts, args: Any, kwargs: Mapping[str, Any], outputs: Any) -> None:
+        if facts.name.startswith("quantized"):
+            raise TraceError(
+                f"{facts.name!r} (in {self.names.here.path!r}) computes with quantised weights, which have no rule. "
+                "Trace the model as it was before it was quantised, or keep the module whole with opaque=."
+            )
+        for tensor in _tensors((*args, *outputs), kwargs):
+            kind = kind_of(tensor)
+            if kind is not None:
+                shape = "" if kind == "nested" else f" of shape {tuple(tensor.shape)}"
+                raise TraceError(
+                    f"{facts.name!r} (in {self.names.here.path!r}) has a {kind} tensor{shape}: "
+                    "only dense real tensors can be traced. Convert it, or keep its module whole with opaque=."
+                )
+
+    def _note(self, what: str, therefore: str) -> None:
+        where = self.names.here.path or self.names.model
+        self.notes.setdefault(what, f"{what} (in {where!r}): {therefore}.")
+
+    def tell(self) -> None:
+        """Issue one warning for each kind of remark."""
+        for message in self.notes.values():
+            warnings.warn(message, TraceWarning, stacklevel=4)
+
+
+def _tensors(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """Return the tensors among an op's arguments, which nest no deeper than a list. The recorder's innermost loop."""
+    found: list[Tensor] = []
+    for part in (*args, *kwargs.values()) if kwargs else args:
+        if isinstance(part, Tensor):
+            found.append(part)
+        elif isinstance(part, list | tuple):
+            found += [t for t in part if isinstance(t, Tensor)]
+    return found

@@ -1,0 +1,134 @@
+"""Record one execution of a model: the way into provnet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from provnet.capture.checks import check_model, check_other_arguments, check_outputs, check_sources
+from provnet.capture.escape import Escapes
+from provnet.capture.execution import Execution
+from provnet.capture.finish import finish
+from provnet.capture.mode import Recorder
+from provnet.capture.names import modules_of
+from provnet.capture.opaque import Opaque, opaque_modes
+from provnet.capture.replay import check_examples
+from provnet.capture.sources import Sources, choose_sources, named_arguments, own_arguments
+from provnet.capture.structure import tensors_in
+from provnet.errors import InputError, ProvnetError
+
+
+def record(
+    model: Any,
+    *args: Any,
+    sources: Sources = None,
+    opaque: Opaque = (),
+    batch_dim: int = 0,
+    check_batch: bool = False,
+    copy: bool = False,
+    model_kwargs: Mapping[str, Any] | None = None,
+) -> Execution:
+    """Run `model(*args, **model_kwargs)` once and return the ops on the way from its sources to its outputs.
+
+    Args:
+        model: an nn.Module or any function of tensors. It is left as it was found, and so is torch's global state.
+        args: the model's arguments; tensors may be nested in tuples, lists, dicts and dataclasses. They are copied.
+        sources: which of them are to be explained: names, positions or tensors; default all floating tensors.
+        opaque: modules to keep whole, by path or as objects; or a mapping module -> "identity", "uniform", "jacobian"
+            or a function. A bare one is "jacobian".
+        batch_dim: the axis of all sources along which the examples lie.
+        check_batch: test that examples are independent, by 2 * ceil(log2 batch) replays.
+        copy: copy the model's weights, so that they may change afterwards.
+
+    Raises: `InputError`, `DeviceError`, `NonFiniteError`, `TrainingModeError` for input that cannot be explained;
+        `TraceError` for an execution that cannot be recorded; `CrossExampleError`; `UnknownNameError`, `OptionError`.
+
+    Example:
+        >>> execution = record(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU()), torch.ones(1, 3))
+        >>> [op.label for op in execution.ops]
+        ['0', '1']
+    """
+    kwargs = dict(model_kwargs or {})
+    modules = modules_of(model)
+    check_model(model, modules)
+    modes = opaque_modes(opaque, modules)
+    given = [tensor for _, tensor in named_arguments(model, args, kwargs)]
+    with _undisturbed():
+        args, kwargs = own_arguments(args, kwargs)
+        arguments = named_arguments(model, args, kwargs)
+        chosen = choose_sources(arguments, given, sources)
+        batch = check_sources(chosen, modules, batch_dim)
+        check_other_arguments(arguments)
+        execution = _run(model, modules, modes, args, kwargs, chosen, (batch, batch_dim, copy))
+        if check_batch:
+            check_examples(execution)
+    return execution
+
+
+def _run(
+    model: Any,
+    modules: dict[str, nn.Module],
+    modes: dict[int, Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    sources: Mapping[str, Tensor],
+    rest: tuple[int, int, bool],
+) -> Execution:
+    recorder = Recorder(name_of(model))
+    recorder.store.own(modules)
+    recorder.opaque.modes = modes
+    ids = {name: recorder.store.add(tensor, active=True, kind="source") for name, tensor in sources.items()}
+    try:
+        try:
+            with recorder.names.watching(modules), Escapes(recorder.escaped), recorder:
+                result = model(*args, **kwargs)
+        except (ProvnetError, MemoryError, torch.cuda.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise InputError(_failure(recorder, modules, error, args, kwargs)) from error
+        returned = dict(tensors_in(result, "output"))
+        found = {name: recorder.store.find(tensor) for name, tensor in returned.items()}
+        outputs = {n: i for n, i in found.items() if i is not None and returned[n].is_floating_point()}
+        check_outputs({name: returned[name] for name in outputs}, list(returned))
+    finally:
+        recorder.store.restore()
+    recorder.tell()
+    return finish(recorder, ids, outputs, *rest)
+
+
+def _failure(
+    recorder: Recorder, modules: Mapping[str, nn.Module], error: Exception, args: Any, kwargs: Mapping[str, Any]
+) -> str:
+    path = recorder.names.place_of(error)
+    where = f" in {path!r} ({type(modules[path]).__name__})" if path in modules and path else ""
+    tensors = (tensor for _, tensor in tensors_in((args, kwargs)))
+    given = ", ".join(f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')} on {t.device}" for t in tensors)
+    return (
+        f"the model {recorder.names.model} failed{where} on input [{given}] with {type(error).__name__}: {error}. "
+        "Give it input of the shape, dtype and device that it wants; model(x) by itself shows the same error."
+    )
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Set torch up for recording, and then as it was: no gradients, attention in plain ops, random numbers put back."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), torch.random.fork_rng(devices):
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def name_of(model: Any) -> str:
+    """Return what a model is called in messages: its class, or the function's own name."""
+    if isinstance(model, nn.Module):
+        return type(model).__name__
+    return getattr(model, "__name__", None) or type(model).__name__

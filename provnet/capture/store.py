@@ -1,0 +1,282 @@
+"""What is known of memory while an execution runs: which value each storage shows, and how it came to be.
+
+Values are functional, memory is not. A value whose storage is about to be written gets a copy of its own first. Other
+views of a storage that was written are read again only when somebody asks for them: as index maps (`windows.py`) over
+the storage's **base**, one value that shows every place of it once, and the writes that are **pending** since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from provnet.capture.execution import Ref, ValueKind
+from provnet.capture.identity import Geometry, flat, geometry, is_plain, is_whole, numbering, overlap, show, storage_key
+from provnet.capture.windows import read_window, write_window
+from provnet.errors import TraceError
+
+
+class Emit(Protocol):
+    """Who is told of an op: name, replayable function, arguments by reference, outputs, mode if it is opaque."""
+
+    def __call__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        outputs: tuple[int | None, ...],
+        opaque: Any = None,
+    ) -> None: ...
+
+
+@dataclass(eq=False)
+class Entry:
+    """A value in the making. Its tensor is exchanged for a copy before somebody writes over it."""
+
+    tensor: Tensor
+    kind: ValueKind
+    active: bool
+    name: str | None = None
+    version: int | None = None
+    owner: Tensor | None = None
+
+
+@dataclass(eq=False)
+class Memory:
+    """One storage. Holding it keeps its address from being given to another.
+
+    fresh     what is true now: geometry -> value
+    live      values whose tensors lie on this storage
+    base      a value that shows every place once, as it was before the pending writes; or a constant `snapshot` of it
+    pending   writes since then, in order
+    """
+
+    storage: torch.UntypedStorage
+    fresh: dict[Geometry, int] = field(default_factory=dict)
+    live: dict[int, Geometry] = field(default_factory=dict)
+    base: tuple[Geometry, int] | None = None
+    snapshot: Tensor | None = None
+    pending: dict[Geometry, int] = field(default_factory=dict)
+    active: bool = False
+
+
+class Store:
+    """All values so far and the storages that they lie on. `emit` is told of each index map that becomes needful."""
+
+    def __init__(self, emit: Emit) -> None:
+        self.entries: list[Entry] = []
+        self.memories: dict[Hashable, Memory] = {}
+        self.owned: dict[Hashable, list[tuple[str, ValueKind, Tensor]]] = {}
+        self.saved: dict[Hashable, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
+        self._emit = emit
+
+    def own(self, modules: Mapping[str, nn.Module]) -> None:
+        """Learn the model's tensors by storage. What is tied goes by its first name."""
+        for path, module in modules.items():
+            held: tuple[tuple[ValueKind, Mapping[str, Any]], ...] = (
+                ("parameter", module._parameters),
+                ("buffer", module._buffers),
+                ("constant", vars(module)),
+            )
+            for kind, tensors in held:
+                for name, tensor in tensors.items():
+                    if isinstance(tensor, Tensor) and is_plain(tensor):
+                        full = f"{path}.{name}" if path else name
+                        self.owned.setdefault(storage_key(tensor), []).append((full, kind, tensor.detach()))
+
+    # --- looking up ---------------------------------------------------------------------------------------------------
+
+    def known(self, tensor: Tensor) -> int | None:
+        """Return the id of the value that `tensor` shows now, if that is recorded already."""
+        if not is_plain(tensor):
+            return None
+        memory = self.memories.get(storage_key(tensor))
+        return None if memory is None else memory.fresh.get(geometry(tensor))
+
+    def find(self, tensor: Tensor) -> int | None:
+        """Return the id of the active value that `tensor` shows now, None if it shows none."""
+        if not is_plain(tensor):
+            return None
+        memory = self.memories.get(storage_key(tensor))
+        if memory is None:
+            return None
+        found = memory.fresh.get(geometry(tensor))
+        if found is None and memory.active:
+            found = self._read(memory, tensor)
+        return found if found is not None and self.entries[found].active else None
+
+    def is_stale(self, tensor: Tensor) -> bool:
+        """Tell whether `tensor` shows memory that depends on a source, but no value that is recorded already."""
+        memory = self.memories.get(storage_key(tensor)) if is_plain(tensor) else None
+        return memory is not None and memory.active and geometry(tensor) not in memory.fresh
+
+    def ref(self, tensor: Tensor) -> Ref:
+        """Return a reference to the value that `tensor` shows; an unknown one becomes a constant or parameter."""
+        found = self.find(tensor)
+        if found is None:
+            found = self.known(tensor)
+        return Ref(self.add(tensor, active=False) if found is None else found)
+
+    # --- recording ----------------------------------------------------------------------------------------------------
+
+    def add(self, tensor: Tensor, active: bool, kind: ValueKind | None = None, name: str | None = None) -> int:
+        """Record what `tensor` shows now as a new value and return its id."""
+        version, owner = None, None
+        if kind is None and not active:
+            kind, name, version, owner = self._owner(tensor)
+        entry = Entry(tensor.detach(), kind or "computed", active, name, version, owner)
+        where, memory = geometry(tensor), self._memory(tensor)
+        memory.fresh[where] = len(self.entries)
+        memory.live[len(self.entries)] = where
+        memory.active |= active
+        self.entries.append(entry)
+        return len(self.entries) - 1
+
+    def alias(self, tensor: Tensor, value: int) -> None:
+        """Say that `tensor` shows an already recorded value (which may lie elsewhere in memory)."""
+        memory = self._memory(tensor)
+        memory.fresh[geometry(tensor)] = value
+        memory.active |= self.entries[value].active
+
+    def constant(self, tensor: Tensor) -> int:
+        """Record a tensor of the recorder's own, which nobody else can write."""
+        self.entries.append(Entry(tensor, "constant", active=False))
+        return len(self.entries) - 1
+
+    def _memory(self, tensor: Tensor) -> Memory:
+        key = storage_key(tensor)
+        if key not in self.memories:
+            self.memories[key] = Memory(tensor.untyped_storage())
+        return self.memories[key]
+
+    def _owner(self, tensor: Tensor) -> tuple[ValueKind, str | None, int | None, Tensor | None]:
+        """Tell which of the model's tensors an inactive one shows, whole or through a view, and a version to watch.
+
+        It is that of the model's own tensor: what is detached inside a dispatch mode has a counter of its own.
+        """
+        for name, kind, owner in self.owned.get(storage_key(tensor), ()) if is_plain(tensor) else ():
+            first = owner.storage_offset()
+            if first <= tensor.storage_offset() < first + max(owner.numel(), 1):
+                return kind, name, _version(owner), owner
+        return "constant", None, _version(tensor), tensor
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def before_write(self, tensor: Tensor, active: bool) -> None:
+        """Save what a write to `tensor` will destroy. `active`: whether what is written depends on a source."""
+        key = storage_key(tensor)
+        if key in self.owned and key not in self.saved:
+            storage = tensor.untyped_storage()
+            self.saved[key] = (storage, storage.clone())
+        memory = self._memory(tensor) if active else self.memories.get(key)
+        if memory is None:
+            return
+        where = geometry(tensor)
+        if any(other.dtype is not where.dtype for other in memory.fresh):
+            raise TraceError(
+                f"a tensor of dtype {where.dtype} is written whose memory is also seen as another dtype. "
+                "Write to a copy instead: x = x.clone()."
+            )
+        if (active or memory.active) and not is_whole(where, memory.storage):
+            self._ensure_base(memory, where.dtype)
+        for value, shown in list(memory.live.items()):
+            if overlap(where, shown):
+                self._detach(memory, value)
+
+    def _detach(self, memory: Memory, value: int) -> None:
+        """Give a value a copy of its own."""
+        entry = self.entries[value]
+        entry.tensor, entry.version = entry.tensor.clone(), None
+        del memory.live[value]
+
+    def after_write(self, tensor: Tensor, value: int | None) -> None:
+        """Say which active value was written to `tensor`; None: one that depends on no source."""
+        memory = self.memories.get(storage_key(tensor))
+        if memory is None:
+            return
+        where = geometry(tensor)
+        if is_whole(where, memory.storage):
+            memory.fresh, memory.pending, memory.snapshot = {}, {}, None
+            memory.base = None if value is None else (where, value)
+            memory.active = value is not None
+        else:
+            memory.fresh = {other: v for other, v in memory.fresh.items() if not overlap(where, other)}
+            if value is None and memory.active:
+                value = self.add(tensor, active=False, kind="constant")
+            if value is not None:
+                memory.pending.pop(where, None)
+                memory.pending[where] = value
+        if value is not None:
+            self.alias(tensor, value)
+
+    def restore(self) -> None:
+        """Undo what the execution wrote to the model's own tensors."""
+        for key, (storage, saved) in self.saved.items():
+            memory = self.memories.get(key)
+            if memory is not None:
+                for value in list(memory.live):
+                    self._detach(memory, value)
+            storage.copy_(saved)
+        self.saved.clear()
+
+    # --- reading again ------------------------------------------------------------------------------------------------
+
+    def _ensure_base(self, memory: Memory, dtype: torch.dtype) -> None:
+        if memory.base is not None or memory.snapshot is not None:
+            return
+        for where, value in memory.fresh.items():
+            if is_whole(where, memory.storage):
+                memory.base = (where, value)
+                return
+        # No recorded value shows all of it: start from what lies there, with the recorded ones written over it.
+        memory.snapshot = show(memory.storage, flat(memory.storage, dtype)).clone()
+        memory.pending = {where: value for where, value in memory.fresh.items() if self.entries[value].active}
+
+    def _flush(self, memory: Memory, wanted: Geometry) -> tuple[Geometry, int]:
+        """Bring the base up to date and return it. A constant base takes the wanted form, if that shows all of it."""
+        self._ensure_base(memory, wanted.dtype)
+        if memory.snapshot is not None:
+            form = wanted if is_whole(wanted, memory.storage) else flat(memory.storage, wanted.dtype)
+            content = memory.snapshot.as_strided(form.shape, form.stride, form.offset)
+            memory.base, memory.snapshot = (form, self.constant(content)), None
+        if memory.base is None:
+            raise TraceError("a storage without a base was read: a fault of provnet. Please report this model.")
+        where, base = memory.base
+        if memory.pending:
+            numbers = numbering(where, memory.storage)
+            windows = [self._index(numbers, window) for window in memory.pending]
+            values = [Ref(value) for value in memory.pending.values()]
+            new = self.add(show(memory.storage, where), any(self.entries[r.id].active for r in (Ref(base), *values)))
+            self._emit("provnet.write_window", write_window, (Ref(base), windows, values), {}, (new,))
+            memory.base, memory.pending = (where, new), {}
+        else:
+            memory.fresh.setdefault(where, base)
+        return memory.base
+
+    def _index(self, numbers: Tensor, window: Geometry) -> Ref:
+        return Ref(self.constant(numbers.as_strided(window.shape, window.stride, window.offset).clone()))
+
+    def _read(self, memory: Memory, tensor: Tensor) -> int:
+        """Return the value that a view shows which was made before the last write, or behind the recorder's back."""
+        wanted = geometry(tensor)
+        if any(other.dtype is not wanted.dtype for other in memory.fresh):
+            raise TraceError(
+                f"the memory of a traced tensor is read as another dtype, {wanted.dtype}. Convert it: x.to(dtype)."
+            )
+        where, base = self._flush(memory, wanted)
+        if wanted in memory.fresh:
+            return memory.fresh[wanted]
+        numbers = numbering(where, memory.storage)
+        index = self._index(numbers, wanted)
+        new = self.add(tensor, self.entries[base].active)
+        self._emit("provnet.read_window", read_window, (Ref(base), index), {}, (new,))
+        return new
+
+
+def _version(tensor: Tensor) -> int | None:
+    return None if tensor.is_inference() else tensor._version
