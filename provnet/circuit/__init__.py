@@ -1,0 +1,1 @@
+"""Circuits as plain data: blocks and explicit gates, their variables, checks, simplification, and the networkx view."""

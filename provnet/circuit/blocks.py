@@ -1,0 +1,145 @@
+"""The large size of a circuit: blocks, tensor-shaped bundles of gates, one per recorded operation.
+
+VGG-16 has 15.5e9 edges an image, so a block never lists them: its wiring computes them. Tensors are opaque handles here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provnet.circuit.wiring import Wiring
+from provnet.errors import UnknownNameError
+
+Handle = Any
+"""A tensor that this room only passes on."""
+
+Kind = Literal["affine", "selection", "elementwise", "index"]
+Role = Literal["linear", "pooling", "sum", "scale", "none"]
+
+
+@dataclass(frozen=True, eq=False)
+class Activation:
+    """One recorded tensor that depends on a source, seen as `size` neurons an example.
+
+    shape   of one example, the examples' axis removed; neurons are counted row-major over it.
+    handle  the recorded tensor in its own layout, examples on axis `axis`; where that axis carries more than examples
+            (a batch merged with tokens), index i on it belongs to example i // inner, and `shape` keeps `inner`.
+    void    [size], True where a neuron is none: padding that was written out. Its edges are absent. None: all are neurons.
+    names   every name it goes by, the canonical one first; "path:in" names are kept in `BlockCircuit.names` only.
+    """
+
+    id: int
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    handle: Handle
+    axis: int = 0
+    inner: int = 1
+    void: NDArray[np.bool_] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.names[0]
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Input:
+    """Stands in a call's arguments where the activation stood."""
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """How the function of unit edges is run again: an ATen op, its overload, its arguments as plain data."""
+
+    op: str
+    overload: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One operation's gates: output neuron k is fed through the slots of `wiring`, which index the concatenation of its
+    inputs example by example, and by a bias, the last slot, where `bias` is given.
+
+    kind     affine: p_jk = a_j * w_jk. selection: one of the slots wins. elementwise: unit edges, one to one.
+             index: unit edges, some neurons fanning out or left behind.
+    role     which propagation rule applies by default: `linear` takes the rule that is given by itself; pooling, sums and
+             scales keep plain proportions unless a composite says otherwise; `none` has no coefficients.
+    weight   flat after reshape(-1), indexed by the wiring; None: every weight is one. With an extra leading axis of
+             examples if `weight_by_example`. Likewise `bias`, indexed by `wiring.bias(output)`.
+    function what a unit edge computes ("relu", "gelu"), and `call` how to compute it: rules that give unit edges a
+             coefficient look here.
+    """
+
+    path: str
+    op: str
+    module: str
+    kind: Kind
+    role: Role
+    inputs: tuple[int, ...]
+    output: int
+    wiring: Wiring
+    weight: Handle = None
+    bias: Handle = None
+    weight_by_example: bool = False
+    bias_by_example: bool = False
+    function: str | None = None
+    call: Call | None = None
+    parameters: tuple[str, ...] = ()
+
+    @property
+    def has_coefficients(self) -> bool:
+        """Whether its edges are variables. Unit edges are none."""
+        return self.kind in ("affine", "selection")
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """A tensor of the model that the circuit refers to, with the version it had when it was recorded."""
+
+    name: str
+    handle: Handle
+    version: int
+
+
+@dataclass(frozen=True, eq=False)
+class BlockCircuit:
+    """The provenance circuit of one execution, before any rule, annotation function or semiring.
+
+    blocks   in the order of execution, so that every block stands behind those that feed it.
+    names    every name of a tensor -> activation id; "path:in" for a module's input.
+    absent   names of tensors that have no relevance of their own -> why, and the way out (a convolution that is fused
+             with its batch norm; the bare name of a module that is called twice).
+    """
+
+    model: str
+    batch: int
+    activations: Mapping[int, Activation]
+    blocks: tuple[Block, ...]
+    sources: tuple[int, ...]
+    outputs: tuple[int, ...]
+    names: Mapping[str, int]
+    absent: Mapping[str, str] = field(default_factory=dict)
+    kept: tuple[Kept, ...] = ()
+
+    def find(self, name: str) -> int:
+        """Return the id of the activation called `name`. Raises `UnknownNameError`, with the reason where one is known."""
+        if name in self.names:
+            return self.names[name]
+        if name in self.absent:
+            raise UnknownNameError(self.absent[name])
+        raise UnknownNameError(f"no recorded tensor is called {name!r}. Known: {', '.join(sorted(self.names))}.")
+
+    def input_size(self, block: Block) -> int:
+        """Return the number of neurons an example that feed `block`, its inputs concatenated."""
+        return sum(self.activations[i].size for i in block.inputs)

@@ -1,0 +1,168 @@
+"""The variables of a circuit as columns: 265,300 edges of a small perceptron are no Python objects until looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provnet.circuit.gates import Neuron, Variable
+from provnet.errors import UnknownNameError
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor as names of variables need it: its path, and its shape without the examples' axis."""
+
+    path: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    def neuron(self, index: int) -> Neuron:
+        """Return the neuron with the row-major number `index`."""
+        return Neuron(self.path, tuple(int(i) for i in np.unravel_index(index, self.shape)) if self.shape else ())
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeSegment:
+    """The variables of one block's edges, in the order (output, slot). The bias is the slot `fan`, its source is -1.
+
+    output, slot  [variables], what `wiring.source` takes;  source  [variables], over the concatenation of the inputs
+    """
+
+    block: int
+    path: str
+    target: Place
+    inputs: tuple[Place, ...]
+    fan: int
+    output: NDArray[np.int64]
+    slot: NDArray[np.int64]
+    source: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.output)
+
+    def split(self, source: int) -> tuple[int, int]:
+        """Return (which input, index in it) of a number over the concatenation of the inputs."""
+        for number, place in enumerate(self.inputs):
+            if source < place.size:
+                return number, source
+            source -= place.size
+        raise IndexError(source)
+
+    def variable(self, at: int) -> Variable:
+        """Return the variable in row `at`."""
+        output, slot, source = int(self.output[at]), int(self.slot[at]), int(self.source[at])
+        target, key = self.target.neuron(output), (self.block, output, slot)
+        head = f"{self.path}[{_numbers(target)}<-"
+        if source < 0:
+            return Variable(head + "bias]", self.path, None, target, key)
+        number, index = self.split(source)
+        feed = self.inputs[number].neuron(index)
+        if len(self.inputs) == 1:
+            return Variable(f"{head}{_numbers(feed)}]", self.path, feed, target, key)
+        # x + x has two edges between the same two neurons: only their places as operands tell them apart.
+        repeated = self.inputs.count(self.inputs[number]) > 1
+        which = f"{number}:" if repeated else ""
+        return Variable(f"{head}{which}{feed.path}[{_numbers(feed)}]]", self.path, feed, target, key)
+
+
+@dataclass(frozen=True, eq=False)
+class PatternSegment:
+    """Variables of a coarser grain: `pattern` with the numbers of a row of `index` [variables, numbers] filled in.
+
+    `place` is given where the row is the neuron that the variable belongs to (grain `source`).
+    """
+
+    pattern: str
+    index: NDArray[np.int64]
+    path: str
+    place: Place | None = None
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def variable(self, at: int) -> Variable:
+        """Return the variable in row `at`."""
+        row = tuple(int(i) for i in self.index[at])
+        source = Neuron(self.place.path, row) if self.place else None
+        return Variable(self.pattern.format(*row), self.path, source, None, row)
+
+
+def _numbers(neuron: Neuron) -> str:
+    return ",".join(map(str, neuron.index))
+
+
+@dataclass(frozen=True, eq=False)
+class VariableTable(Sequence[Variable]):
+    """A sequence of variables that makes them when asked. `segments` follow one another; `grain` is theirs."""
+
+    segments: tuple[EdgeSegment | PatternSegment, ...]
+    grain: str = "edge"
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """The number of each segment's first variable, and at the end the number of all."""
+        return np.cumsum([0, *map(len, self.segments)])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    @overload
+    def __getitem__(self, at: int) -> Variable: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Variable]: ...
+    def __getitem__(self, at: int | slice) -> Variable | Sequence[Variable]:
+        if isinstance(at, slice):
+            return tuple(self[i] for i in range(*at.indices(len(self))))
+        number = at + len(self) if at < 0 else at
+        if not 0 <= number < len(self):
+            raise IndexError(f"variable {at} of {len(self)}")
+        segment = int(np.searchsorted(self.starts, number, side="right")) - 1
+        return self.segments[segment].variable(number - int(self.starts[segment]))
+
+    def __iter__(self) -> Iterator[Variable]:
+        for segment in self.segments:
+            for at in range(len(segment)):
+                yield segment.variable(at)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """All names, in order. Made on the first call: about a microsecond each."""
+        return tuple(variable.name for variable in self)
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Name -> number."""
+        return {name: number for number, name in enumerate(self.names)}
+
+
+def names_of(variables: Sequence[Variable]) -> tuple[str, ...]:
+    """Return the variables' names, in order."""
+    return variables.names if isinstance(variables, VariableTable) else tuple(v.name for v in variables)
+
+
+def numbers_of(variables: Sequence[Variable]) -> dict[str, int]:
+    """Return a mapping name -> number of the variables."""
+    if isinstance(variables, VariableTable):
+        return variables.numbers
+    return {name: number for number, name in enumerate(names_of(variables))}
+
+
+def find_variable(variables: Sequence[Variable], wanted: Variable | str) -> int:
+    """Return the number of a variable or name. Raises `UnknownNameError` if there is none."""
+    number = numbers_of(variables).get(str(wanted))
+    if number is None:
+        raise UnknownNameError(
+            f"no variable is called {str(wanted)!r}; the circuit has {len(variables)}, "
+            f"such as {', '.join(v.name for v in variables[:3])}. Its `variables` list them all."
+        )
+    return number
