@@ -1,0 +1,76 @@
+"""Op rules (`ops/`: one recorded op -> a block) and propagation rules (`lrp/`: contributions -> coefficients)."""
+
+from __future__ import annotations
+
+from provnet.rules.lrp import assignment, get, names
+from provnet.rules.lrp.absolute import Absolute
+from provnet.rules.lrp.alpha_beta import AlphaBeta, ZPlus
+from provnet.rules.lrp.base import Branch, Choice, Edges, Product, Rule, Stabilised, Terms, register
+from provnet.rules.lrp.composite import Composite, Entry
+from provnet.rules.lrp.epsilon import Epsilon
+from provnet.rules.lrp.gamma import Gamma
+from provnet.rules.lrp.gradient import Gradient
+from provnet.rules.lrp.norm import Norm, Pass
+from provnet.rules.lrp.notation import from_json, to_json
+from provnet.rules.lrp.selectors import Depth, Kind, Module, Op, Path, Where
+from provnet.rules.lrp.stock import (
+    IMAGENET_HIGH,
+    IMAGENET_LOW,
+    VGG16,
+    DeepTaylor,
+    EpsilonAlpha2Beta1,
+    EpsilonAlpha2Beta1Flat,
+    EpsilonGammaBox,
+    EpsilonPlus,
+    EpsilonPlusFlat,
+    ExcitationBackprop,
+)
+from provnet.rules.lrp.w_square import Flat, WSquare
+from provnet.rules.lrp.z_box import ZBox
+from provnet.rules.lrp.zero import Zero
+
+__all__ = [
+    "IMAGENET_HIGH",
+    "IMAGENET_LOW",
+    "VGG16",
+    "Absolute",
+    "AlphaBeta",
+    "Branch",
+    "Choice",
+    "Composite",
+    "DeepTaylor",
+    "Depth",
+    "Edges",
+    "Entry",
+    "Epsilon",
+    "EpsilonAlpha2Beta1",
+    "EpsilonAlpha2Beta1Flat",
+    "EpsilonGammaBox",
+    "EpsilonPlus",
+    "EpsilonPlusFlat",
+    "ExcitationBackprop",
+    "Flat",
+    "Gamma",
+    "Gradient",
+    "Kind",
+    "Module",
+    "Norm",
+    "Op",
+    "Pass",
+    "Path",
+    "Product",
+    "Rule",
+    "Stabilised",
+    "Terms",
+    "WSquare",
+    "Where",
+    "ZBox",
+    "ZPlus",
+    "Zero",
+    "assignment",
+    "from_json",
+    "get",
+    "names",
+    "register",
+    "to_json",
+]

@@ -1,0 +1,221 @@
+"""From a recorded execution to a circuit of blocks: each op's rule is asked, batch norms fused, tensors named."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal
+
+from torch import Tensor
+
+from provnet.capture.execution import Execution, TracedOp
+from provnet.circuit.blocks import Activation, Block, BlockCircuit, Kept
+from provnet.errors import OptionError, TraceError
+from provnet.rules.fusion import can_fuse, fuse
+from provnet.rules.names import Names, name_values
+from provnet.rules.ops import normalisation
+from provnet.rules.ops.arguments import references
+from provnet.rules.ops.base import REGISTRY, Op, Placed, blocks_of, form_of
+from provnet.rules.ops.layout import Layout
+from provnet.rules.void import Mask, void_of
+
+
+@dataclass(eq=False)
+class _Site:
+    """The circuit in the making: what each op became, where each value holds its examples, what has gone and why."""
+
+    execution: Execution
+    fused: bool
+    layouts: dict[int, Layout] = field(default_factory=dict)
+    placed: dict[int, Placed] = field(default_factory=dict)
+    makers: dict[int, tuple[TracedOp, ...]] = field(default_factory=dict)
+    gone: dict[int, str] = field(default_factory=dict)
+
+
+def build(execution: Execution, batch_norm: Literal["fused", "kept"] = "fused") -> BlockCircuit:
+    """Return the circuit of one execution.
+
+    Args: `batch_norm="fused"` joins a batch norm in evaluation with the linear map right before it, if nothing else
+    uses that map's output; `"kept"` leaves it a block of its own.
+    Raises: `MissingRuleError` for an op without a rule, `CrossExampleError` for one that mixes examples, `TraceError`,
+    `LimitError`, `OptionError`.
+    """
+    if batch_norm not in ("fused", "kept"):
+        raise OptionError(f"batch_norm={batch_norm!r} came, 'fused' or 'kept' was wanted.")
+    site = _Site(execution, batch_norm == "fused")
+    for value in execution.sources.values():
+        site.layouts[value] = _source_layout(execution, value)
+    uses = _uses(execution)
+    for op in execution.ops:
+        _place(site, op, uses)
+    return _circuit(site)
+
+
+def _source_layout(execution: Execution, value: int) -> Layout:
+    layout, shape = Layout(execution.batch_dim % max(execution.tensor(value).dim(), 1)), execution.tensor(value).shape
+    if not layout.fits(tuple(shape), execution.batch):
+        raise TraceError(
+            f"a source has the shape {list(shape)}, without {execution.batch} examples on axis {execution.batch_dim}. "
+            "Give sources with equal batches, or another batch_dim."
+        )
+    return layout
+
+
+def _results(op: TracedOp) -> Iterator[int]:
+    return (value for value in op.outputs if value is not None)
+
+
+def _reads(op: TracedOp) -> Iterator[int]:
+    return (ref.id for ref in references((op.args, op.kwargs)))
+
+
+def _uses(execution: Execution) -> Counter[int]:
+    """Return how often each value is read, an output counting as one more reader."""
+    return Counter(value for op in execution.ops for value in _reads(op)) + Counter(execution.outputs.values())
+
+
+def _place(site: _Site, traced: TracedOp, uses: Counter[int]) -> None:
+    """Ask one op's rule and file what it gives."""
+    op = Op(site.execution, traced, site.layouts)
+    missing = next((value for value in op.inputs if value not in site.layouts), None)
+    if missing is not None:
+        raise TraceError(
+            f"{op} reads a tensor that no block makes: {site.gone.get(missing, 'its maker has no block')}."
+        )
+    if site.fused and op.name in normalisation.NAMES and traced.index not in site.execution.opaque:
+        before = site.placed.get(op.inputs[0]) if op.inputs else None
+        if before is not None and uses[op.inputs[0]] == 1 and can_fuse(before, op):
+            _fuse(site, op, before)
+            return
+    for one in _ask(op):
+        site.placed[one.block.output] = one
+        site.layouts[one.block.output] = one.layout
+        site.makers[one.block.output] = (traced,)
+
+
+def _ask(op: Op) -> list[Placed]:
+    """Return the blocks that the op's rule, or its opaque treatment, gives."""
+    index = op.traced.index
+    if index in op.execution.opaque:
+        rule = form_of(op.execution.opaque[index])
+    elif op.name in REGISTRY:
+        rule = REGISTRY.get(op.name)
+    else:
+        op.missing()
+    empty = next((v for v in (*op.inputs, op.output) if op.tensor(v).numel() == 0), None)
+    if empty is not None:
+        raise TraceError(
+            f"{op} has an empty tensor of shape {list(op.shape(empty))}: a circuit wants at least one neuron."
+        )
+    return blocks_of(op, rule(op))
+
+
+def _fuse(site: _Site, norm: Op, before: Placed) -> None:
+    linear, value = before.block.output, norm.output
+    site.placed[value] = fuse(before, norm)
+    site.layouts[value] = before.layout
+    site.makers[value] = (*site.makers[linear], norm.traced)
+    del site.placed[linear]
+    site.gone[linear] = (
+        f"it is fused with the batch norm {norm.traced.label!r} behind it. "
+        f"Trace with batch_norm='kept' to keep them apart, or ask for {norm.traced.label!r}."
+    )
+
+
+# --- the finished circuit ---------------------------------------------------------------------------------------------
+
+
+def _circuit(site: _Site) -> BlockCircuit:
+    execution = site.execution
+    known = set(execution.sources.values()) | set(site.placed)
+    for value in execution.outputs.values():
+        if value not in known:
+            site.gone.setdefault(value, "it does not depend on a source.")
+    names = name_values(execution, known, site.gone)
+    blocks = tuple(_finished(site).values())
+    return BlockCircuit(
+        model=execution.model,
+        batch=execution.batch,
+        activations=_activations(site, names, known, blocks),
+        blocks=blocks,
+        sources=tuple(execution.sources.values()),
+        outputs=tuple(value for value in execution.outputs.values() if value in known),
+        names=names.ids,
+        absent=names.absent,
+        kept=_kept(site),
+    )
+
+
+def _finished(site: _Site) -> dict[int, Block]:
+    """Return output -> block, with paths and the names of parameters.
+
+    A block goes by the path of the leaf module that it is in, if it is the only one there with coefficients; else by
+    its op's own label.
+    """
+    paths = {value: _leaf_path(site, ops[0]) for value, ops in site.makers.items() if value in site.placed}
+    sharing = Counter(paths[v] for v, one in site.placed.items() if one.block.has_coefficients and paths[v])
+    found = {}
+    for value, one in site.placed.items():
+        path = paths[value]
+        alone = one.block.has_coefficients and path is not None and sharing[path] == 1
+        parameters = tuple(dict.fromkeys(kept.name for op in site.makers[value] for kept in _owned(site, op)))
+        found[value] = replace(one.block, path=path if alone and path else one.block.path, parameters=parameters)
+    return found
+
+
+def _leaf_path(site: _Site, op: TracedOp) -> str | None:
+    """Return the path of the leaf module call that an op is in, None for an op in a container or outside of all."""
+    if not op.path or any(call.path.startswith(f"{op.path}.") for call in site.execution.modules):
+        return None
+    return op.label.partition("/")[0]  # not op.path: the label also tells which call it is, "fc#1/addmm_1"
+
+
+def _owned(site: _Site, op: TracedOp) -> Iterator[Kept]:
+    """Yield the parameters, buffers and outside constants that an op reads, with their versions."""
+    for value in _reads(op):
+        read = site.execution.values[value]
+        if read.owner is not None and read.version is not None:
+            yield Kept(read.name or f"a constant in {op.label}", read.owner, read.version)
+
+
+def _kept(site: _Site) -> tuple[Kept, ...]:
+    found: dict[str, Kept] = {}
+    for ops in site.makers.values():
+        for op in ops:
+            for kept in _owned(site, op):
+                found.setdefault(kept.name, kept)
+    return tuple(found.values())
+
+
+def _activations(site: _Site, names: Names, known: set[int], blocks: tuple[Block, ...]) -> dict[int, Activation]:
+    void = _voids(site, blocks)
+    found = {}
+    for value in [*site.execution.sources.values(), *(block.output for block in blocks)]:
+        tensor, layout = site.execution.tensor(value), site.layouts[value]
+        handle, axis = layout.split(tensor, site.execution.batch)
+        found[value] = Activation(
+            id=value,
+            names=tuple(names.of.get(value, (f"value {value}",))),
+            shape=layout.neurons(tuple(tensor.shape)),
+            handle=handle,
+            axis=axis,
+            inner=layout.inner,
+            void=void.get(value),
+        )
+    return found
+
+
+def _voids(site: _Site, blocks: tuple[Block, ...]) -> dict[int, Mask]:
+    batch, void = site.execution.batch, {}
+
+    def rows(value: int) -> Tensor:
+        return site.layouts[value].by_example(site.execution.tensor(value), batch).reshape(batch, -1)
+
+    for block in blocks:
+        sizes = tuple(site.execution.tensor(i).numel() // batch for i in block.inputs)
+        mask = void_of(block, partial(rows, block.output), sizes, void)
+        if mask is not None:
+            void[block.output] = mask
+    return void

@@ -1,0 +1,45 @@
+"""Propagation rules, one small class each. A file added here is found by itself."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from typing import Any
+
+from provnet.circuit.blocks import BlockCircuit
+from provnet.errors import OptionError
+from provnet.rules.lrp.base import REGISTRY, Choice, Rule
+from provnet.rules.lrp.composite import Composite
+from provnet.rules.lrp.zero import Zero
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+
+def get(rule: str | Rule | Mapping[Any, Any]) -> Rule:
+    """Return the propagation rule called `rule` with its default parameters; a rule is returned as it is.
+
+    A mapping is short for a `Composite`. Raises: `UnknownNameError`, `OptionError`.
+    """
+    if isinstance(rule, Rule):
+        return rule
+    if isinstance(rule, str):
+        return REGISTRY.get(rule)()
+    if isinstance(rule, Mapping):
+        return Composite(rule)
+    raise OptionError(f"a propagation rule was expected, or its name ({', '.join(names())}); got {rule!r}.")
+
+
+def assignment(rule: Rule, circuit: BlockCircuit) -> tuple[Choice, ...]:
+    """Return what each block takes when `rule` is asked for: blocks that it leaves out keep plain proportions.
+
+    Raises: `OptionError` where it cannot apply, `UnknownNameError` for a pattern that fits no block.
+    """
+    plain = Choice(Zero(), why="default")
+    return tuple(plain if choice is None else choice for choice in rule.assign(circuit))
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all propagation rules."""
+    return REGISTRY.names()

@@ -1,0 +1,83 @@
+"""Names of recorded tensors: sources, module outputs and inputs, ops, the model's outputs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field
+
+from provnet.capture.execution import Execution, ModuleCall, TracedOp
+
+Give = Callable[..., None]
+"""(name, value, *, listed=True): what hands out a name."""
+
+
+@dataclass(eq=False)
+class Names:
+    """`ids`: every name -> value. `of`: value -> its names, the canonical one first; `absent`: name -> why."""
+
+    ids: dict[str, int] = field(default_factory=dict)
+    of: dict[int, list[str]] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+
+    def give(self, name: str, value: int, *, listed: bool = True) -> None:
+        """Give a value one more name. The first holder of a name keeps it."""
+        if name and name not in self.ids:
+            self.ids[name] = value
+            if listed:
+                self.of.setdefault(value, []).append(name)
+
+
+def name_values(execution: Execution, known: Container[int], gone: Mapping[int, str]) -> Names:
+    """Name all values in `known`. Names of values in `gone` are absent, for the reason that stands there."""
+    names = Names()
+
+    def give(name: str, value: int, *, listed: bool = True) -> None:
+        if value in known:
+            names.give(name, value, listed=listed)
+        elif value in gone:
+            names.absent.setdefault(name, f"{name!r} has no relevance: {gone[value]}")
+
+    for name, value in execution.sources.items():
+        give(name, value)
+    calls = Counter(call.path for call in execution.modules)
+    made = {_name_of(call, calls): call.outputs for call in execution.modules if call.output_keys == ("",)}
+    for op in execution.ops:
+        _name_results(op, made, known, gone, give)
+    # Inner modules first: an output that a container hands on goes by the name of the module that made it.
+    for call in sorted(execution.modules, key=lambda call: -call.path.count(".")):
+        _name_call(call, _name_of(call, calls), give)
+    for path, count in calls.items():
+        if count > 1 and path and path not in names.ids:
+            for end in ("", ":in"):
+                listed = ", ".join(f"{path}#{k}{end}" for k in range(count))
+                names.absent[path + end] = f"the module {path!r} is called {count} times; name one call: {listed}."
+    for name, value in execution.outputs.items():
+        give(name, value)
+    return names
+
+
+def _name_of(call: ModuleCall, calls: Counter[str]) -> str:
+    return call.path if calls[call.path] == 1 else f"{call.path}#{call.call}"
+
+
+def _name_results(
+    op: TracedOp, made: Mapping[str, tuple[int, ...]], known: Container[int], gone: Container[int], give: Give
+) -> None:
+    """Name an op's results: by its module's path if that is what the module returns, and by the op's own label."""
+    found = [value for value in op.outputs if value is not None and (value in known or value in gone)]
+    path = op.label.rpartition("/")[0]
+    for slot, value in enumerate(op.outputs):
+        if value is not None and value in found:
+            if value in made.get(path, ()):
+                give(path, value)
+            give(op.label if len(found) == 1 else f"{op.label}[{slot}]", value)
+
+
+def _name_call(call: ModuleCall, path: str, give: Give) -> None:
+    if not call.path:
+        return
+    for key, value in zip(call.output_keys, call.outputs, strict=True):
+        give(path + key, value)
+    for slot, value in enumerate(call.inputs):
+        give(f"{path}:in" if len(call.inputs) == 1 else f"{path}:in[{slot}]", value, listed=False)

@@ -1,0 +1,123 @@
+"""Sums and differences of tensors, constants that are added, and what must wait for a rule of its own: products."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from provnet.capture.execution import Ref
+from provnet.circuit.wiring import Expand, Scale, Wiring, broadcast
+from provnet.rules.ops.base import Op, Placed, op_rule
+from provnet.rules.ops.broadcasting import against, result_layout
+from provnet.rules.ops.elementwise import scaled
+from provnet.rules.ops.layout import Layout
+
+
+@op_rule("aten.add")
+def add(op: Op) -> Placed:
+    """z = x + alpha * y."""
+    return weighted_sum(op, op["self"], 1, op["other"], 1 if op["alpha"] is None else op["alpha"])
+
+
+@op_rule("aten.sub", "aten.subtract")
+def sub(op: Op) -> Placed:
+    """z = x - alpha * y."""
+    return weighted_sum(op, op["self"], 1, op["other"], -1 if op["alpha"] is None else -op["alpha"])
+
+
+@op_rule("aten.rsub")
+def rsub(op: Op) -> Placed:
+    """z = y - alpha * x."""
+    return weighted_sum(op, op["self"], -1 if op["alpha"] is None else -op["alpha"], op["other"], 1)
+
+
+def weighted_sum(op: Op, first: Any, w_first: float, second: Any, w_second: float) -> Placed:
+    """z = w1 * x + w2 * y. With two active operands: two slots an entry. With one: one slot, and the constant is the
+    bias.
+    """
+    if not (op.active(first) and op.active(second)):
+        if op.active(first):
+            return shifted(op, first.id, w_first, second, w_second)
+        return shifted(op, second.id, w_second, first, w_first)
+    layout = result_layout(op, (first.id, second.id))
+    shape = layout.neurons(op.shape(op.output))
+    like = op.tensor(op.output)
+    weight = (
+        None if w_first == w_second == 1 else torch.tensor([w_first, w_second], dtype=like.dtype, device=like.device)
+    )
+    wiring = broadcast(shape, against(op, first, layout), against(op, second, layout))
+    return op.place("affine", "sum", wiring, layout, inputs=(first.id, second.id), weight=weight)
+
+
+def shifted(op: Op, source: int, weight: float, constant: Any, factor: float) -> Placed:
+    """z = weight * x + factor * c with a constant c: a scale whose bias is c."""
+    layout = result_layout(op, [source])
+    like = op.tensor(op.output)
+    shape = layout.neurons(op.shape(op.output))
+    bias, inner, by_example = constant_rows(op, constant, layout)
+    bias = bias.to(like.dtype).to(like.device) * factor if factor != 1 else bias.to(like.dtype).to(like.device)
+    here = against(op, source, layout)
+    if here == shape:
+        size = bias.shape[-1]
+        wiring: Wiring = Scale(prod(shape), prod(shape), inner=inner, size=size)
+        scale = None if weight == 1 else torch.full((size,), weight, dtype=like.dtype, device=like.device)
+    else:
+        wiring = Expand(prod(here), prod(shape), shape=shape, part=here)
+        rows = bias.repeat_interleave(inner, -1)
+        bias = rows.repeat(*(1,) * (rows.dim() - 1), prod(shape) // rows.shape[-1])
+        scale = None if weight == 1 else torch.full((prod(here),), weight, dtype=like.dtype, device=like.device)
+    return op.place(
+        "affine",
+        "scale",
+        wiring,
+        layout,
+        inputs=(source,),
+        weight=scale,
+        bias=bias,
+        bias_by_example=by_example,
+        function="add",
+    )
+
+
+def constant_rows(op: Op, constant: Any, layout: Layout) -> tuple[Tensor, int, bool]:
+    """Return (values [size] or [batch, size], inner, by example) of a constant that broadcasts to the result.
+
+    Neuron k gets the value number (k // inner) % size: a number, one a channel, or one a neuron, whatever is shortest.
+    """
+    if not isinstance(constant, Ref):
+        like = op.tensor(op.output)
+        return torch.tensor([constant], dtype=like.dtype, device=like.device), 1, False
+    tensor = op.tensor(constant)
+    shape = layout.neurons(op.shape(op.output))
+    part = against(op, constant, layout)
+    by_example = op.batch > 1 and tensor.numel() == prod(part) * op.batch
+    if by_example:
+        aligned = tensor.reshape((1,) * (len(op.shape(op.output)) - tensor.dim()) + tuple(tensor.shape))
+        rows = layout.by_example(aligned, op.batch)
+        return rows.expand(op.batch, *shape).reshape(op.batch, -1), 1, True
+    wide = [dim for dim, size in enumerate(part) if size > 1]
+    if not wide:
+        return tensor.reshape(1), 1, False
+    if part[wide[0] : wide[-1] + 1] == shape[wide[0] : wide[-1] + 1]:
+        return tensor.reshape(-1), prod(shape[wide[-1] + 1 :]), False
+    return tensor.reshape(part).expand(shape).reshape(-1), 1, False
+
+
+@op_rule("aten.maximum", "aten.fmax")
+def maximum(op: Op) -> Placed:
+    """y = max(x_0, x_1): the larger one wins, the first of two equal ones. With a constant: a clamp, unit edges."""
+    first, second = op["self"], op["other"]
+    if not (op.active(first) and op.active(second)):
+        return scaled(op)
+    layout = result_layout(op, (first.id, second.id))
+    wiring = broadcast(layout.neurons(op.shape(op.output)), against(op, first, layout), against(op, second, layout))
+    return op.place("selection", "pooling", wiring, layout)
+
+
+@op_rule("aten.minimum", "aten.fmin")
+def minimum(op: Op) -> Placed:
+    """y = min(x, c) with a constant: a clamp, unit edges."""
+    return scaled(op)

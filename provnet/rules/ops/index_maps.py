@@ -1,0 +1,266 @@
+"""Ops that only move entries: views, slices, concatenations, padding, look-ups by a constant index.
+
+Views keep the row-major order, so no index is made for them. For the others the op itself is asked: it is run on the
+entries' numbers, and again on the numbers shifted; what shifts is routed, what does not is fill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from provnet.capture.execution import Ref
+from provnet.circuit.wiring import Gather, OneToOne, Wiring
+from provnet.errors import TraceError
+from provnet.rules.ops.base import Op, Placed, op_rule
+from provnet.rules.ops.layout import Layout, layouts, view_layout
+
+FILL = -1
+
+
+def wiring_of(index: np.ndarray, inputs: int) -> Wiring:
+    """Return the wiring in which output k is input index[k], or nothing where that is -1."""
+    if len(index) == inputs and np.array_equal(index, np.arange(inputs)):
+        return OneToOne(inputs, inputs)
+    found = index[index != FILL]
+    distinct = len(np.unique(found)) == len(found)
+    return Gather(inputs, len(index), taps=1 if distinct else None, index=index)
+
+
+# --- views that keep the order ----------------------------------------------------------------------------------------
+
+
+def order_kept(op: Op, layout: Layout | None) -> Placed:
+    """Return the block of a view of the only active input that keeps the order of all entries."""
+    source = op.only()
+    if layout is None or not layout.fits(op.shape(op.output), op.batch):
+        op.crosses(f"in the result {list(op.shape(op.output))} no single axis holds the examples")
+    size = op.tensor(source).numel() // op.batch
+    return op.place("index", "none", OneToOne(size, size), layout)
+
+
+@op_rule(
+    "aten.view",
+    "aten.reshape",
+    "aten._unsafe_view",
+    "aten._reshape_alias",
+    "aten.flatten",
+    "aten.unflatten",
+    "aten.ravel",
+)
+def view(op: Op) -> Placed:
+    """The same entries in the same order under another shape."""
+    source = op.only()
+    if op.tensor(source).dtype != op.tensor(op.output).dtype:
+        op.missing("it reads the bits as another dtype")
+    return order_kept(op, view_layout(op.layout(source), op.shape(source), op.shape(op.output), op.batch))
+
+
+@op_rule("aten.unsqueeze")
+def unsqueeze(op: Op) -> Placed:
+    """An axis of size one is put in."""
+    layout = op.layout(op.only())
+    dim = op["dim"] % len(op.shape(op.output))
+    return order_kept(op, Layout(layout.axis + (dim <= layout.axis), layout.outer, layout.inner))
+
+
+@op_rule("aten.squeeze")
+def squeeze(op: Op) -> Placed:
+    """Axes of size one are taken out. In a batch of one the examples' own axis may be among them."""
+    source = op.only()
+    layout, shape = op.layout(source), op.shape(source)
+    named = op["dim"]
+    dims = range(len(shape)) if named is None else (named,) if isinstance(named, int) else named
+    gone = {dim % len(shape) for dim in dims if shape[dim] == 1}
+    if layout.axis in gone:
+        return order_kept(op, view_layout(layout, shape, op.shape(op.output), op.batch))
+    return order_kept(op, Layout(layout.axis - sum(dim < layout.axis for dim in gone), layout.outer, layout.inner))
+
+
+# --- views whose layout is known --------------------------------------------------------------------------------------
+
+
+def routed(op: Op, layout: Layout) -> Placed:
+    """Return the index map of an op that moves one active input's entries within each example, whatever the example."""
+    source = op.only()
+    size = op.tensor(source).numel() // op.batch
+    numbers = torch.arange(size).reshape(op.neurons(source)).expand(op.batch, *op.neurons(source))
+    moved = op.replay(lambda ref: op.layout(ref).from_example(numbers, op.batch))[0]
+    index = layout.by_example(moved, op.batch)[0].reshape(-1).numpy()
+    return op.place("index", "none", wiring_of(index, size), layout)
+
+
+@op_rule("aten.permute", "aten.transpose", "aten.t", "aten.movedim", "aten.swapaxes", "aten.adjoint")
+def permute(op: Op) -> Placed:
+    """Axes change places. The examples' axis is found by running the op on a shape whose sizes tell axes apart."""
+    layout, rank = op.layout(op.only()), len(op.shape(op.output))
+    order = op.replay(lambda ref: torch.empty(tuple(range(2, 2 + rank)), device="meta"))[0].shape
+    return routed(op, Layout(tuple(order).index(2 + layout.axis), layout.outer, layout.inner))
+
+
+@op_rule("aten.expand")
+def expand(op: Op) -> Placed:
+    """Axes of size one are repeated, and new ones stand in front."""
+    source = op.only()
+    layout = op.layout(source)
+    axis = layout.axis + len(op.shape(op.output)) - len(op.shape(source))
+    if op.shape(op.output)[axis] != op.shape(source)[layout.axis]:
+        found = index_map(op)[0]
+        return op.missing() if found is None else found
+    return routed(op, Layout(axis, layout.outer, layout.inner))
+
+
+# --- anything else: ask the op ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Numbering:
+    """All entries of an op's active inputs are numbered through; entry n is neuron `neuron[n]` of example `example[n]`.
+
+    Neurons are counted over the concatenation of the inputs, example by example. The last place of both stands for
+    fill.
+    """
+
+    tensors: dict[int, Tensor]
+    neuron: Tensor
+    example: Tensor
+    entries: int
+
+
+def numbering(op: Op, inputs: tuple[int, ...]) -> Numbering:
+    """Return the numbers of the inputs' entries, as float64 tensors of the inputs' shapes: exact up to 2**53."""
+    entries = sum(op.tensor(i).numel() for i in inputs)
+    neuron, example = torch.full((entries + 1,), FILL), torch.full((entries + 1,), FILL)
+    tensors, first, offset = {}, 0, 0
+    for i in inputs:
+        count = op.tensor(i).numel()
+        numbers = torch.arange(first, first + count).reshape(op.shape(i))
+        rows = op.layout(i).by_example(numbers, op.batch).reshape(op.batch, -1)
+        neuron[rows] = torch.arange(offset, offset + rows.shape[1]).expand(op.batch, -1)
+        example[rows] = torch.arange(op.batch)[:, None].expand_as(rows)
+        tensors[i] = numbers.to(torch.float64)
+        first, offset = first + count, offset + rows.shape[1]
+    return Numbering(tensors, neuron, example, entries)
+
+
+def origins(op: Op, numbers: Numbering) -> list[Tensor | None]:
+    """Return for each result which entry each of its entries is, -1 for fill; None for results that are no tensors."""
+
+    def given(shift: int) -> Callable[[Ref], Tensor]:
+        def give(ref: Ref) -> Tensor:
+            if ref.id in numbers.tensors:
+                return numbers.tensors[ref.id] + shift
+            fixed = op.tensor(ref).cpu()
+            return fixed.to(torch.float64) if fixed.is_floating_point() else fixed.clone()
+
+        return give
+
+    found: list[Tensor | None] = []
+    for plain, shifted in zip(op.replay(given(0)), op.replay(given(numbers.entries)), strict=True):
+        if not isinstance(plain, Tensor) or plain.dtype != torch.float64:
+            found.append(None)
+            continue
+        still = (shifted == plain) | (shifted.isnan() & plain.isnan())
+        moved = ~still & (shifted == plain + numbers.entries)  # not still: an infinite fill equals its shift too
+        if not bool((moved | still).all()):
+            op.missing("it was taken for an index map, but it computes new numbers")
+        found.append(torch.where(moved, plain, torch.full_like(plain, FILL)).to(torch.int64))
+    return found
+
+
+def _layout(op: Op, example: Tensor, near: Layout) -> Layout:
+    """Return the layout in which every entry belongs to the example that `example` says (-1: to any)."""
+    shape = tuple(example.shape)
+    for layout in (near, *layouts(shape, op.batch)):
+        if layout.fits(shape, op.batch):
+            rows = layout.by_example(example, op.batch).reshape(op.batch, -1)
+            own = torch.arange(op.batch)[:, None]
+            if bool(((rows == own) | (rows == FILL)).all()):
+                return layout
+    op.crosses(f"no axis of the result {list(shape)} holds the {op.batch} examples, each with its own entries only")
+
+
+@op_rule(
+    "aten.as_strided",
+    "aten.cat",
+    "aten.chunk",
+    "aten.constant_pad_nd",
+    "aten.diagonal",
+    "aten.fill",
+    "aten.flip",
+    "aten.gather",
+    "aten.im2col",
+    "aten.index",
+    "aten.index_put",
+    "aten.index_select",
+    "aten.masked_fill",
+    "aten.narrow",
+    "aten.pad",
+    "aten.pixel_shuffle",
+    "aten.pixel_unshuffle",
+    "aten.channel_shuffle",
+    "aten.reflection_pad1d",
+    "aten.reflection_pad2d",
+    "aten.reflection_pad3d",
+    "aten.repeat",
+    "aten.replication_pad1d",
+    "aten.replication_pad2d",
+    "aten.replication_pad3d",
+    "aten.roll",
+    "aten.rot90",
+    "aten.select",
+    "aten.select_scatter",
+    "aten.slice",
+    "aten.slice_scatter",
+    "aten.split",
+    "aten.split_with_sizes",
+    "aten.stack",
+    "aten.take_along_dim",
+    "aten.tile",
+    "aten.tril",
+    "aten.triu",
+    "aten.unbind",
+    "aten.unfold",
+    "aten.unsafe_chunk",
+    "aten.unsafe_split",
+    "aten.unsafe_split_with_sizes",
+    "aten._unsafe_index",
+    "aten.upsample_nearest1d",
+    "aten.upsample_nearest2d",
+    "aten.upsample_nearest3d",
+    "aten._upsample_nearest_exact1d",
+    "aten._upsample_nearest_exact2d",
+    "aten._upsample_nearest_exact3d",
+    "aten.where",
+    "provnet.read_window",
+    "provnet.write_window",
+)
+def index_map(op: Op) -> list[Placed | None]:
+    """Every entry of the results is an entry of an active input, or fill.
+
+    Raises: `CrossExampleError` if a result's entry comes from another example than its neighbours' layout says,
+    `TraceError` if the routing differs from example to example, `MissingRuleError` if the op computes.
+    Memory: four float64 or int64 tensors of the inputs' and results' sizes.
+    """
+    inputs = tuple(dict.fromkeys(op.inputs))
+    numbers = numbering(op, inputs)
+    size = sum(op.tensor(i).numel() for i in inputs) // op.batch
+    placed: list[Placed | None] = []
+    for output, origin in zip(op.traced.outputs, origins(op, numbers), strict=True):
+        if output is None or origin is None:
+            placed.append(None)
+            continue
+        layout = _layout(op, numbers.example[origin], op.layout(inputs[0]))
+        rows = layout.by_example(numbers.neuron[origin], op.batch).reshape(op.batch, -1)
+        if not bool((rows == rows[0]).all()):
+            raise TraceError(
+                f"{op} moves entries differently from example to example, so one wiring cannot serve the batch. "
+                "Trace one example at a time."
+            )
+        wiring = wiring_of(rows[0].numpy(), size)
+        placed.append(op.place("index", "none", wiring, layout, inputs=inputs, output=output))
+    return placed
