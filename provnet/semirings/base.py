@@ -1,0 +1,177 @@
+"""What a semiring is: an algebra on tensors. Subclass it in one file; state a flag only if it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from provnet.errors import DTypeError, UnsupportedOperationError, ValuationError
+from provnet.registry import Registry
+
+REGISTRY: Registry[type[Semiring]] = Registry("semiring")
+FINITE = torch.finfo(torch.float64).max
+S = TypeVar("S", bound="type[Semiring]")
+
+
+def register(name: str) -> Callable[[S], S]:
+    """Return a decorator that files a class under `name`, and tells the class its name. Raises `OptionError`."""
+
+    def file(entry: S) -> S:
+        entry.name = name
+        REGISTRY.register(name)(entry)
+        return entry
+
+    return file
+
+
+def fingerprint(value: object) -> object:
+    """Return what tells two attribute values apart: of a tensor its elements, for its repr is rounded and cut short."""
+    if isinstance(value, Tensor):
+        return (str(value.dtype), tuple(value.shape), repr(value.tolist()))
+    if isinstance(value, tuple | list):
+        return tuple(fingerprint(part) for part in value)
+    key = getattr(value, "key", None)
+    return key() if callable(key) else repr(value)
+
+
+class Semiring:
+    """(K, plus, times, zero, one) on tensors of elements.
+
+    An element is one number, or a small tensor on the trailing axes `element_shape`. `dtype` None means: the floating
+    dtype of the evaluation. The law tests run over every registered semiring; simplification and the fast routes rely
+    on the flags, each of which defaults to *no*.
+    """
+
+    name: str = ""
+    zero: float | int | bool | Tensor
+    one: float | int | bool | Tensor
+    dtype: torch.dtype | None = None
+    element_shape: tuple[int, ...] = ()
+    annotation: str = "identity"
+    """The name of the default annotation function."""
+    examples: Sequence[Any] = ()
+    """Elements for the law tests to combine."""
+    exact: bool = True
+    """Whether the laws hold on `examples` to the last bit, not only up to rounding."""
+
+    family: str | None = None
+    """What a fast route may take plus and times for: "sum-product", "max-times", …; None: only themselves.
+
+    A subclass with a plus or times of its own does not inherit it.
+    """
+    bounds: tuple[float, float] | None = None
+    """The least and the greatest number of the carrier, where it is an interval; `FINITE` stands for "not infinite"."""
+
+    commutative: bool = True
+    ring: bool = False
+    idempotent: bool = False  # x plus x = x
+    absorptive: bool = False  # one plus x = one
+    times_idempotent: bool = False  # x times x = x
+    naturally_ordered: bool = False
+    selective: bool = False  # x plus y is x or y
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if {"plus", "times"} & vars(cls).keys() and "family" not in vars(cls):
+            cls.family = None  # else it would inherit a wrong shortcut
+
+    def plus(self, x: Tensor, y: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def times(self, x: Tensor, y: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def sum(self, x: Tensor, dim: int) -> Tensor:
+        """Fold `x` along `dim` (counted from the front) with plus, in a fixed order; `zero` over nothing.
+
+        The general fold halves the axis, so it takes log2 steps. Subclasses may call a reduction that gives the same.
+        """
+        if x.shape[dim] == 0:
+            shape = x.shape[:dim] + x.shape[dim + 1 :]
+            return self.full(shape[: len(shape) - len(self.element_shape)], self.zero, x)
+        while (size := x.shape[dim]) > 1:
+            half = size // 2
+            folded = self.plus(x.narrow(dim, 0, half), x.narrow(dim, half, half))
+            x = torch.cat([folded, x.narrow(dim, 2 * half, 1)], dim) if size % 2 else folded
+        return x.squeeze(dim)
+
+    def element_dtype(self, floating: torch.dtype) -> torch.dtype:
+        """Return the dtype of elements in an evaluation whose floating dtype is `floating`."""
+        return self.dtype or floating
+
+    def full(self, shape: tuple[int, ...] | torch.Size, element: float | int | bool | Tensor, like: Tensor) -> Tensor:
+        """Return elements of `shape`, all equal to `element`, with the dtype and on the device of `like`."""
+        if isinstance(element, Tensor):
+            return element.to(like.device, like.dtype).expand((*shape, *self.element_shape)).clone()
+        return torch.full((*shape, *self.element_shape), element, dtype=like.dtype, device=like.device)
+
+    def exact_values(self, floating: torch.dtype = torch.float64) -> Tensor:
+        """Return elements to try the laws on, [n, *element_shape]: zero, one and `examples`."""
+        dtype = self.element_dtype(floating)
+        like = torch.empty((), dtype=dtype)
+        ends = [self.full((1,), self.zero, like), self.full((1,), self.one, like)]
+        rest = [torch.tensor(example, dtype=dtype).expand(1, *self.element_shape) for example in self.examples]
+        return torch.cat([*ends, *rest])
+
+    def outside(self, x: Tensor) -> str | None:
+        """Return what is wrong with elements that the carrier does not hold, None if it holds them all. One pass."""
+        if not x.numel() or x.dtype == torch.bool:
+            return None
+        low, high = (float(end) for end in x.aminmax())
+        if low != low or high != high:
+            return "it holds no NaN"
+        least, greatest = self.bounds or (-float("inf"), float("inf"))
+        if least <= low and high <= greatest:
+            return None
+        ends = [("finite" if abs(end) == FINITE else f"{end:g}") for end in (least, greatest)]
+        return f"it holds numbers from {ends[0]} to {ends[1]}, these go from {low:g} to {high:g}"
+
+    def require(self, elements: Tensor, what: str) -> None:
+        """Check that `elements` lie in the carrier: dtype, trailing axes, values. `what` names them in errors.
+
+        Raises: `DTypeError`, `ValuationError`.
+        """
+        floating = elements.dtype if elements.is_floating_point() else torch.float64
+        if elements.dtype != self.element_dtype(floating):
+            raise DTypeError(f"{what} is {elements.dtype}; the semiring {self.name!r} takes {self.dtype or 'floats'}.")
+        axes = len(self.element_shape)
+        if elements.dim() < axes or tuple(elements.shape[elements.dim() - axes :]) != self.element_shape:
+            raise ValuationError(
+                f"{what} has shape {tuple(elements.shape)}; elements of {self.name!r} end in {self.element_shape}."
+            )
+        if problem := self.outside(elements):
+            raise ValuationError(
+                f"{what} leaves the carrier of the semiring {self.name!r}: {problem}. "
+                f"Use its own annotation function, {self.annotation!r}, or another semiring."
+            )
+
+    def offers(self, operation: str) -> bool:
+        """Tell whether it has the optional operation "star", "monus" or "residual"."""
+        return getattr(type(self), operation) is not getattr(Semiring, operation)
+
+    def star(self, x: Tensor) -> Tensor:
+        """Return one plus x plus x times x plus …, where it exists."""
+        raise self._without("star")
+
+    def monus(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the least d with x <= y plus d, where it exists."""
+        raise self._without("monus")
+
+    def residual(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the largest r with y times r <= x, where it exists."""
+        raise self._without("residual")
+
+    def _without(self, operation: str) -> UnsupportedOperationError:
+        return UnsupportedOperationError(
+            f"the semiring {self.name!r} has no {operation}. Use one that has: docs/semirings lists them."
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    def key(self) -> tuple[object, ...]:
+        """Return what tells two instances apart: jobs with equal keys share their work."""
+        return (type(self), *sorted((k, fingerprint(v)) for k, v in vars(self).items()))

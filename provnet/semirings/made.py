@@ -1,0 +1,81 @@
+"""A user's own semiring: two torch functions, zero and one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from provnet.errors import OptionError
+from provnet.semirings.base import Semiring
+from provnet.semirings.check import check_laws
+
+Operation = Callable[[Tensor, Tensor], Tensor]
+FLAGS = ("idempotent", "absorptive", "times_idempotent", "naturally_ordered", "selective", "commutative")
+
+
+class MadeSemiring(Semiring):
+    """A semiring of given functions, evaluated by the general fold. Made by `make`."""
+
+    def __init__(self, name: str, plus: Operation, times: Operation) -> None:
+        self.name, self._plus, self._times = name, plus, times
+
+    def plus(self, x: Tensor, y: Tensor) -> Tensor:
+        return self._plus(x, y)
+
+    def times(self, x: Tensor, y: Tensor) -> Tensor:
+        return self._times(x, y)
+
+    def __repr__(self) -> str:
+        return f"make(name={self.name!r})"
+
+
+def make(
+    plus: Operation,
+    times: Operation,
+    zero: float | int | bool | Tensor,
+    one: float | int | bool | Tensor,
+    *,
+    name: str = "made",
+    dtype: torch.dtype | None = None,
+    annotation: str = "identity",
+    examples: Sequence[Any] = (),
+    **flags: bool,
+) -> Semiring:
+    """Return the semiring (plus, times, zero, one) of two elementwise torch functions.
+
+    Args: `dtype` None means the evaluation's floating dtype. `zero` and `one` are numbers, or tensors of the shape of
+    one element, which then lies on the trailing axes. `examples` are more elements to check the laws on. Flags:
+    idempotent, absorptive, times_idempotent, naturally_ordered, selective (default False), commutative (default True).
+    State one only if it holds: simplification and the fast routes rely on it.
+    Raises: `LawError` if a law fails on zero, one, what plus and times make of them, or `examples`: a zero that does
+    not annihilate, a false flag. `DTypeError` if an operation changes the dtype. `OptionError` for an unknown flag.
+
+    >>> widest = make(torch.maximum, torch.minimum, float("-inf"), float("inf"), name="widest", idempotent=True)
+    """
+    made = MadeSemiring(name, plus, times)
+    made.zero, made.one, made.dtype = zero, one, dtype
+    made.annotation, made.examples = annotation, tuple(examples)
+    if isinstance(zero, Tensor) or isinstance(one, Tensor):
+        made.element_shape = tuple(torch.as_tensor(zero if isinstance(zero, Tensor) else one).shape)
+    for flag, value in flags.items():
+        if flag not in FLAGS:
+            raise OptionError(f"{flag!r} is no flag of a semiring. There are {', '.join(FLAGS)}.")
+        setattr(made, flag, bool(value))
+    check_basics(made)
+    return made
+
+
+def check_basics(semiring: Semiring) -> None:
+    """Check the laws on zero, one, `examples`, and what plus and times make of zero and one. Raises as `check_laws`."""
+    known = semiring.exact_values()
+    zero, one = known[:1], known[1:2]
+    if known.dtype.is_floating_point or known.dtype in (torch.int64, torch.int32):
+        two = semiring.plus(one, one)
+        derived = [two, semiring.plus(two, one), semiring.times(two, two), semiring.times(zero, zero)]
+    else:
+        derived = [semiring.times(zero, zero)]
+    same_kind = [x for x in derived if x.dtype == known.dtype and x.shape == one.shape]
+    check_laws(semiring, torch.cat([known, *same_kind]))
