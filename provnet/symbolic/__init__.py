@@ -1,0 +1,1 @@
+"""From gates to what a theorist reads: formulas, provenance polynomials, symbolic carriers, sympy. No torch here."""
