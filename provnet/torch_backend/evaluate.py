@@ -1,0 +1,207 @@
+"""Walk a circuit from the target to its inputs, for a list of jobs at once: R_j = ⊕_k Θ(d)_jk ⊗ R_k.
+
+Jobs of one rule share denominators; jobs of one semiring and annotation function share the edges' elements too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from provnet.circuit.blocks import Block
+from provnet.errors import NonFiniteError
+from provnet.rules.lrp.base import Rule
+from provnet.semirings.annotations.base import Annotation
+from provnet.semirings.base import Semiring
+from provnet.torch_backend import counting
+from provnet.torch_backend.prepared import Prepared
+from provnet.torch_backend.routes import candidates
+from provnet.torch_backend.routes.base import Pulled, Question
+from provnet.torch_backend.routes.fold import Fold
+from provnet.torch_backend.rows import split_rows
+from provnet.torch_backend.unit import pull_units
+from provnet.torch_backend.workspace import Policy, Workspace
+
+BlockDone = Callable[[Block], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One question: the relevance of `output`'s neurons to start with, [batch, neurons, *element], and what edges are worth."""
+
+    semiring: Semiring
+    annotation: Annotation
+    rule: Rule
+    policy: Policy
+    output: int
+    start: Tensor
+
+    def shares_elements(self, other: Job) -> bool:
+        """Whether both jobs give every edge the same element."""
+        return (
+            self.semiring.key() == other.semiring.key()
+            and self.annotation.key() == other.annotation.key()
+            and self.start.dtype == other.start.dtype
+            and (self.rule, self.policy) == (other.rule, other.policy)
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """How one block was evaluated: the line of `result.plan`."""
+
+    path: str
+    op: str
+    route: str
+    why: str
+
+
+@dataclass(eq=False)
+class Evaluation:
+    """What a job gives. Everything is [batch, …, *element], keyed by activation or by block index.
+
+    bias     what each block's bias took
+    lost     the ⊕ of the relevance of neurons without a defined edge
+    passed   what each block passed to its inputs, and `totals` what came to it and was passed: made for rings, whose
+             sinks they give, and where every activation is kept
+    """
+
+    output: int
+    keep: frozenset[int]
+    relevance: dict[int, Tensor] = field(default_factory=dict)
+    bias: dict[int, Tensor] = field(default_factory=dict)
+    lost: dict[int, Tensor] = field(default_factory=dict)
+    passed: dict[int, Tensor] = field(default_factory=dict)
+    totals: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    plan: list[Step] = field(default_factory=list)
+    largest: float = 0.0
+    """Of counts in floats: the largest one met; below 2^53 all are exact."""
+
+
+def evaluate(
+    workspace: Workspace,
+    jobs: Sequence[Job],
+    keep: frozenset[int],
+    route: str = "auto",
+    tile: int | None = None,
+    done: BlockDone | None = None,
+) -> list[Evaluation]:
+    """Evaluate jobs in one walk. `keep`: the activations whose relevance is returned. `tile`: edges at a time.
+
+    Raises: `CountOverflowError`; `NonFiniteError` if a NaN came out of a block. Memory: the relevance of the tensors
+    between the walk and the target that are still to be used, and about eight tiles.
+    """
+    found = [Evaluation(job.output, keep) for job in jobs]
+    for job, evaluation in zip(jobs, found, strict=True):
+        evaluation.relevance[job.output] = job.start
+    for index in reversed(range(len(workspace.circuit.blocks))):
+        block = workspace.circuit.blocks[index]
+        reached = [n for n in range(len(jobs)) if block.output in found[n].relevance]
+        while reached:
+            group = [n for n in reached if jobs[n].shares_elements(jobs[reached[0]])]
+            reached = [n for n in reached if n not in group]
+            _pull_block(workspace, index, [jobs[n] for n in group], [found[n] for n in group], route, tile)
+        for evaluation in found:
+            if block.output not in keep:
+                evaluation.relevance.pop(block.output, None)
+        if done is not None:
+            done(block)
+    return found
+
+
+def _pull_block(
+    workspace: Workspace, index: int, jobs: list[Job], found: list[Evaluation], route: str, tile: int | None
+) -> None:
+    """Pull the relevance of one block's output to its inputs, for jobs that share their elements."""
+    block = workspace.circuit.blocks[index]
+    relevance = [evaluation.relevance[block.output] for evaluation in found]
+    job = jobs[0]
+    if not block.has_coefficients:
+        pulled, step = _pull_units(workspace, index, job, relevance)
+    else:
+        prepared = workspace.prepared(index, job.rule, job.policy)
+        annotation = workspace.theta(index, job.rule, job.policy, job.annotation)
+        question = Question(job.semiring, annotation, tile)
+        for r in relevance:
+            counting.check_block(block, r, _counter(prepared, question))
+        pulled, step = _route(prepared, question, relevance, route)
+    for one, evaluation, came in zip(pulled, found, relevance, strict=True):
+        _check_numbers(block, job.semiring, one.inputs)
+        evaluation.plan.append(step)
+        _record(index, block, job.semiring, one, came, evaluation)
+        _accumulate(workspace, block, job.semiring, one.inputs, evaluation)
+
+
+def _pull_units(workspace: Workspace, index: int, job: Job, relevance: list[Tensor]) -> tuple[list[Pulled], Step]:
+    """Pull relevance through unit edges. A rule may give them coefficients; else they are one."""
+    block, semiring = workspace.circuit.blocks[index], job.semiring
+    edges = workspace.unit_edges(index, job.rule)
+    why = "unit edges: relevance is passed on"
+    if edges is not None:
+        elements = job.annotation.at(block.path)(edges, semiring, relevance[0].dtype).select(2, 0)
+        relevance = [semiring.times(elements, r) for r in relevance]
+        why = "unit edges: Θ of the derivative"
+    return [Pulled(pull_units(block, semiring, r), None, None) for r in relevance], Step(
+        block.path, block.op, "unit", why
+    )
+
+
+def _route(prepared: Prepared, question: Question, relevance: list[Tensor], wanted: str) -> tuple[list[Pulled], Step]:
+    block = prepared.block
+    refused = ""
+    for route, why in candidates(prepared, question, wanted):
+        pulled = route.pull(prepared, question, relevance)
+        if pulled is not None:
+            return pulled, Step(block.path, block.op, route.name, why + refused)
+        refused = f" ({route.name} left its safe range)"
+    raise AssertionError("the reference route fits always")
+
+
+def _counter(prepared: Prepared, question: Question) -> Callable[[Tensor], float]:
+    """Return a function that pulls counts in float64 and gives the largest, to decide whether they fit int64."""
+
+    def count(relevance: Tensor) -> float:
+        (pulled,) = Fold().pull(prepared, question, [relevance])
+        return max(float(x.max()) for x in (pulled.inputs, pulled.bias) if x is not None)
+
+    return count
+
+
+def _check_numbers(block: Block, semiring: Semiring, x: Tensor) -> None:
+    """Refuse a NaN, and in a ring an Inf. One sum decides unless it is not finite itself."""
+    if not x.is_floating_point() or bool(torch.isfinite(x.sum())):
+        return
+    bad = ~torch.isfinite(x) if semiring.ring else torch.isnan(x)
+    if bool(bad.any()):
+        raise NonFiniteError(
+            f"{int(bad.sum())} of {bad.numel()} elements that block {block.path!r} ({block.op}) passes back in the semiring "
+            f"{semiring.name!r} are NaN{' or Inf' if semiring.ring else ''}: a coefficient or a product left the range of "
+            f"{x.dtype}. Evaluate with dtype=torch.float64, or stabilise with rule=Epsilon(1e-6)."
+        )
+
+
+def _record(index: int, block: Block, semiring: Semiring, one: Pulled, came: Tensor, evaluation: Evaluation) -> None:
+    if one.bias is not None:
+        evaluation.bias[index] = one.bias
+    if one.lost is not None:
+        evaluation.lost[index] = one.lost
+    if semiring.ring or block.output in evaluation.keep:
+        evaluation.passed[index] = semiring.sum(one.inputs, 1)
+    if semiring.ring:
+        evaluation.totals[index] = semiring.sum(came, 1), evaluation.passed[index]
+    if semiring.name == "counting" and one.inputs.is_floating_point() and one.inputs.numel():
+        evaluation.largest = max(evaluation.largest, float(one.inputs.max()))
+
+
+def _accumulate(workspace: Workspace, block: Block, semiring: Semiring, inputs: Tensor, evaluation: Evaluation) -> None:
+    """⊕ what came back into the relevance of each input: where a tensor is used twice, branches meet here."""
+    sizes = tuple(workspace.circuit.activations[i].size for i in block.inputs)
+    for activation, part in zip(block.inputs, split_rows(inputs, sizes), strict=True):
+        held = evaluation.relevance.get(activation)
+        if held is not None:
+            counting.check_sum(workspace.circuit.activations[activation].name, held, part)
+            part = semiring.plus(held, part)
+        evaluation.relevance[activation] = part

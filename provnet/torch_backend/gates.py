@@ -1,0 +1,190 @@
+"""Evaluate explicit gates in a semiring: the homomorphism that extends a valuation of variables ([GKT07] Prop. 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from provnet.circuit.gates import PLUS, GateStore
+from provnet.circuit.variables import names_of, numbers_of
+from provnet.errors import DTypeError, NonFiniteError, UnsupportedOperationError, ValuationError
+from provnet.semirings.base import Semiring
+from provnet.torch_backend.gate_plan import Plan, Step, make_plan
+
+MEMORY = 1 << 28
+"""Bytes of values held at a time, 256 MiB: a larger batch is cut. One example is never cut."""
+
+LINE = 128
+"""Bytes a row on the CPU, 32 columns of float32: a level then stays in the cache. 64 valuations of 220,000 gates took
+41 ms so, and 73 ms at once."""
+
+_PLANS: WeakKeyDictionary[GateStore, dict[torch.device, Plan]] = WeakKeyDictionary()
+
+
+def plan_of(store: GateStore, device: torch.device) -> Plan:
+    """Return the store's plan on `device`; made once, kept as long as the store lives."""
+    plans = _PLANS.setdefault(store, {})
+    if device not in plans:
+        home = torch.device("cpu")
+        if home not in plans:
+            plans[home] = make_plan(store)
+        plans[device] = plans[home].to(device)
+    return plans[device]
+
+
+def evaluate_gates(
+    store: GateStore, semiring: Semiring, valuation: Tensor, device: torch.device | str | None = None
+) -> Tensor:
+    """Return the value of every root, under a valuation of the variables.
+
+    Args: `valuation`, [variables, *element_shape] or [batch, variables, *element_shape], holds semiring elements in the
+    order of `store.variables`; `device` is where to compute, by default where the valuation lies.
+    Returns: [roots, *element_shape], with a leading batch axis if the valuation has one, of the valuation's dtype.
+    Raises: `ValuationError` for another shape, or a dtype that does not hold the semiring's elements; `NonFiniteError`
+    if a NaN comes in or out; `DTypeError` if plus or times change the dtype; `UnsupportedOperationError` if the circuit
+    was simplified by a law the semiring lacks.
+    Memory: rows * batch elements, cut to 256 MiB by batch. The fold's order is fixed, so results repeat to the bit.
+    Source: jagged diagonals; [GKT07] for the homomorphism.
+    """
+    check_assumption(store, semiring)
+    batched = _check(store, semiring, valuation)
+    values = valuation.detach() if device is None else valuation.detach().to(device)
+    plan = plan_of(store, values.device)
+    values = values if batched else values.unsqueeze(0)
+    width = max(plan.rows * values.element_size() * _numel(semiring.element_shape), 1)
+    columns = max(MEMORY // width, 1)
+    if values.device.type == "cpu":
+        columns = min(columns, max(LINE * plan.rows // width, 1))
+    parts = [_evaluate(plan, semiring, part) for part in values.split(columns)]
+    result = parts[0] if len(parts) == 1 else torch.cat(parts)
+    _check_nan(valuation, result, semiring)
+    return result if batched else result.squeeze(0)
+
+
+def check_assumption(store: GateStore, semiring: Semiring) -> None:
+    """Raise `UnsupportedOperationError` if the store was simplified by a law that the semiring does not state."""
+    lacking = sorted(flag for flag in store.assumption if not getattr(semiring, flag, False))
+    if lacking:
+        raise UnsupportedOperationError(
+            f"the circuit was simplified for semirings that are {' and '.join(lacking)}, and {semiring.name!r} does "
+            f"not state {'that flag' if len(lacking) == 1 else 'those flags'}. Evaluate the circuit as it was before "
+            "`simplify`, or simplify it for this semiring."
+        )
+
+
+def _numel(shape: tuple[int, ...]) -> int:
+    return torch.Size(shape).numel()
+
+
+def _check(store: GateStore, semiring: Semiring, valuation: Tensor) -> bool:
+    """Check shape and dtype of a valuation; return whether it has a batch axis."""
+    element, count = tuple(semiring.element_shape), len(store.variables)
+    ends = valuation.shape[valuation.dim() - len(element) :] == torch.Size(element)
+    leading = valuation.dim() - len(element)
+    if not ends or leading not in (1, 2) or valuation.shape[leading - 1] != count:
+        wanted = ", ".join(map(str, (count, *element)))
+        raise ValuationError(
+            f"the valuation has shape {tuple(valuation.shape)}; the circuit has {count} variables, {semiring.name!r} "
+            f"elements of shape {element}: give [{wanted}], or [batch, {wanted}] for several at once."
+        )
+    wrong = valuation.dtype != semiring.dtype if semiring.dtype is not None else valuation.dtype == torch.bool
+    if wrong:
+        wanted = str(semiring.dtype) if semiring.dtype is not None else "numbers"
+        raise ValuationError(
+            f"the valuation's dtype is {valuation.dtype}; {semiring.name!r} has elements of dtype {wanted}. Nothing is "
+            "cast in silence: annotate for this semiring, or convert the tensor yourself."
+        )
+    return leading == 2
+
+
+def _check_nan(valuation: Tensor, result: Tensor, semiring: Semiring) -> None:
+    if not (result.is_floating_point() or result.is_complex()):
+        return
+    # isnan of the sum alone would mistake inf - inf for a NaN.
+    if bool(torch.isnan(valuation).any()):
+        raise NonFiniteError("the valuation holds NaN: give every variable a number.")
+    if bool(torch.isnan(result).any()):
+        raise NonFiniteError(
+            f"{semiring.name!r} made a NaN out of a valuation without one: infinite elements do not suit it "
+            "(∞ · 0, ∞ − ∞), or a product overflowed. Use finite elements or a wider dtype."
+        )
+
+
+def _evaluate(plan: Plan, semiring: Semiring, valuation: Tensor) -> Tensor:
+    """Return [batch, roots, …] for a valuation [batch, variables, …]. Values are kept as [rows, batch, …]."""
+    batch = valuation.shape[0]
+    inside = valuation.transpose(0, 1)
+    if plan.variables is not None:
+        inside = inside.index_select(0, plan.variables)
+    values = valuation.new_empty((plan.rows, batch, *semiring.element_shape))
+    values[0], values[1] = (semiring.full((batch,), e, valuation) for e in (semiring.zero, semiring.one))
+    values[2 : 2 + inside.shape[0]] = inside
+    if batch == 1:  # torch's binary operations are faster without an axis of one
+        values = values.squeeze(1)
+    for step in plan.steps:
+        values[step.start : step.stop] = _step(step, semiring, values)
+    found = values.index_select(0, plan.roots)
+    return found.unsqueeze(0) if batch == 1 else found.transpose(0, 1)
+
+
+def _step(step: Step, semiring: Semiring, values: Tensor) -> Tensor:
+    combine = semiring.plus if step.kind == PLUS else semiring.times
+    result = values.index_select(0, step.operands[0])
+    for rows in step.operands[1:]:
+        operand = values.index_select(0, rows)
+        combined = combine(result[: len(rows)], operand)
+        if combined.dtype != values.dtype or combined.shape != operand.shape:
+            raise DTypeError(
+                f"{combine.__name__} of {semiring.name!r} made {combined.dtype} of shape {tuple(combined.shape)} out "
+                f"of {values.dtype} of shape {tuple(operand.shape)}: it must keep both. Nothing is cast in silence."
+            )
+        if len(rows) == len(result):
+            result = combined
+        else:
+            result[: len(rows)] = combined
+    return result
+
+
+def as_tensor(
+    store: GateStore,
+    mapping: Mapping[Any, Any],
+    semiring: Semiring,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Return a valuation given as {variable or its name: element} as one tensor, [variables, *element_shape].
+
+    `dtype` is for a semiring that has none of its own; None means torch's default floating dtype.
+    Raises: `ValuationError` if a variable has no value or a key is no variable; the message names them.
+    """
+    numbers = numbers_of(store.variables)
+    given = {str(key): value for key, value in mapping.items()}
+    missing = [name for name in names_of(store.variables) if name not in given]
+    extra = [name for name in given if name not in numbers]
+    if missing or extra:
+        problems = [
+            f"{what} {len(names)} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+            for what, names in (("gives no value to", missing), ("has keys that are no variables:", extra))
+            if names
+        ]
+        raise ValuationError(
+            f"the valuation {' and '.join(problems)}. The circuit has {len(numbers)} variables; `variables` lists them."
+        )
+    dtype = semiring.element_dtype(dtype or torch.get_default_dtype())
+    elements = [given[name] for name in names_of(store.variables)]
+    shape = (len(elements), *semiring.element_shape)
+    if any(isinstance(element, Tensor) for element in elements):
+        elements = [torch.as_tensor(element, dtype=dtype, device=device) for element in elements]
+        found = torch.stack(elements)
+    else:
+        found = torch.tensor(elements, dtype=dtype, device=device)
+    if elements and tuple(found.shape) != shape:
+        raise ValuationError(
+            f"the valuation's elements have shape {tuple(found.shape[1:])}; {semiring.name!r} wants "
+            f"{tuple(semiring.element_shape)}."
+        )
+    return found.reshape(shape)

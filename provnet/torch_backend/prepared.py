@@ -1,0 +1,158 @@
+"""One block made ready for one rule and policy: f(a) rows, weights, denominators, winners. Then any of its edges is a
+look-up: `tile` for a dense bundle of edges, `at` for chosen outputs. Both give the same bits, for both read the same
+denominators and do the rest elementwise (design section 1: z is made once per circuit, block and rule)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from provnet.circuit.blocks import Block
+from provnet.circuit.wiring import Dense
+from provnet.rules.lrp.base import Edges, Rule, Terms
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Positions first:last of one group, and some channels: the edges [batch, positions, channels, slots]."""
+
+    positions: slice
+    channels: Tensor
+
+
+Sources = tuple[Tensor, Tensor | None, Tensor]
+"""Input index, present (None: all) and weight index of a tile's slots, each [positions, fan]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Everything that a block's edges are computed from.
+
+    a       f(a) for each product of the rule, [batch, inputs]
+    w, b    flat, or [batch, …] where they vary by example; None: ones, no bias
+    z       for each branch the stabilised denominator, [batch, outputs]
+    winner  of a selection under the policy `winner`: the slot that won, [batch, outputs]
+    void    neurons that are none (padding that was written out), [inputs]; None: all are
+    """
+
+    block: Block
+    rule: Rule
+    a: tuple[Tensor, ...]
+    w: Tensor | None
+    b: Tensor | None
+    z: tuple[Tensor, ...]
+    winner: Tensor | None = None
+    void: Tensor | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return self.a[0].device
+
+    @property
+    def batch(self) -> int:
+        return len(self.a[0])
+
+    @property
+    def slots(self) -> int:
+        """Slots of a neuron, the bias counted."""
+        return self.block.wiring.fan + (self.b is not None)
+
+    # -- tiles ---------------------------------------------------------------------------------------------------------
+
+    def outputs(self, tile: Tile) -> Tensor:
+        """Return the output index of every (position, channel) of the tile."""
+        positions = torch.arange(tile.positions.start, tile.positions.stop, device=self.device)
+        return self.block.wiring.output(positions[:, None], tile.channels)
+
+    def sources(self, positions: slice) -> Sources:
+        """Return the sources of the slots at some positions: the first channel's, for channels share their sources."""
+        first = self.outputs(Tile(positions, torch.zeros(1, dtype=torch.int64, device=self.device)))
+        slots = torch.arange(self.block.wiring.fan, device=self.device)
+        index, present, weight = self.block.wiring.source(first, slots)
+        present = None if present is True else present
+        if self.void is not None:
+            alive = ~self.void[index]
+            present = alive if present is None else present & alive
+        return index, present, weight
+
+    def tile(self, tile: Tile, batch: slice, sources: Sources) -> Edges:
+        """Return the tile's edges, [batch, positions, channels, slots]."""
+        _, present, _ = sources
+        outputs = self.outputs(tile)
+        if self.winner is not None:
+            won = self.winner[batch][:, outputs.reshape(-1)].reshape(-1, *outputs.shape)
+            return self._selected(won, None if present is None else present[:, None])
+        z = tuple(z[batch][:, outputs.reshape(-1)].reshape(-1, *outputs.shape) for z in self.z)
+        return self.rule.coefficients(self._terms(tile, batch, sources, outputs, z))
+
+    def numerators(self, tile: Tile, batch: slice, sources: Sources, absent: float = 0.0) -> tuple[Tensor, ...]:
+        """Return each branch's contributions, [batch, positions, channels, slots], with `absent` where there is no edge."""
+        terms = self._terms(tile, batch, sources, self.outputs(tile), ())
+        found = self.rule.numerators(terms)
+        if terms.present is None:
+            return found
+        fill = torch.full((), absent, dtype=found[0].dtype, device=self.device)
+        return tuple(torch.where(terms.present, part, fill) for part in found)
+
+    def _terms(self, tile: Tile, batch: slice, sources: Sources, outputs: Tensor, z: tuple[Tensor, ...]) -> Terms:
+        index, present, weight = sources
+        a = tuple(self._gather(a[batch], index)[:, :, None] for a in self.a)
+        w = None if self.w is None else self._tile_weights(tile, batch, weight)
+        b = None if self.b is None else self._by_example(self.b, batch, self.block.wiring.bias(outputs))
+        return Terms(a, w, b, None if present is None else self._with_bias(present[:, None]), z)
+
+    def _gather(self, a: Tensor, index: Tensor) -> Tensor:
+        if isinstance(self.block.wiring, Dense) and self.block.wiring.rows == 1:
+            return a[:, None]  # all inputs in their order: a look-up would copy them for every tile
+        return a[:, index.reshape(-1)].reshape(len(a), *index.shape)
+
+    def _tile_weights(self, tile: Tile, batch: slice, weight: Tensor) -> Tensor:
+        wiring = self.block.wiring
+        assert self.w is not None
+        if wiring.channels == 1:
+            return self._by_example(self.w, batch, weight)[:, :, None]
+        # Several channels: the weights lie as [groups, channels, fan] (see Wiring).
+        group = tile.positions.start * wiring.groups // wiring.positions
+        bank = self.w.reshape(-1, wiring.groups, wiring.channels, wiring.fan)[:, group]
+        if len(tile.channels) < wiring.channels:
+            bank = bank.index_select(1, tile.channels)
+        return (bank[batch] if self.block.weight_by_example else bank)[:, None]
+
+    @staticmethod
+    def _by_example(values: Tensor, batch: slice, index: Tensor) -> Tensor:
+        """Return values[index] with a leading axis of examples (of size one where all share them)."""
+        held = values[None] if values.dim() == 1 else values[batch]
+        return held[:, index.reshape(-1)].reshape(len(held), *index.shape)
+
+    def _with_bias(self, present: Tensor) -> Tensor:
+        """Return the mask with one more slot, present, if there is a bias."""
+        if self.b is None:
+            return present
+        return torch.cat([present, torch.ones_like(present[..., :1])], dim=-1)
+
+    def _selected(self, won: Tensor, present: Tensor | None) -> Edges:
+        """Return a selection's edges: p = z = d = 1 for the winner, every other slot absent."""
+        slots = torch.arange(self.block.wiring.fan, device=self.device)
+        chosen = won.unsqueeze(-1) == slots
+        ones = torch.ones((), dtype=self.a[0].dtype, device=self.device)
+        return Edges(ones.expand(chosen.shape), ones.expand(won.shape), chosen if present is None else chosen & present)
+
+    # -- chosen outputs ------------------------------------------------------------------------------------------------
+
+    def at(self, outputs: Tensor, batch: slice) -> Edges:
+        """Return the edges of the outputs [n]: [batch, n, slots]. The plain definition; gates and messages read it."""
+        wiring = self.block.wiring
+        index, present, weight = wiring.source(outputs[:, None], torch.arange(wiring.fan, device=self.device))
+        present = None if present is True else present
+        if self.void is not None:
+            alive = ~self.void[index]
+            present = alive if present is None else present & alive
+        if self.winner is not None:
+            return self._selected(self.winner[batch][:, outputs], present)
+        a = tuple(a[batch][:, index.reshape(-1)].reshape(-1, *index.shape) for a in self.a)
+        w = None if self.w is None else self._by_example(self.w, batch, weight)
+        b = None if self.b is None else self._by_example(self.b, batch, wiring.bias(outputs))
+        z = tuple(z[batch][:, outputs] for z in self.z)
+        return self.rule.coefficients(Terms(a, w, b, None if present is None else self._with_bias(present), z))

@@ -1,0 +1,29 @@
+"""Routes, one contraction a file. A file added here is found by itself."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from provnet.errors import OptionError
+from provnet.torch_backend.prepared import Prepared
+from provnet.torch_backend.routes.base import REGISTRY, Question, Route
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+_RANKED: tuple[Route, ...] = tuple(
+    sorted((REGISTRY.get(name)() for name in REGISTRY.names()), key=lambda route: -route.rank)
+)
+
+
+def candidates(prepared: Prepared, question: Question, wanted: str) -> list[tuple[Route, str]]:
+    """Return the routes that fit, best first, each with the reason; the reference is always the last.
+
+    `wanted`: "auto", or the name of a route ("reference"), which is then taken wherever it fits.
+    """
+    if wanted != "auto" and wanted not in REGISTRY:
+        raise OptionError(f"route={wanted!r} is unknown; take 'auto' or one of {', '.join(REGISTRY.names())}.")
+    chosen = [route for route in _RANKED if wanted in ("auto", route.name) or route.rank == 0]
+    fitting = [(route, route.fits(prepared, question)) for route in chosen]
+    return [(route, why) for route, why in fitting if why is not None]

@@ -1,0 +1,65 @@
+"""Sums of products: R = f(a) · gᵀ(factor · R / z'), by the transpose of the block's own map (BLAS, conv_transpose)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from provnet.torch_backend import linear_maps
+from provnet.torch_backend.prepared import Prepared
+from provnet.torch_backend.routes.base import Pulled, Question, Route, register
+
+
+@register("transpose")
+class Transpose(Route):
+    """R_j = Σ over branches and products of f(a_j) Σ_k g(w_jk) (factor R_k / z'_k), equal to the definition to rounding."""
+
+    name = "transpose"
+    rank = 100
+
+    def fits(self, prepared: Prepared, question: Question) -> str | None:
+        declared = question.semiring.family == "sum-product" and question.annotation.form == "identity"
+        shared = not (prepared.block.weight_by_example or prepared.block.bias_by_example)
+        if not (declared and shared and prepared.winner is None and prepared.void is None):
+            return None
+        probe = linear_maps.has_transpose(prepared.block.wiring)
+        return "Σ d·R is the transposed map of R / z" if probe else None
+
+    def pull(self, prepared: Prepared, question: Question, relevance: Sequence[Tensor]) -> list[Pulled] | None:
+        with linear_maps.full_precision():
+            found = [_pull(prepared, r) for r in relevance]
+        return None if any(pulled is None for pulled in found) else [pulled for pulled in found if pulled is not None]
+
+
+def _pull(prepared: Prepared, relevance: Tensor) -> Pulled | None:
+    wiring = prepared.block.wiring
+    factors = iter(prepared.a)
+    inputs: Tensor | None = None
+    bias: Tensor | None = None
+    for branch, z in zip(prepared.rule.branches, prepared.z, strict=True):
+        # An empty pool is 0 / 0: nothing passes. Elsewhere the division may overflow; then the definition is asked.
+        share = torch.where(z == 0, torch.zeros((), dtype=z.dtype, device=z.device), relevance / z)
+        if branch.factor != 1:
+            share = branch.factor * share
+        for product in branch.products:
+            a = next(factors)
+            if inputs is not None and product.silent(a):
+                continue
+            back = linear_maps.transpose(wiring, share, product.weights(prepared.w))
+            if back is None:
+                return None
+            part = a * back
+            inputs = part if inputs is None else inputs + part
+            if prepared.b is not None and product.bias:
+                b = product.biases(prepared.b)
+                outputs = torch.arange(wiring.outputs, device=prepared.device)
+                # One bias for a run of outputs is one number; the look-up spreads it.
+                taken = share @ (b if b.numel() == wiring.outputs else b[wiring.bias(outputs)])
+                bias = taken if bias is None else bias + taken
+    assert inputs is not None
+    if not bool(torch.isfinite(inputs.sum())):
+        return None
+    lost = None
+    return Pulled(inputs, bias, lost)

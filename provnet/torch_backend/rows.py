@@ -1,0 +1,29 @@
+"""Recorded tensors as rows: [batch, neurons], one row an example, and back."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from provnet.circuit.blocks import Activation
+
+
+def rows(activation: Activation, batch: int, dtype: torch.dtype) -> Tensor:
+    """Return the activation as [batch, neurons] in `dtype`: a view where the layout and the dtype allow."""
+    tensor: Tensor = activation.handle
+    before, after = tensor.shape[: activation.axis], tensor.shape[activation.axis + 1 :]
+    split = tensor.reshape(*before, batch, activation.inner, *after)
+    return split.movedim(activation.axis, 0).reshape(batch, activation.size).to(dtype)
+
+
+def shaped(rows: Tensor, activation: Activation, batch: int, element_shape: tuple[int, ...] = ()) -> Tensor:
+    """Return rows [batch, neurons, *element_shape] in the layout of the recorded tensor, elements on trailing axes."""
+    before, after = activation.handle.shape[: activation.axis], activation.handle.shape[activation.axis + 1 :]
+    split = rows.reshape(batch, *before, activation.inner, *after, *element_shape)
+    return split.movedim(0, activation.axis).reshape(activation.handle.shape + torch.Size(element_shape))
+
+
+def split_rows(joined: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
+    """Return the parts of rows that were concatenated along their neurons."""
+    assert joined.shape[1] == sum(sizes), (joined.shape, sizes)
+    return torch.split(joined, sizes, dim=1) if len(sizes) > 1 else (joined,)

@@ -1,0 +1,42 @@
+"""Derivatives of unit edges: what a step computes, run again, element by element."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from provnet.circuit.blocks import Block, Input
+from provnet.errors import UnsupportedOperationError
+
+
+def slopes(block: Block, source: Tensor, output: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return ∂y_k / ∂a_j on every unit edge j -> k of an elementwise block, in the output's shape.
+
+    By automatic differentiation of the op, so kinks are taken as torch takes them (relu'(0) = 0). Global gradient mode
+    is left as it is. Raises: `UnsupportedOperationError` if the circuit does not know how to run the op.
+    """
+    if block.call is None:
+        raise UnsupportedOperationError(
+            f"the unit edges of {block.path!r} ({block.op}) have no derivative: the circuit does not know how to run that op. "
+            "Take another rule there with Composite, or keep its module as opaque='jacobian'."
+        )
+    packet = getattr(torch.ops.aten, block.call.op.removeprefix("aten."))
+    with torch.inference_mode(False), torch.enable_grad():
+        # An input that is broadcast is spread first: each of its edges has a derivative of its own.
+        leaf = source.to(dtype).expand(output.shape).clone().requires_grad_()
+        args = [_given(value, leaf, dtype) for value in block.call.args]
+        named = {name: _given(value, leaf, dtype) for name, value in block.call.kwargs.items()}
+        result = getattr(packet, block.call.overload)(*args, **named)
+        result = result[0] if isinstance(result, tuple | list) else result
+        if not result.requires_grad:  # a step without slope: detach, comparison
+            return torch.zeros_like(leaf).detach()
+        (found,) = torch.autograd.grad(result.sum(), leaf)
+    return found.detach()
+
+
+def _given(value: Any, leaf: Tensor, dtype: torch.dtype) -> Any:
+    if isinstance(value, Input):
+        return leaf
+    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
