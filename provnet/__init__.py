@@ -1,0 +1,49 @@
+"""provnet: one execution of a PyTorch model as a provenance circuit, evaluated in any semiring.
+
+>>> import provnet
+>>> circuit = provnet.trace(model, x)            # doctest: +SKIP
+>>> circuit.evaluate("viterbi", target=3).inputs # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from provnet import errors, rules, semirings
+from provnet.circuit.gates import Neuron, Variable
+from provnet.errors import ProvnetError
+from provnet.face import (
+    Circuit,
+    Conservation,
+    Elements,
+    GateCircuit,
+    Relevance,
+    Targets,
+    explain,
+    load,
+    save,
+    trace,
+)
+from provnet.rules.ops.base import op_rule as register_op
+from provnet.semirings import annotations
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Circuit",
+    "Conservation",
+    "Elements",
+    "GateCircuit",
+    "Neuron",
+    "ProvnetError",
+    "Relevance",
+    "Targets",
+    "Variable",
+    "annotations",
+    "errors",
+    "explain",
+    "load",
+    "register_op",
+    "rules",
+    "save",
+    "semirings",
+    "trace",
+]

@@ -1,0 +1,31 @@
+"""The demo's own semiring: not one of provnet's, and all that it takes. The report shows this file from the line below."""
+
+from __future__ import annotations
+
+import inspect
+
+import torch
+from torch import Tensor
+
+from provnet.semirings import Semiring, make
+
+
+def odds() -> Semiring:
+    """Of the best path, how good are its odds, if the odds against its steps add up?"""
+
+    def times(x: Tensor, y: Tensor) -> Tensor:
+        against = (1 / x - 1) + (1 / y - 1)
+        return 1 / (1 + against)
+
+    return make(
+        torch.maximum,
+        times,
+        zero=0.0,
+        one=1.0,
+        name="odds",
+        annotation="max-normalised",
+        **dict.fromkeys(("idempotent", "absorptive", "selective", "naturally_ordered"), True),
+    )
+
+
+SOURCE = inspect.getsource(odds)

@@ -1,0 +1,131 @@
+"""The seven questions that one circuit answers, in words and as semirings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from provnet.applications.demo.own import odds
+from provnet.semirings import Semiring, get
+from provnet.semirings.annotations import Annotation, Threshold
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One question: its words, the semiring that answers it, Θ, and which number sums up a picture.
+
+    `algebra` is the semiring as mathematicians write it, `theta` what an edge is annotated with, `measure` what the one
+    number says, `shows` how to read the picture.
+    """
+
+    words: str
+    semiring: Semiring
+    annotation: Annotation | None
+    algebra: str
+    theta: str
+    measure: str
+    shows: str
+
+    @property
+    def name(self) -> str:
+        return self.semiring.name
+
+    def number(self, relevance: Tensor) -> float:
+        """Return the number that `measure` describes, of one example's relevance [inputs]."""
+        return MEASURES[self.name](relevance)
+
+    def spoken(self, relevance: Tensor) -> str:
+        """Return that number as the report prints it."""
+        return spoken(self.number(relevance), self.name)
+
+
+MEASURES: dict[str, Any] = {
+    "real": lambda r: float(r.sum()),
+    "boolean": lambda r: int(r.sum()),
+    "counting": lambda r: int(r.sum()),
+    "viterbi": lambda r: float(r.max()),
+    "tropical": lambda r: float(r.min()),
+    "bottleneck": lambda r: float(r.max()),
+    "odds": lambda r: float(r.max()),
+}
+
+UNITS = {"boolean": " pixels", "counting": " paths"}
+
+
+def spoken(number: float, name: str) -> str:
+    """Return a number with as many digits as it deserves, and its unit."""
+    if isinstance(number, int):
+        return f"{number:,}{UNITS.get(name, '')}"
+    return "none" if number in (float("inf"), float("-inf")) else f"{number:.3g}"
+
+
+def questions(theta: float) -> list[Question]:
+    """Return the seven questions; `theta` is the threshold of the Boolean and the counting one."""
+    threshold = Threshold(theta)
+    return [
+        Question(
+            "What share of the answer is each pixel's own?",
+            get("real"),
+            None,
+            "(ℝ, +, ×)",
+            "the share d of its neuron's sum (LRP-0)",
+            "sum over pixels; biases took the rest of 1",
+            "red speaks for the class, blue against it",
+        ),
+        Question(
+            "Which pixels reach the answer over strong edges alone?",
+            get("boolean"),
+            threshold,
+            "({0, 1}, ∨, ∧)",
+            f"d ≥ {theta:.3g}",
+            "pixels that do",
+            "dark pixels do",
+        ),
+        Question(
+            "Over how many strong paths?",
+            get("counting"),
+            threshold,
+            "(ℕ, +, ×)",
+            f"d ≥ {theta:.3g}",
+            "paths, all pixels together",
+            "the darker, the more paths",
+        ),
+        Question(
+            "How strong is the strongest path from each pixel?",
+            get("viterbi"),
+            None,
+            "([0, 1], max, ×)",
+            "|p| / max |p|, the strength beside the strongest input",
+            "the best pixel's",
+            "the darker, the stronger",
+        ),
+        Question(
+            "What does the cheapest path from each pixel cost?",
+            get("tropical"),
+            None,
+            "([0, ∞], min, +)",
+            "−log of that strength",
+            "the best pixel's; 0 is free",
+            "the darker, the cheaper",
+        ),
+        Question(
+            "Up to which threshold is each pixel still reached?",
+            get("bottleneck"),
+            None,
+            "([−∞, ∞], max, min)",
+            "the share d itself",
+            "the pixel reached longest",
+            "the darker, the longer; every threshold at once",
+        ),
+        Question(
+            "How good are the odds of the best path, if the odds against its steps add up?",
+            odds(),
+            None,
+            "([0, 1], max, xy / (x + y − xy))",
+            "|p| / max |p|",
+            "the best pixel's",
+            "the darker, the better; defined in the demo itself",
+        ),
+    ]

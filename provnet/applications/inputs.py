@@ -1,0 +1,117 @@
+"""Inputs from files: arrays, tensors, images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from provnet.errors import FileFormatError, InputError, MissingProgramError, OptionError
+
+try:
+    from PIL import Image
+
+    HAS_PILLOW = True
+except ImportError:
+    HAS_PILLOW = False
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+
+
+def read_input(
+    path: str | Path,
+    *,
+    key: str | None = None,
+    single: bool = False,
+    size: int | None = None,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+) -> Tensor:
+    """Return the input that a file holds: `.npy`, `.safetensors`, or an image (then [1, 3, height, width]).
+
+    key     the tensor of a `.safetensors` file that holds several.
+    single  the array is one example: it gets an axis of examples, of size 1.
+    size    an image is resized (bilinear) to this on its shorter side and cropped to the central square.
+    mean, std   subtracted from and dividing an image's values in [0, 1]: one number for all channels, or one each.
+
+    Raises: `InputError` if there is no such file or it is of no known kind; `FileFormatError` if it is damaged;
+    `OptionError` for an option that does not fit; `MissingProgramError` for an image without Pillow.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"there is no file {file}. Give a .npy, a .safetensors or an image.")
+    kind = file.suffix.lower()
+    if kind not in IMAGES and (size or mean or std):
+        raise OptionError(f"{file} is no image, so --size, --mean and --std say nothing. Leave them out.")
+    if kind == ".npy":
+        found = _array(file)
+    elif kind == ".safetensors":
+        found = _tensor(file, key)
+    elif kind in IMAGES:
+        return read_image(file, size, mean, std)
+    else:
+        raise InputError(f"{file} is of no known kind: give .npy, .safetensors or an image ({', '.join(IMAGES)}).")
+    return found[None] if single else found
+
+
+def _array(file: Path) -> Tensor:
+    try:
+        found = np.load(file, allow_pickle=False)
+        return torch.from_numpy(np.ascontiguousarray(found))
+    except (ValueError, OSError, EOFError, TypeError) as error:
+        raise FileFormatError(
+            f"{file} cannot be read as an array of numbers ({error}). Write it with numpy.save."
+        ) from error
+
+
+def _tensor(file: Path, key: str | None) -> Tensor:
+    try:
+        found = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise FileFormatError(f"{file} cannot be read ({error}). Write it with safetensors.torch.save_file.") from error
+    if key is None and len(found) == 1:
+        return next(iter(found.values()))
+    if key not in found:
+        asked = "no key was given" if key is None else f"{key!r} is none of them"
+        raise OptionError(f"{file} holds {', '.join(sorted(found)) or 'no tensor'}, and {asked}. Choose one with --key.")
+    return found[key]
+
+
+def read_image(file: Path, size: int | None, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Return an image as [1, 3, height, width], RGB, values in [0, 1] before mean and std. Raises as `read_input`."""
+    if not HAS_PILLOW:
+        raise MissingProgramError(f"reading {file} takes the package Pillow: pip install 'provnet[demo]'.")
+    try:
+        with Image.open(file) as opened:
+            image = opened.convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise FileFormatError(f"{file} cannot be read as an image ({error}).") from error
+    if size is not None:
+        image = _square(image, size)
+    x = torch.from_numpy(np.array(image, np.float32) / np.float32(255)).permute(2, 0, 1)
+    shift, scale = (_channels(values, name) for values, name in ((mean or (0.0,), "mean"), (std or (1.0,), "std")))
+    if bool((scale == 0).any()):
+        raise OptionError("--std has a zero, by which nothing can be divided.")
+    return ((x - shift) / scale)[None].contiguous()
+
+
+def _square(image: Image.Image, size: int) -> Image.Image:
+    if size < 1:
+        raise OptionError(f"--size {size}: give a number of pixels, at least 1.")
+    shorter = min(image.size)
+    if shorter != size:
+        wide, high = (max(size, round(side * size / shorter)) for side in image.size)
+        image = image.resize((wide, high), Image.Resampling.BILINEAR)
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return image.crop((left, top, left + size, top + size))
+
+
+def _channels(values: Sequence[float], name: str) -> Tensor:
+    if len(values) not in (1, 3):
+        raise OptionError(f"--{name} has {len(values)} numbers; give one, or three for red, green and blue.")
+    return torch.tensor(values, dtype=torch.float32).reshape(-1, 1, 1)

@@ -1,0 +1,133 @@
+"""Where the relevance went, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from provnet.circuit.blocks import BlockCircuit
+from provnet.errors import ProvnetError
+from provnet.semirings.base import Semiring
+from provnet.torch_backend.evaluate import Evaluation
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One block's account, elements [batch] (or [targets, batch]): came = passed ⊕ bias ⊕ lost, if it conserves."""
+
+    path: str
+    op: str
+    came: Tensor
+    passed: Tensor
+    bias: Tensor | None
+    lost: Tensor | None
+    given: Tensor
+    """passed ⊕ bias: what left the block by its edges."""
+
+    def residual(self) -> float:
+        """Return the largest difference between what came and what was given, over examples; inf where one is infinite."""
+        return difference(self.came, self.given)
+
+
+def difference(x: Tensor, y: Tensor) -> float:
+    """Return max |x - y|, 0 where both are equal (infinities included)."""
+    if not x.numel():
+        return 0.0
+    gap = (x.to(torch.float64) - y.to(torch.float64)).abs()
+    return float(torch.where(x == y, torch.zeros_like(gap), gap.nan_to_num(nan=torch.inf)).max())
+
+
+@dataclass(frozen=True, eq=False)
+class Conservation:
+    """The report: layers from the target down, and the whole: what the target started with, and ⊕ inputs ⊕ biases ⊕ lost."""
+
+    semiring: str
+    layers: tuple[Layer, ...]
+    start: Tensor
+    inputs: Tensor
+    sinks: Tensor
+    total: Tensor
+
+    def residual(self) -> float:
+        """Return the largest difference over examples between the start and what is accounted for."""
+        return difference(self.start, self.total)
+
+    def holds(self, tolerance: float = 1e-4) -> bool:
+        """Whether the whole is accounted for, within an absolute `tolerance`."""
+        return self.residual() <= tolerance
+
+    def check(self, tolerance: float = 1e-4) -> None:
+        """Raise `ProvnetError`, with the first layer that does not conserve, if the whole is not accounted for."""
+        if not self.holds(tolerance):
+            guilty = next((layer for layer in self.layers if layer.residual() > tolerance), None)
+            where = f" First at {guilty.path!r}: off by {guilty.residual():.3g}." if guilty else ""
+            raise ProvnetError(f"relevance is not conserved: off by {self.residual():.3g} in {self.semiring!r}.{where}")
+
+    def __str__(self) -> str:
+        lines = [f"{'block':<24} {'op':<28} {'came':>12} {'inputs':>12} {'bias':>12} {'lost':>12}"]
+        for layer in self.layers:
+            numbers = " ".join(f"{_number(x):>12}" for x in (layer.came, layer.passed, layer.bias, layer.lost))
+            lines.append(f"{layer.path:<24.24} {layer.op:<28.28} {numbers}")
+        lines.append(
+            f"start {_number(self.start)} | inputs {_number(self.inputs)} ⊕ sinks {_number(self.sinks)} = {_number(self.total)}"
+        )
+        return "\n".join(lines)
+
+
+def _number(x: Tensor | None) -> str:
+    """Show the first example's element, and that there are more."""
+    if x is None:
+        return "-"
+    flat = x.reshape(-1)
+    shown = flat[0].item() if flat.numel() else "-"
+    return (f"{shown:.5g}" if isinstance(shown, float) else str(shown)) + (" …" if flat.numel() > 1 else "")
+
+
+def conservation_of(circuit: BlockCircuit, semiring: Semiring, evaluations: list[Evaluation]) -> Conservation:
+    """Return the report of evaluations (one a target) that kept every activation."""
+    reports = [_one(circuit, semiring, evaluation) for evaluation in evaluations]
+    return reports[0] if len(reports) == 1 else _stacked(reports)
+
+
+def _one(circuit: BlockCircuit, semiring: Semiring, evaluation: Evaluation) -> Conservation:
+    layers = []
+    sinks: Tensor | None = None
+    for index in reversed(range(len(circuit.blocks))):
+        block = circuit.blocks[index]
+        if block.output not in evaluation.relevance or index not in evaluation.passed:
+            continue
+        came = semiring.sum(evaluation.relevance[block.output], 1)
+        passed, bias, lost = evaluation.passed[index], evaluation.bias.get(index), evaluation.lost.get(index)
+        given = passed if bias is None else semiring.plus(passed, bias)
+        if semiring.ring:
+            lost = semiring.monus(came, given)
+        for taken in (bias, lost):
+            if taken is not None:
+                sinks = taken if sinks is None else semiring.plus(sinks, taken)
+        layers.append(Layer(block.path, block.op, came, passed, bias, lost, given))
+    start = semiring.sum(evaluation.relevance[evaluation.output], 1)
+    zero = semiring.full((len(start),), semiring.zero, start)
+    inputs = zero
+    for source in circuit.sources:
+        if source in evaluation.relevance:
+            inputs = semiring.plus(inputs, semiring.sum(evaluation.relevance[source], 1))
+    sinks = zero if sinks is None else sinks
+    return Conservation(semiring.name, tuple(layers), start, inputs, sinks, semiring.plus(inputs, sinks))
+
+
+def _stacked(reports: list[Conservation]) -> Conservation:
+    def stack(parts: list[Tensor | None]) -> Tensor | None:
+        return None if any(part is None for part in parts) else torch.stack([p for p in parts if p is not None])
+
+    layers = tuple(
+        Layer(
+            row[0].path,
+            row[0].op,
+            *(stack([getattr(layer, name) for layer in row]) for name in ("came", "passed", "bias", "lost", "given")),  # type: ignore[arg-type]
+        )
+        for row in zip(*(report.layers for report in reports), strict=True)
+    )
+    whole = [torch.stack([getattr(r, name) for r in reports]) for name in ("start", "inputs", "sinks", "total")]
+    return Conservation(reports[0].semiring, layers, *whole)

@@ -1,0 +1,312 @@
+"""`GateCircuit`: every gate explicit, for small networks, chosen neurons or a cone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from provnet.circuit.expand import expand
+from provnet.circuit.gates import GateStore, Neuron, Variable
+from provnet.circuit.graph import from_networkx, to_networkx
+from provnet.circuit.simplify import simplify
+from provnet.circuit.variables import EdgeSegment, VariableTable
+from provnet.errors import TargetError, UnsupportedOperationError, ValuationError
+from provnet.face.names import At, neurons_at, output_named
+from provnet.face.targets import Target, Targets, target_neurons
+from provnet.rules import lrp
+from provnet.rules.lrp.base import Rule
+from provnet.semirings import annotations
+from provnet.semirings.annotations.base import Annotation
+from provnet.semirings.base import Semiring
+from provnet.semirings.lookup import get as get_semiring
+from provnet.symbolic.expand import polynomial
+from provnet.symbolic.formula import Formula, formula
+from provnet.symbolic.polynomial import Polynomial
+from provnet.torch_backend.evaluate import Job
+from provnet.torch_backend.gates import as_tensor, evaluate_gates
+from provnet.torch_backend.messages import block_elements
+from provnet.torch_backend.workspace import Policy
+
+if TYPE_CHECKING:
+    from provnet.face.circuit import Circuit
+
+Root = Neuron | str | int | None
+
+VALUATION_TILE = 1 << 20
+"""Edges whose values are made at a time."""
+
+
+class Elements(Mapping[Neuron, Any]):
+    """Root -> element, in the order of the roots, backed by one tensor [roots, *element_shape]. Takes names too."""
+
+    def __init__(self, roots: Sequence[Neuron], tensor: Tensor, shown: Callable[[Tensor], Any]) -> None:
+        self.roots, self.tensor = tuple(roots), tensor
+        self._shown = shown
+        self._numbers = {root: number for number, root in enumerate(self.roots)}
+        self._names = {str(root): number for number, root in enumerate(self.roots)}
+
+    def __getitem__(self, root: Neuron | str) -> Any:
+        number = self._names[root] if isinstance(root, str) else self._numbers[root]
+        return self._shown(self.tensor[number])
+
+    def __iter__(self) -> Iterator[Neuron]:
+        return iter(self.roots)
+
+    def __len__(self) -> int:
+        return len(self.roots)
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """Where gates come from, so that a rule can value their variables: a circuit, one example and the policy of reach.
+
+    `units`: whether unit edges are variables too.
+    """
+
+    circuit: Circuit
+    batch: int
+    policy: Policy
+    units: bool = False
+
+
+class GateCircuit:
+    """An explicit circuit: a DAG of ⊕ and ⊗ gates over variables, one root a neuron. Made by `Circuit.gates`.
+
+    Example: `gates = circuit.gates(target=3, at=("fc1", 0)); print(gates.formula()); gates.polynomial()`
+    """
+
+    def __init__(self, store: GateStore, origin: Origin | None = None) -> None:
+        self.store = store
+        self._origin = origin
+
+    # -- what it is ----------------------------------------------------------------------------------------------------
+
+    @property
+    def variables(self) -> Sequence[Variable]:
+        """The variables, in the order of valuations."""
+        return self.store.variables
+
+    @property
+    def roots(self) -> tuple[Neuron, ...]:
+        """The neurons whose relevance the circuit gives, row-major, zeros included."""
+        return self.store.roots
+
+    def __len__(self) -> int:
+        """The number of gates, variables counted."""
+        return len(self.store)
+
+    def __repr__(self) -> str:
+        return f"GateCircuit({len(self):,} gates, {self.store.wires:,} wires, {len(self.variables):,} variables, {len(self.roots):,} roots)"
+
+    # -- views and files -----------------------------------------------------------------------------------------------
+
+    def to_networkx(self) -> nx.MultiDiGraph:
+        """Return the circuit as a networkx graph; parallel wires (x ⊗ x) stay parallel."""
+        return to_networkx(self.store)
+
+    @classmethod
+    def from_networkx(cls, graph: nx.MultiDiGraph) -> GateCircuit:
+        """Return the circuit that a networkx graph describes. Raises `ProvnetError` for a cyclic or malformed one."""
+        return cls(from_networkx(graph))
+
+    def simplify(self, semiring: str | Semiring | None = None) -> GateCircuit:
+        """Return an equivalent smaller circuit: by the laws of every semiring, or by those of `semiring` too.
+
+        The result remembers which laws were used and refuses semirings that lack them.
+        """
+        flags = frozenset() if semiring is None else flags_of(get_semiring(semiring))
+        return GateCircuit(simplify(self.store, flags), self._origin)
+
+    def formula(self, root: Root = None) -> Formula:
+        """Return the formula of a root (by neuron, name or number; None: the only one), shared gates as let-bindings."""
+        return formula(self.store, root)
+
+    def polynomial(self, root: Root = None, max_terms: int = 100_000) -> Polynomial:
+        """Return the provenance polynomial of a root in ℕ[X] ([GKT07]). Raises `LimitError` above `max_terms` terms."""
+        return polynomial(self.store, root, max_terms)
+
+    # -- values --------------------------------------------------------------------------------------------------------
+
+    def evaluate(
+        self,
+        semiring: str | Semiring = "real",
+        valuation: Tensor | Mapping[Any, Any] | None = None,
+        rule: str | Rule = "zero",
+        annotation: str | Annotation | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Elements:
+        """Return {root: element} under a valuation: a tensor in the order of `variables`, a mapping, or None for that of
+        `rule` and `annotation`.
+
+        Source: evaluation is the homomorphism ℕ[X] -> K that extends the valuation ([GKT07] Prop. 4.2).
+        """
+        algebra = get_semiring(semiring)
+        if valuation is None:
+            valuation = self.valuation(algebra, rule, annotation, dtype)
+        elif isinstance(valuation, Mapping):
+            valuation = as_tensor(self.store, valuation, algebra, dtype or torch.float64)
+        found = evaluate_gates(self.store, algebra, valuation)
+        return Elements(self.roots, found, lambda element: element)
+
+    def valuation(
+        self,
+        semiring: str | Semiring,
+        rule: str | Rule = "zero",
+        annotation: str | Annotation | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Return the value of every variable, [variables, *element_shape]: Θ of the rule's coefficients.
+
+        Only grain `edge` has a valuation from a rule; on a coarser grain, or for a graph of your own, give the values.
+        Unit edges that are variables get one, or the derivative's element under a rule that gives them a coefficient.
+        Raises: `UnsupportedOperationError`; `ValuationError` if the rule gives a value to an edge that the gates lack.
+        """
+        origin, table = self._origin, self.store.variables
+        if origin is None or not isinstance(table, VariableTable) or table.grain != "edge":
+            raise UnsupportedOperationError(
+                "only gates of grain 'edge' that were made from an execution have a valuation from a rule; give the values: "
+                "evaluate(semiring, valuation=...)."
+            )
+        origin.circuit.check_fresh()
+        algebra = get_semiring(semiring)
+        floating = origin.circuit.floating(dtype)
+        device = origin.circuit.data.activations[origin.circuit.data.outputs[0]].handle.device
+        like = torch.empty((0, *algebra.element_shape), dtype=algebra.element_dtype(floating), device=device)
+        theta = annotations.resolve(annotation, algebra)
+        job = Job(algebra, theta, lrp.get(rule), origin.policy, -1, like)
+        _refuse_edges(
+            origin, job, [segment.block for segment in table.segments if isinstance(segment, EdgeSegment)], floating
+        )
+        parts = [
+            self._segment(origin, segment, job, floating)
+            for segment in table.segments
+            if isinstance(segment, EdgeSegment)
+        ]
+        return torch.cat([like, *parts])
+
+    def _segment(self, origin: Origin, segment: EdgeSegment, job: Job, floating: torch.dtype) -> Tensor:
+        block = origin.circuit.data.blocks[segment.block]
+        if not block.has_coefficients:
+            return unit_elements(origin, segment, job, floating)
+        outputs, rows = np.unique(segment.output, return_inverse=True)
+        step = max(1, VALUATION_TILE // (block.wiring.fan + 1))
+        example, workspace = slice(origin.batch, origin.batch + 1), origin.circuit.workspace(floating)
+        found = []
+        for start in range(0, len(outputs), step):
+            mine = (start <= rows) & (rows < start + step)
+            chosen = torch.from_numpy(outputs[start : start + step]).to(job.start.device)
+            elements = block_elements(workspace, segment.block, job, chosen, example)[0]
+            if elements.shape[1] == segment.fan:  # the bias, if its edges are variables, is absent here
+                zero = job.semiring.full((len(elements), 1), job.semiring.zero, elements)
+                elements = torch.cat([elements, zero], dim=1)
+            found.append(elements[_index(rows[mine] - start, elements), _index(segment.slot[mine], elements)])
+        return torch.cat(found)
+
+
+def unit_elements(origin: Origin, segment: EdgeSegment, job: Job, floating: torch.dtype) -> Tensor:
+    """Return the elements of unit edges that are variables, [variables, *element_shape]."""
+    edges = origin.circuit.workspace(floating).unit_edges(segment.block, job.rule)
+    if edges is None:
+        return job.semiring.full((len(segment),), job.semiring.one, job.start)
+    path = origin.circuit.data.blocks[segment.block].path
+    elements = job.annotation.at(path)(edges, job.semiring, job.start.dtype)[origin.batch, :, 0]
+    return elements[_index(segment.output, elements)]
+
+
+def _refuse_edges(origin: Origin, job: Job, segments: Sequence[int], floating: torch.dtype) -> None:
+    """Refuse a rule that gives a value to an edge that the gates lack. Raises `ValuationError`."""
+    workspace, blocks = origin.circuit.workspace(floating), origin.circuit.data.blocks
+    for index, block in enumerate(blocks):
+        if block.kind == "elementwise" and not origin.units and workspace.choice(index, job.rule).rule.units:
+            raise ValuationError(
+                f"the rule {job.rule!r} gives a coefficient to the unit edges of {block.path!r}, which are no variables of "
+                "these gates. Make them with gates(units=True)."
+            )
+    for index in segments:
+        pooling = workspace.policy(index, job.rule, origin.policy).pooling
+        if blocks[index].kind == "selection" and origin.policy.pooling == "winner" != pooling:
+            raise ValuationError(
+                f"the rule gives the losers of the pooling {blocks[index].path!r} a value (pooling={pooling!r}), and these "
+                f"gates have its winners only. Make them with gates(pooling={pooling!r})."
+            )
+
+
+def _index(numbers: NDArray[np.int64], like: Tensor) -> Tensor:
+    return torch.from_numpy(numbers).to(like.device)
+
+
+def flags_of(semiring: Semiring) -> frozenset[str]:
+    """Return the names of the flags that a semiring states and simplification may use."""
+    return frozenset(flag for flag in ("idempotent", "absorptive", "times_idempotent") if getattr(semiring, flag))
+
+
+def expand_gates(
+    circuit: Circuit,
+    target: Target,
+    batch: int,
+    at: At,
+    grain: str,
+    policy: Policy,
+    units: bool,
+    biases: bool,
+    limit: int,
+    output: str | int | None,
+) -> GateCircuit:
+    """Return the explicit circuit of one example and one target."""
+    data = circuit.data
+    if not 0 <= batch < data.batch:
+        raise TargetError(f"batch={batch}: the circuit has {data.batch} examples, 0 to {data.batch - 1}.")
+    explained = output_named(data, output)
+    neurons = None if isinstance(target, Targets) else target_neurons(target, data.activations[explained], data.batch)
+    if neurons is None or isinstance(neurons, Tensor):
+        raise TargetError(f"gates explain one neuron, or several that start at one; got target={target!r}.")
+    roots = [
+        (
+            activation,
+            None
+            if index is None
+            else [int(np.ravel_multi_index(index, data.activations[activation].shape)) if index else 0],
+        )
+        for activation, index in neurons_at(data, at)
+    ]
+    store = expand(
+        data,
+        neurons[batch],
+        explained,
+        chosen=_chooser(circuit, batch, policy),
+        roots=roots,
+        grain=grain,
+        units=units,
+        biases=biases,
+        limit=limit,
+    )
+    return GateCircuit(store, Origin(circuit, batch, policy, units))
+
+
+def _chooser(
+    circuit: Circuit, batch: int, policy: Policy
+) -> Callable[[int, NDArray[np.int64]], NDArray[np.bool_] | None]:
+    """Return which slots of a block are present in this example, for what the wiring cannot know: winners, padding."""
+    workspace = circuit.workspace(circuit.floating(None))
+
+    def chosen(index: int, outputs: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+        block = circuit.data.blocks[index]
+        void = any(circuit.data.activations[i].void is not None for i in block.inputs)
+        if not void and (block.kind != "selection" or policy.pooling != "winner"):
+            return None
+        edges = workspace.prepared(index, lrp.get("zero"), policy).at(
+            _index(outputs, workspace.inputs(block)), slice(batch, batch + 1)
+        )
+        if edges.present is None:
+            return None
+        present = edges.present[..., : block.wiring.fan]
+        return present.expand(1, len(outputs), block.wiring.fan)[0].cpu().numpy()
+
+    return chosen

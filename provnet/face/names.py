@@ -1,0 +1,101 @@
+"""From what a user writes ("conv1", "features.*", ("fc", 3)) to tensors and neurons of a circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from provnet.circuit.blocks import Block, BlockCircuit
+from provnet.circuit.gates import Neuron
+from provnet.errors import OptionError, UnknownNameError
+
+At = str | Neuron | tuple[object, ...] | Iterable[object] | None
+
+
+def tensors_at(circuit: BlockCircuit, at: At) -> frozenset[int]:
+    """Return the activations that `at` names: paths or globs, one or several; None: the sources.
+
+    Raises: `UnknownNameError` for a name that is none, or a glob that fits nothing.
+    """
+    if at is None:
+        return frozenset(circuit.sources)
+    found: set[int] = set()
+    for pattern in [at] if isinstance(at, str) else at:
+        if not isinstance(pattern, str):
+            raise OptionError(f"at={pattern!r}: for relevance give paths or globs; neurons are for gates(at=...).")
+        found.update(_matching(circuit, pattern))
+    return frozenset(found)
+
+
+def _matching(circuit: BlockCircuit, pattern: str) -> set[int]:
+    if pattern in circuit.names or not any(c in pattern for c in "*?["):
+        return {circuit.find(pattern)}
+    fitting = {circuit.names[name] for name in circuit.names if fnmatchcase(name, pattern)}
+    if not fitting:
+        raise UnknownNameError(
+            f"the pattern {pattern!r} fits no recorded tensor. Known: {', '.join(sorted(circuit.names))}."
+        )
+    return fitting
+
+
+def neurons_at(circuit: BlockCircuit, at: At) -> tuple[tuple[int, tuple[int, ...] | None], ...]:
+    """Return (activation, index) for each item of `at`; index None: all neurons of that tensor, row-major."""
+    if at is None:
+        return tuple((source, None) for source in circuit.sources)
+    single = isinstance(at, str | Neuron) or (
+        isinstance(at, tuple) and len(at) > 1 and not isinstance(at[1], str | tuple)
+    )
+    found: list[tuple[int, tuple[int, ...] | None]] = []
+    for item in [at] if single else at:  # type: ignore[union-attr]
+        if isinstance(item, str):
+            found.extend((activation, None) for activation in sorted(_matching(circuit, item)))
+            continue
+        path, index = (item.path, item.index) if isinstance(item, Neuron) else _path_and_index(item)
+        activation = circuit.find(path)
+        shape = circuit.activations[activation].shape
+        if len(index) != len(shape) or not all(0 <= i < size for i, size in zip(index, shape, strict=True)):
+            raise UnknownNameError(f"{path!r} has the shape {shape} an example; it has no neuron {index}.")
+        found.append((activation, index))
+    return tuple(found)
+
+
+def _path_and_index(item: object) -> tuple[str, tuple[int, ...]]:
+    if isinstance(item, tuple) and item and isinstance(item[0], str):
+        rest = item[1] if len(item) == 2 and isinstance(item[1], tuple) else item[1:]
+        if all(isinstance(i, int) for i in rest):
+            return item[0], tuple(rest)
+    raise OptionError(f"at={item!r} is no neuron; write (path, index, ...), such as ('fc1', 3) or ('conv1', 0, 2, 2).")
+
+
+def output_named(circuit: BlockCircuit, output: str | int | None) -> int:
+    """Return the activation of the explained output: the only one, or the one that `output` names or counts."""
+    if output is None:
+        if len(circuit.outputs) == 1:
+            return circuit.outputs[0]
+        names = [circuit.activations[o].name for o in circuit.outputs]
+        raise OptionError(f"the model has {len(names)} outputs ({', '.join(names)}); say which with output=.")
+    if isinstance(output, int):
+        if not 0 <= output < len(circuit.outputs):
+            raise OptionError(
+                f"output={output}: the model has {len(circuit.outputs)} outputs, 0 to {len(circuit.outputs) - 1}."
+            )
+        return circuit.outputs[output]
+    return circuit.find(output)
+
+
+def blocks_named(circuit: BlockCircuit, path: str) -> list[int]:
+    """Return the indices of the blocks with the path `path`. Raises `UnknownNameError` if there are none."""
+    found = [index for index, block in enumerate(circuit.blocks) if block.path == path]
+    if not found:
+        known = ", ".join(block.path for block in circuit.blocks)
+        reason = circuit.absent.get(path)
+        raise UnknownNameError(reason or f"no block is called {path!r}. Known: {known}.")
+    return found
+
+
+def check_patterns(patterns: Iterable[str], blocks: Iterable[Block], what: str) -> None:
+    """Refuse a pattern that fits no block: nothing falls back in silence. Raises `UnknownNameError`."""
+    paths = [block.path for block in blocks]
+    for pattern in patterns:
+        if pattern not in paths and not any(fnmatchcase(path, pattern) for path in paths):
+            raise UnknownNameError(f"{what} {pattern!r} fits no block. Blocks: {', '.join(paths)}.")

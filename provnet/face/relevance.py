@@ -1,0 +1,192 @@
+"""The answer to one question: relevance at every recorded tensor, biases, sinks, messages, conservation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from provnet.circuit.blocks import BlockCircuit
+from provnet.errors import LimitError, OptionError, UnsupportedOperationError
+from provnet.face.conservation import Conservation, conservation_of
+from provnet.face.names import blocks_named, tensors_at
+from provnet.semirings.base import Semiring
+from provnet.semirings.counting import Counting
+from provnet.torch_backend.counting import EXACT_FLOAT
+from provnet.torch_backend.evaluate import Evaluation, Job, Step
+from provnet.torch_backend.messages import block_messages
+from provnet.torch_backend.rows import shaped
+from provnet.torch_backend.workspace import Workspace
+
+MESSAGES_LIMIT = 50_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What a result remembers of its question, so that more of it can be had: one job for each target.
+
+    `again` evaluates the same jobs and keeps the relevance of the activations it is given.
+    """
+
+    circuit: BlockCircuit
+    jobs: tuple[Job, ...]
+    several: bool
+    workspace: Callable[[], Workspace]
+    again: Callable[[frozenset[int]], list[Evaluation]]
+
+
+class Relevance:
+    """The relevance of every neuron for one target, in one semiring ([GSM25] eq. 3). Made by `Circuit.evaluate`.
+
+    Results have the layout of the recorded tensors, elements wider than a number on trailing axes, and for `Targets(...)`
+    one result a target on a leading axis. Exact counts are numpy arrays of Python integers.
+    Example: `r = circuit.evaluate("boolean"); r.inputs.sum(); r["conv1"]; print(r.conservation())`
+    """
+
+    def __init__(self, asked: Asked, evaluations: list[Evaluation]) -> None:
+        self._asked = asked
+        self._evaluations = evaluations
+
+    # -- relevance -----------------------------------------------------------------------------------------------------
+
+    @property
+    def semiring(self) -> Semiring:
+        """The semiring of the answer."""
+        return self._asked.jobs[0].semiring
+
+    @property
+    def inputs(self) -> Any:
+        """The relevance of the only source, in its shape. With several sources, ask for each by name."""
+        sources = self._asked.circuit.sources
+        if len(sources) != 1:
+            names = [self._asked.circuit.activations[s].name for s in sources]
+            raise OptionError(
+                f"the circuit has {len(names)} sources; ask for one by name: r[{names[0]!r}] ({', '.join(names)})."
+            )
+        return self._at(sources[0])
+
+    def __getitem__(self, name: str) -> Any:
+        """Return the relevance at a recorded tensor: a source, a module's output "path", its input "path:in", an op.
+
+        A tensor that was not kept (see `at=`) is found by one more evaluation, which then keeps all.
+        Raises: `UnknownNameError`, with the reason where a tensor has no relevance of its own.
+        """
+        return self._at(self._asked.circuit.find(name))
+
+    def keys(self) -> list[str]:
+        """Return the names of all tensors whose relevance can be asked for."""
+        return sorted(self._asked.circuit.names)
+
+    def _at(self, activation: int) -> Any:
+        if activation not in self._kept:
+            self._evaluations = self._asked.again(frozenset(self._asked.circuit.activations))
+        held = self._asked.circuit.activations[activation]
+        parts = []
+        for job, evaluation in zip(self._asked.jobs, self._evaluations, strict=True):
+            found = evaluation.relevance.get(activation)
+            if found is None:  # no path leads there
+                found = job.semiring.full((self._asked.circuit.batch, held.size), job.semiring.zero, job.start)
+            parts.append(shaped(found, held, self._asked.circuit.batch, job.semiring.element_shape))
+        return self._shown(parts)
+
+    @property
+    def _kept(self) -> frozenset[int]:
+        return self._evaluations[0].keep
+
+    def _shown(self, parts: list[Tensor]) -> Any:
+        joined = torch.stack(parts) if self._asked.several else parts[0]
+        semiring = self.semiring
+        return semiring.decode(joined) if isinstance(semiring, Counting) and semiring.primes else joined
+
+    # -- totals --------------------------------------------------------------------------------------------------------
+
+    @property
+    def bias(self) -> Mapping[str, Any]:
+        """What each block's bias took, path -> [batch]. Biases are dummy neurons that send nothing further down."""
+        return self._by_path([evaluation.bias for evaluation in self._evaluations])
+
+    @property
+    def sinks(self) -> Mapping[str, Any]:
+        """Relevance that goes no further, path -> [batch]: what biases took, and what was lost.
+
+        Lost is, in the rings, all that a block received and did not pass on (neurons without a defined coefficient, and
+        what a stabiliser took); elsewhere the ⊕ of the relevance of neurons without a defined coefficient.
+        """
+        found: list[dict[int, Tensor]] = []
+        for evaluation in self._evaluations:
+            sinks = dict(evaluation.bias)
+            for index, lost in evaluation.lost.items():
+                sinks[index] = self.semiring.plus(sinks[index], lost) if index in sinks else lost
+            for index, (came, passed) in evaluation.totals.items():
+                sinks[index] = self.semiring.monus(came, passed)
+            found.append(sinks)
+        return self._by_path(found)
+
+    def _by_path(self, found: list[dict[int, Tensor]]) -> dict[str, Any]:
+        blocks = self._asked.circuit.blocks
+        indices = sorted({index for each in found for index in each})
+        zero = self.semiring.full((self._asked.circuit.batch,), self.semiring.zero, self._asked.jobs[0].start)
+        return {blocks[i].path: self._shown([each.get(i, zero) for each in found]) for i in indices}
+
+    def conservation(self) -> Conservation:
+        """Return the conservation report: for every block what came, what was passed on, what bias and loss took."""
+        every = self._asked.again(frozenset(self._asked.circuit.activations))
+        self._evaluations = every
+        return conservation_of(self._asked.circuit, self.semiring, every)
+
+    # -- edges ---------------------------------------------------------------------------------------------------------
+
+    def messages(self, path: str, limit: int = MESSAGES_LIMIT) -> Any:
+        """Return the messages R_{i<-j} of a block ([GSM25] eq. 6): [batch, out, in (+ bias)], zero where there is no edge.
+
+        Neurons are counted row-major; `in` runs over the block's inputs one after another, a bias is last.
+        Raises: `LimitError` above `limit` entries; `UnsupportedOperationError` for a block of unit edges.
+        """
+        (index, *_) = blocks_named(self._asked.circuit, path)
+        block = self._asked.circuit.blocks[index]
+        if not block.has_coefficients:
+            raise UnsupportedOperationError(
+                f"block {path!r} ({block.op}) has unit edges: each neuron's message is its relevance, r[{path!r}]."
+            )
+        size = self._asked.circuit.batch * block.wiring.outputs * (block.wiring.inputs + 1)
+        if size > limit:
+            raise LimitError(
+                f"the messages of {path!r} have {size:,} entries, above limit={limit:,}. Trace fewer examples, raise limit=, or "
+                "take gates(at=...) for chosen neurons."
+            )
+        if block.output not in self._kept:
+            self._evaluations = self._asked.again(frozenset(self._asked.circuit.activations))
+        return self._shown(
+            [
+                block_messages(self._asked.workspace(), index, job, evaluation.relevance.get(block.output))
+                for job, evaluation in zip(self._asked.jobs, self._evaluations, strict=True)
+            ]
+        )
+
+    # -- how it was found ----------------------------------------------------------------------------------------------
+
+    @property
+    def plan(self) -> tuple[Step, ...]:
+        """How each block was evaluated, from the target down: its route and why that route is exact."""
+        return tuple(self._evaluations[0].plan)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the elements are exact: never rounded. Floats are so only for counts that stayed below 2^53."""
+        dtype = self._asked.jobs[0].start.dtype
+        if isinstance(self.semiring, Counting) and dtype.is_floating_point:
+            return max(evaluation.largest for evaluation in self._evaluations) < EXACT_FLOAT
+        return not dtype.is_floating_point or (self.semiring.selective and self.semiring.times_idempotent)
+
+    def __repr__(self) -> str:
+        circuit = self._asked.circuit
+        sources = ", ".join(f"{circuit.activations[s].name} {circuit.activations[s].shape}" for s in circuit.sources)
+        return f"Relevance({self.semiring.name}, batch {circuit.batch}, sources: {sources})"
+
+
+def kept_tensors(circuit: BlockCircuit, at: Any) -> frozenset[int]:
+    """Return the activations whose relevance an evaluation keeps: the sources, and those that `at` names."""
+    return frozenset(circuit.sources) | tensors_at(circuit, at)
