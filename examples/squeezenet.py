@@ -37,16 +37,19 @@ class Fire(nn.Module):
         return torch.cat([torch.relu(self.expand1x1(x)), torch.relu(self.expand3x3(x))], 1)
 
 
+def pool() -> nn.MaxPool2d:
+    return nn.MaxPool2d(3, stride=2, ceil_mode=True)
+
+
 class SqueezeNet(nn.Module):
     """1.2 million parameters, 352 million edges an image of 224 × 224."""
 
     def __init__(self) -> None:
         super().__init__()
-        pool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.features = nn.Sequential(
-            *(nn.Conv2d(3, 64, 3, stride=2), nn.ReLU(), pool),
-            *(Fire(64, 16, 64), Fire(128, 16, 64), pool),
-            *(Fire(128, 32, 128), Fire(256, 32, 128), pool),
+            *(nn.Conv2d(3, 64, 3, stride=2), nn.ReLU(), pool()),
+            *(Fire(64, 16, 64), Fire(128, 16, 64), pool()),
+            *(Fire(128, 32, 128), Fire(256, 32, 128), pool()),
             *(Fire(256, 48, 192), Fire(384, 48, 192), Fire(384, 64, 256), Fire(512, 64, 256)),
         )
         self.classifier = nn.Sequential(nn.Dropout(), nn.Conv2d(512, 1000, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from provnet.circuit.gates import Neuron, Variable
 from provnet.errors import LimitError, OptionError, ValuationError
+from provnet.symbolic import rows
 from provnet.symbolic.canonical import Builder, cone
 from provnet.symbolic.expand import distinct_at_most, expand, polynomial
 from provnet.symbolic.formula import formula
@@ -141,7 +142,13 @@ def test_coefficients_beyond_64_bits_are_exact():
     assert expand(store).coefficients.dtype == object
 
 
-def test_a_huge_expansion_is_refused_at_once_with_its_exact_size():
+def test_a_huge_expansion_is_refused_before_anything_is_multiplied(monkeypatch):
+    monkeypatch.setattr(rows, "times", None)
+    with pytest.raises(LimitError, match="1,099,511,627,776 monomials"):
+        polynomial(parse(" * ".join(f"(a{i} + b{i})" for i in range(40))).store)
+
+
+def test_a_huge_expansion_is_refused_with_its_exact_size():
     layers = [f"({' + '.join(f'x{layer}_{i}' for i in range(10))})" for layer in range(12)]
     with pytest.raises(LimitError, match="1,000,000,000,000 monomials"):
         polynomial(parse(" * ".join(layers)).store)

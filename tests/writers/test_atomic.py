@@ -12,12 +12,14 @@ from provnet.writers.atomic import staged, write_bytes, write_string
 
 
 def test_a_file_is_written_and_replaced(tmp_path: Path):
-    path = tmp_path / "a.txt"
+    path, other = tmp_path / "a.txt", tmp_path / "b.txt"
     assert write_string(path, "⊕") == path
+    os.link(path, other)
     assert path.read_bytes() == "⊕\n".encode()
     assert write_bytes(str(path), b"new") == path
     assert path.read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert other.read_bytes() == "⊕\n".encode(), "the old file was written over, not replaced"
+    assert sorted(os.listdir(tmp_path)) == ["a.txt", "b.txt"]
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path):

@@ -79,7 +79,7 @@ def small(seed: int) -> Subject:
     cut = len(labels) * 3 // 4
     sizes = (64, 32, 10)
     model = perceptron(sizes, seed)
-    train(model, images[:cut].flatten(1), torch.from_numpy(labels[:cut]), seed)
+    train(model, images[:cut].flatten(1), torch.from_numpy(labels[:cut]))
     return Subject(
         "scikit-learn's bundled digits, 8 × 8",
         model,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -41,23 +41,29 @@ class Question:
         return spoken(self.number(relevance), self.name)
 
 
-MEASURES: dict[str, Any] = {
+def _strong(relevance: Tensor) -> int:
+    return int((relevance >= STRONG).sum())
+
+
+STRONG = 0.1
+
+MEASURES: dict[str, Callable[[Tensor], float]] = {
     "real": lambda r: float(r.sum()),
     "boolean": lambda r: int(r.sum()),
     "counting": lambda r: int(r.sum()),
-    "viterbi": lambda r: float(r.max()),
-    "tropical": lambda r: float(r.min()),
+    "viterbi": _strong,
+    "tropical": lambda r: float(r[r.isfinite()].median()) if bool(r.isfinite().any()) else float("inf"),
     "bottleneck": lambda r: float(r.max()),
-    "odds": lambda r: float(r.max()),
+    "odds": _strong,
 }
 
-UNITS = {"boolean": " pixels", "counting": " paths"}
+UNITS = {"boolean": "pixel", "counting": "path", "viterbi": "pixel", "odds": "pixel"}
 
 
 def spoken(number: float, name: str) -> str:
     """Return a number with as many digits as it deserves, and its unit."""
     if isinstance(number, int):
-        return f"{number:,}{UNITS.get(name, '')}"
+        return f"{number:,} {UNITS[name]}{'' if number == 1 else 's'}"
     return "none" if number in (float("inf"), float("-inf")) else f"{number:.3g}"
 
 
@@ -98,7 +104,7 @@ def questions(theta: float) -> list[Question]:
             None,
             "([0, 1], max, ×)",
             "|p| / max |p|, the strength beside the strongest input",
-            "the best pixel's",
+            f"pixels with a path of strength {STRONG} or more",
             "the darker, the stronger",
         ),
         Question(
@@ -107,7 +113,7 @@ def questions(theta: float) -> list[Question]:
             None,
             "([0, ∞], min, +)",
             "−log of that strength",
-            "the best pixel's; 0 is free",
+            "the median cost of the pixels that are reached; 0 is free",
             "the darker, the cheaper",
         ),
         Question(
@@ -116,7 +122,7 @@ def questions(theta: float) -> list[Question]:
             None,
             "([−∞, ∞], max, min)",
             "the share d itself",
-            "the pixel reached longest",
+            "of the pixel that is reached longest",
             "the darker, the longer; every threshold at once",
         ),
         Question(
@@ -125,7 +131,7 @@ def questions(theta: float) -> list[Question]:
             None,
             "([0, 1], max, xy / (x + y − xy))",
             "|p| / max |p|",
-            "the best pixel's",
+            f"pixels with odds {STRONG} or better",
             "the darker, the better; defined in the demo itself",
         ),
     ]

@@ -21,5 +21,10 @@ class NegLog(Annotation):
     form = "general"
 
     def value(self, edges: Edges, semiring: Semiring, dtype: torch.dtype) -> Tensor:
+        share = max_normalised(edges)
+        alive = share > 0
+        # The vectorised log takes twelve times as long where zeros (-inf) are among its arguments.
         # abs: -log 1 is -0.0, which is equal to 0 but prints with its sign.
-        return self.floats(max_normalised(edges).log().neg().abs(), dtype, semiring)
+        cost = torch.where(alive, share, torch.ones((), dtype=share.dtype, device=share.device)).log_().neg_().abs_()
+        infinite = torch.full((), torch.inf, dtype=share.dtype, device=share.device)
+        return self.floats(torch.where(alive, cost, infinite), dtype, semiring)
