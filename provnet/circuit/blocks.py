@@ -120,6 +120,7 @@ class BlockCircuit:
     names    every name of a tensor -> activation id; "path:in" for a module's input.
     absent   names of tensors that have no relevance of their own -> why, and the way out (a convolution that is fused
              with its batch norm; the bare name of a module that is called twice).
+    rule     a propagation rule as JSON that goes with the circuit, for whoever loads it; it changes nothing here.
     """
 
     model: str
@@ -131,6 +132,7 @@ class BlockCircuit:
     names: Mapping[str, int]
     absent: Mapping[str, str] = field(default_factory=dict)
     kept: tuple[Kept, ...] = ()
+    rule: str | None = None
 
     def find(self, name: str) -> int:
         """Return the id of the activation called `name`. Raises `UnknownNameError`, with the reason where one is known."""

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from provnet.circuit.blocks import Block, BlockCircuit
 from provnet.errors import CountOverflowError, OptionError, StaleCircuitError
 from provnet.face.gate_circuit import GateCircuit, expand_gates
-from provnet.face.names import At, check_patterns, output_named
+from provnet.face.names import At, check_patterns, masks_of, output_named
 from provnet.face.plan import Plan, Summary, plan_of, summary_of
 from provnet.face.relevance import Asked, Relevance, kept_tensors
 from provnet.face.targets import Target, Targets, start_rows, target_neurons
@@ -72,6 +72,11 @@ class Circuit:
         """The number of edges that carry variables, an example: padding and unit edges are none."""
         return sum(block.wiring.edges for block in self.data.blocks if block.has_coefficients)
 
+    @property
+    def rule(self) -> Rule | None:
+        """The propagation rule that was saved with the circuit, for `evaluate(rule=circuit.rule)`; None: none was."""
+        return None if self.data.rule is None else lrp.from_json(self.data.rule)
+
     def keys(self) -> list[str]:
         """Return the names of all recorded tensors."""
         return sorted(self.data.names)
@@ -118,6 +123,7 @@ class Circuit:
         rule: RuleLike = "zero",
         annotation: Any = None,
         at: At = None,
+        only: Mapping[str, Any] | None = None,
         output: str | int | None = None,
         start: Any = "one",
         bias: bool = True,
@@ -137,6 +143,8 @@ class Circuit:
         rule        propagation rule, name or object: it applies to the linear maps, pooling and sums keep proportions.
         annotation  Θ: None (each semiring's default), one for all, a list, or a mapping by semiring name.
         at          tensors, by path or glob, whose relevance is kept besides the sources'; others are found when asked for.
+        only        {tensor: channels or mask}: relevance passes through these neurons only, so that what comes out is
+                    conditional on them. Channels are indices on the first axis of an example; a mask has its shape.
         output      which output, if there are several.   start   "one", "logit", or elements.
         bias        False leaves biases out, of denominators too.   pooling   what a max pooling passes on.
         products, softmax, norm   policies of products of traced tensors, softmax and normalisation layers, whose op rules
@@ -162,6 +170,7 @@ class Circuit:
             floating,
             route,
             None if memory is None else _tile(memory, floating),
+            masks_of(self.data, only),
         )
         results = question.answer(algebras, self._annotations(algebras, annotation), kept_tensors(self.data, at))
         return results if several else results[0]
@@ -257,9 +266,11 @@ class _Question:
         floating: torch.dtype,
         route: str,
         tile: int | None,
+        only: Mapping[int, Tensor],
     ) -> None:
         self.circuit, self.output, self.rule, self.policy = circuit, output, rule, policy
         self.start, self.floating, self.route, self.tile = start, floating, route, tile
+        self.only = only
         held = circuit.data.activations[output]
         self.several = isinstance(target, Targets)
         targets = target if isinstance(target, Targets) else (target,)
@@ -276,6 +287,7 @@ class _Question:
                 self.policy,
                 self.output,
                 start_rows(neurons, self.start, held, batch, semiring, self.floating),
+                self.only,
             )
             for neurons in self.neurons
         )

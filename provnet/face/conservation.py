@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -10,7 +11,8 @@ from torch import Tensor
 from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import ProvnetError
 from provnet.semirings.base import Semiring
-from provnet.torch_backend.evaluate import Evaluation
+from provnet.torch_backend.evaluate import Evaluation, Job
+from provnet.torch_backend.workspace import Workspace
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +27,10 @@ class Layer:
     lost: Tensor | None
     given: Tensor
     """passed ⊕ bias: what left the block by its edges."""
+    sinks: Mapping[str, Tensor] = field(default_factory=dict)
+    """Where the rest went, by name: "bias"; "undefined" (neurons without a defined edge: z = 0, dead windows); "stabiliser"
+    (what ε took); "rule" (what the rule itself does not pass on: an empty pool of alpha-beta, a gradient); "dropped"
+    (outputs that no input feeds, and what `only=` kept back)."""
 
     def residual(self) -> float:
         """Return the largest difference between what came and what was given, over examples; inf where one is infinite."""
@@ -49,10 +55,16 @@ class Conservation:
     inputs: Tensor
     sinks: Tensor
     total: Tensor
+    _named: Mapping[str, Tensor] = field(default_factory=dict)
 
     def residual(self) -> float:
         """Return the largest difference over examples between the start and what is accounted for."""
         return difference(self.start, self.total)
+
+    @property
+    def named(self) -> dict[str, Tensor]:
+        """The ⊕ over all layers of each named sink."""
+        return dict(self._named)
 
     def holds(self, tolerance: float = 1e-4) -> bool:
         """Whether the whole is accounted for, within an absolute `tolerance`."""
@@ -70,6 +82,7 @@ class Conservation:
         for layer in self.layers:
             numbers = " ".join(f"{_number(x):>12}" for x in (layer.came, layer.passed, layer.bias, layer.lost))
             lines.append(f"{layer.path:<24.24} {layer.op:<28.28} {numbers}")
+        lines += [f"{'':<24} sink {name}: {_number(taken)}" for name, taken in self._named.items()]
         lines.append(
             f"start {_number(self.start)} | inputs {_number(self.inputs)} ⊕ sinks {_number(self.sinks)} = {_number(self.total)}"
         )
@@ -85,14 +98,22 @@ def _number(x: Tensor | None) -> str:
     return (f"{shown:.5g}" if isinstance(shown, float) else str(shown)) + (" …" if flat.numel() > 1 else "")
 
 
-def conservation_of(circuit: BlockCircuit, semiring: Semiring, evaluations: list[Evaluation]) -> Conservation:
+def conservation_of(
+    circuit: BlockCircuit,
+    semiring: Semiring,
+    evaluations: list[Evaluation],
+    jobs: Sequence[Job],
+    workspace: Workspace,
+) -> Conservation:
     """Return the report of evaluations (one a target) that kept every activation."""
-    reports = [_one(circuit, semiring, evaluation) for evaluation in evaluations]
+    reports = [_one(circuit, semiring, e, job, workspace) for e, job in zip(evaluations, jobs, strict=True)]
     return reports[0] if len(reports) == 1 else _stacked(reports)
 
 
-def _one(circuit: BlockCircuit, semiring: Semiring, evaluation: Evaluation) -> Conservation:
-    layers = []
+def _one(
+    circuit: BlockCircuit, semiring: Semiring, evaluation: Evaluation, job: Job, workspace: Workspace
+) -> Conservation:
+    layers, named = [], {}
     sinks: Tensor | None = None
     for index in reversed(range(len(circuit.blocks))):
         block = circuit.blocks[index]
@@ -103,31 +124,69 @@ def _one(circuit: BlockCircuit, semiring: Semiring, evaluation: Evaluation) -> C
         given = passed if bias is None else semiring.plus(passed, bias)
         if semiring.ring:
             lost = semiring.monus(came, given)
+        parts = {} if bias is None else {"bias": bias}
+        parts |= _lost_by_name(workspace, index, job, evaluation.relevance[block.output], lost)
         for taken in (bias, lost):
             if taken is not None:
                 sinks = taken if sinks is None else semiring.plus(sinks, taken)
-        layers.append(Layer(block.path, block.op, came, passed, bias, lost, given))
-    start = semiring.sum(evaluation.relevance[evaluation.output], 1)
+        _join(semiring, named, parts)
+        layers.append(Layer(block.path, block.op, came, passed, bias, lost, given, parts))
+    for dropped in evaluation.dropped.values():
+        sinks = dropped if sinks is None else semiring.plus(sinks, dropped)
+        _join(semiring, named, {"dropped": dropped})
+    start = semiring.sum(job.start, 1)
     zero = semiring.full((len(start),), semiring.zero, start)
     inputs = zero
     for source in circuit.sources:
         if source in evaluation.relevance:
             inputs = semiring.plus(inputs, semiring.sum(evaluation.relevance[source], 1))
     sinks = zero if sinks is None else sinks
-    return Conservation(semiring.name, tuple(layers), start, inputs, sinks, semiring.plus(inputs, sinks))
+    return Conservation(semiring.name, tuple(layers), start, inputs, sinks, semiring.plus(inputs, sinks), named)
+
+
+def _join(semiring: Semiring, named: dict[str, Tensor], parts: Mapping[str, Tensor]) -> None:
+    for name, taken in parts.items():
+        named[name] = semiring.plus(named[name], taken) if name in named else taken
+
+
+def _lost_by_name(
+    workspace: Workspace, index: int, job: Job, relevance: Tensor, lost: Tensor | None
+) -> dict[str, Tensor]:
+    """Return what was lost at a block, by name. Outside of the rings it is the undefined neurons' alone."""
+    if lost is None:
+        return {}
+    if not job.semiring.ring:
+        return {"undefined": lost}
+    block = workspace.circuit.blocks[index]
+    if not block.has_coefficients:
+        return {"rule" if workspace.choice(index, job.rule).rule.units else "dropped": lost}
+    rule = workspace.choice(index, job.rule).rule
+    dead = workspace.prepared(index, job.rule, job.policy).dead()
+    if dead is None:
+        return {rule.remainder: lost}
+    mask = dead[(...,) + (None,) * len(job.semiring.element_shape)]
+    zero = job.semiring.full((), job.semiring.zero, relevance)
+    undefined = job.semiring.sum(torch.where(mask, relevance, zero), 1)
+    return {"undefined": undefined, rule.remainder: job.semiring.monus(lost, undefined)}
 
 
 def _stacked(reports: list[Conservation]) -> Conservation:
-    def stack(parts: list[Tensor | None]) -> Tensor | None:
+    def stack(parts: Sequence[Tensor | None]) -> Tensor | None:
         return None if any(part is None for part in parts) else torch.stack([p for p in parts if p is not None])
+
+    def stack_named(each: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        zero = torch.zeros_like(reports[0].start)
+        names = dict.fromkeys(name for named in each for name in named)
+        return {name: torch.stack([named.get(name, zero) for named in each]) for name in names}
 
     layers = tuple(
         Layer(
             row[0].path,
             row[0].op,
             *(stack([getattr(layer, name) for layer in row]) for name in ("came", "passed", "bias", "lost", "given")),  # type: ignore[arg-type]
+            stack_named([layer.sinks for layer in row]),
         )
         for row in zip(*(report.layers for report in reports), strict=True)
     )
     whole = [torch.stack([getattr(r, name) for r in reports]) for name in ("start", "inputs", "sinks", "total")]
-    return Conservation(reports[0].semiring, layers, *whole)
+    return Conservation(reports[0].semiring, layers, *whole, stack_named([r._named for r in reports]))

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from os import PathLike
 
 from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import OptionError
-from provnet.face.circuit import Circuit
+from provnet.face.circuit import Circuit, RuleLike
 from provnet.face.gate_circuit import GateCircuit
+from provnet.rules import lrp
 from provnet.writers.archive import load_archive, save_archive
 
 
-def save(circuit: Circuit | GateCircuit, path: str | PathLike[str]) -> None:
+def save(circuit: Circuit | GateCircuit, path: str | PathLike[str], rule: RuleLike | None = None) -> None:
     """Write a circuit to one file: JSON and safetensors in a zip, versioned, no pickle. Nothing is left half-written.
 
-    Raises: `OutputError` if the path cannot be written; `StaleCircuitError` if the model changed since tracing.
+    rule    a propagation rule or composite that goes with a `Circuit`: `load(path).rule` gives an equal one back.
+    Raises: `OutputError` if the path cannot be written; `StaleCircuitError` if the model changed since tracing;
+    `UnsupportedOperationError` for a rule that holds a function.
     """
     if isinstance(circuit, Circuit):
         circuit.check_fresh()
-        save_archive(circuit.data, path)
+        data = circuit.data if rule is None else replace(circuit.data, rule=lrp.to_json(lrp.get(rule)))
+        save_archive(data, path)
     elif isinstance(circuit, GateCircuit):
+        if rule is not None:
+            raise OptionError("gates have no rule of their own: save the Circuit with it, or a valuation beside the gates.")
         save_archive(circuit.store, path)
     else:
         raise OptionError(f"save takes a Circuit or a GateCircuit; got {type(circuit).__name__}.")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from provnet.circuit.blocks import Block, BlockCircuit
 from provnet.circuit.gates import Neuron
@@ -99,3 +103,31 @@ def check_patterns(patterns: Iterable[str], blocks: Iterable[Block], what: str) 
     for pattern in patterns:
         if pattern not in paths and not any(fnmatchcase(path, pattern) for path in paths):
             raise UnknownNameError(f"{what} {pattern!r} fits no block. Blocks: {', '.join(paths)}.")
+
+
+def masks_of(circuit: BlockCircuit, only: Mapping[str, Any] | None) -> dict[int, Tensor]:
+    """Return activation -> [neurons], True where relevance may pass, from {name: channels or mask}.
+
+    Raises: `UnknownNameError`; `OptionError` for a channel out of range, none at all, or a mask of another shape.
+    """
+    found: dict[int, Tensor] = {}
+    for name, chosen in (only or {}).items():
+        activation = circuit.find(name)
+        shape = circuit.activations[activation].shape
+        given = torch.as_tensor(chosen)
+        if given.dtype == torch.bool:
+            if tuple(given.shape) != shape:
+                raise OptionError(f"only[{name!r}] is a mask of the shape {tuple(given.shape)}; one example has {shape}.")
+            mask = given
+        else:
+            channels = shape[0] if shape else 1
+            if given.is_floating_point() or given.dim() > 1 or not bool(((given >= -channels) & (given < channels)).all()):
+                raise OptionError(
+                    f"only[{name!r}] = {chosen!r}: give channels from 0 to {channels - 1}, or a mask of the shape {shape}."
+                )
+            mask = torch.zeros(shape or (1,), dtype=torch.bool)
+            mask[given.reshape(-1).to(torch.int64)] = True
+        if not bool(mask.any()):
+            raise OptionError(f"only[{name!r}] lets no neuron through, so nothing below has any relevance.")
+        found[activation] = found[activation] & mask.reshape(-1) if activation in found else mask.reshape(-1)
+    return found

@@ -17,7 +17,7 @@ from provnet.semirings.base import Semiring
 from provnet.semirings.counting import Counting
 from provnet.torch_backend.counting import EXACT_FLOAT
 from provnet.torch_backend.evaluate import Evaluation, Job, Step
-from provnet.torch_backend.messages import block_messages
+from provnet.torch_backend.messages import block_messages, weight_relevance
 from provnet.torch_backend.rows import shaped
 from provnet.torch_backend.workspace import Workspace
 
@@ -135,7 +135,9 @@ class Relevance:
         """Return the conservation report: for every block what came, what was passed on, what bias and loss took."""
         every = self._asked.again(frozenset(self._asked.circuit.activations))
         self._evaluations = every
-        return conservation_of(self._asked.circuit, self.semiring, every)
+        return conservation_of(
+            self._asked.circuit, self.semiring, every, self._asked.jobs, self._asked.workspace()
+        )
 
     # -- edges ---------------------------------------------------------------------------------------------------------
 
@@ -157,11 +159,24 @@ class Relevance:
                 f"the messages of {path!r} have {size:,} entries, above limit={limit:,}. Trace fewer examples, raise limit=, or "
                 "take gates(at=...) for chosen neurons."
             )
+        return self._of_edges(index, block_messages)
+
+    def weights(self, path: str) -> Any:
+        """Return the relevance of a block's weights, [batch, *weight's shape]: the ⊕ of the messages each one carries.
+
+        With a batch norm fused, those of the joint map. The bias's is `r.bias[path]`.
+        Raises: `UnsupportedOperationError` for a block without weights.
+        """
+        (index, *_) = blocks_named(self._asked.circuit, path)
+        return self._of_edges(index, weight_relevance)
+
+    def _of_edges(self, index: int, of: Callable[..., Tensor]) -> Any:
+        block = self._asked.circuit.blocks[index]
         if block.output not in self._kept:
             self._evaluations = self._asked.again(frozenset(self._asked.circuit.activations))
         return self._shown(
             [
-                block_messages(self._asked.workspace(), index, job, evaluation.relevance.get(block.output))
+                of(self._asked.workspace(), index, job, evaluation.relevance.get(block.output))
                 for job, evaluation in zip(self._asked.jobs, self._evaluations, strict=True)
             ]
         )

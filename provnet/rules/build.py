@@ -14,11 +14,11 @@ from provnet.capture.execution import Execution, TracedOp
 from provnet.circuit.blocks import Activation, Block, BlockCircuit, Kept
 from provnet.errors import OptionError, TraceError
 from provnet.rules.fusion import can_fuse, fuse
-from provnet.rules.names import Names, name_values
 from provnet.rules.ops import normalisation
 from provnet.rules.ops.arguments import references
 from provnet.rules.ops.base import REGISTRY, Op, Placed, blocks_of, form_of
 from provnet.rules.ops.layout import Layout
+from provnet.rules.tensor_names import Names, name_values
 from provnet.rules.void import Mask, void_of
 
 

@@ -21,6 +21,7 @@ class Arctic(MaxSemiring):
     bounds = (float("-inf"), FINITE)
     family = "max-plus"
     annotation = "log-absolute"
+    question = "What is the logarithm of the largest product of coefficients, in absolute value, along one path?"
     examples = (1.0, -2.0, 5.0)
 
     def times(self, x: Tensor, y: Tensor) -> Tensor:

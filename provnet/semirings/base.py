@@ -52,6 +52,8 @@ class Semiring:
     element_shape: tuple[int, ...] = ()
     annotation: str = "identity"
     """The name of the default annotation function."""
+    question: str = ""
+    """What it answers on a network with its default annotation function, one sentence for the documents."""
     examples: Sequence[Any] = ()
     """Elements for the law tests to combine."""
     exact: bool = True

@@ -21,6 +21,7 @@ class Bitset64(Semiring):
     family = "bit-or-and"
     idempotent = absorptive = times_idempotent = naturally_ordered = True  # not selective: 1 | 2 is 3
     annotation = "thresholds"
+    question = "At which of up to 64 thresholds, or in which of 64 worlds, is there a path to the target?"
     examples = (1, 2, 6, -(2**63), 2**63 - 1)
 
     def plus(self, x: Tensor, y: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ class Boolean(Semiring):
     dtype = torch.bool
     idempotent = absorptive = times_idempotent = naturally_ordered = selective = True
     annotation = "threshold"
+    question = "Is there a path to the target on which every coefficient is at least θ?"
     family = "or-and"
 
     def plus(self, x: Tensor, y: Tensor) -> Tensor:

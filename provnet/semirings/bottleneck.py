@@ -23,6 +23,7 @@ class Bottleneck(MaxSemiring):
     family = "max-min"
     absorptive = times_idempotent = True
     annotation = "identity"  # an undefined d becomes zero, -inf
+    question = "Up to which threshold θ is there a path on which every coefficient is at least θ?"
     examples = (-3.0, 0.0, 2.0, 5.0)
 
     def __init__(self, dtype: torch.dtype | None = None) -> None:

@@ -42,6 +42,7 @@ class Counting(Semiring):
     bounds = (0.0, FINITE)
     naturally_ordered = True
     annotation = "threshold"
+    question = "Over how many paths on which every coefficient is at least θ does a neuron reach the target?"
     examples = (2, 3, 7)
 
     def __init__(self, overflow: Overflow = "raise", bits: int = 240) -> None:

@@ -20,6 +20,7 @@ class Expectation(ChannelSemiring):
     """
 
     annotation = "expectation"
+    question = "How widely is the relevance spread over paths: what is their entropy, or their mean length?"
 
     def __init__(self, base: str | Semiring = "real") -> None:
         super().__init__(get(base), channels=2)

@@ -21,6 +21,7 @@ class Fuzzy(MaxSemiring):
     family = "max-min"
     absorptive = times_idempotent = True
     annotation = "max-normalised"
+    question = "How strong is the weakest edge of the best path, each edge measured by its neuron's strongest input?"
     examples = (0.1, 0.5, 0.7)
 
     def times(self, x: Tensor, y: Tensor) -> Tensor:

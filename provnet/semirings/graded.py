@@ -19,6 +19,7 @@ class Graded(ChannelSemiring):
     """
 
     annotation = "graded"
+    question = "How much relevance comes over paths of each length?"
 
     def __init__(self, base: str | Semiring = "real", degree: int = 8) -> None:
         if degree < 1:

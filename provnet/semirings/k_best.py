@@ -21,6 +21,7 @@ class KBest(ChannelSemiring):
     """
 
     annotation = "single"
+    question = "How strong are the k strongest paths to the target, one by one?"
 
     def __init__(self, k: int = 3, base: str | Semiring = "viterbi") -> None:
         base = get(base)

@@ -22,6 +22,7 @@ class Log(Semiring):
     family = "logsum-plus"
     naturally_ordered = True
     annotation = "log-positive"
+    question = "How much supporting relevance reaches a neuron, as a logarithm, which long paths do not underflow?"
     exact = False
     examples = (-1.0, 2.0, -3.0)
 

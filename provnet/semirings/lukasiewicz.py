@@ -20,6 +20,7 @@ class Lukasiewicz(MaxSemiring):
     bounds = (0.0, 1.0)
     absorptive = True
     annotation = "max-normalised"
+    question = "What is left of 1 on the best path, each edge taking off what it lacks to its neuron's strongest input?"
     examples = (0.25, 0.5, 0.75)
 
     def times(self, x: Tensor, y: Tensor) -> Tensor:

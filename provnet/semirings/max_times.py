@@ -21,6 +21,7 @@ class MaxTimes(MaxSemiring):
     bounds = (0.0, FINITE)
     family = "max-times"
     annotation = "absolute"
+    question = "How large, in absolute value, is the largest product of coefficients along one path?"
     examples = (0.5, 2.0, 4.0)
 
     def times(self, x: Tensor, y: Tensor) -> Tensor:

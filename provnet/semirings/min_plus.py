@@ -21,6 +21,7 @@ class MinPlus(MinSemiring):
     bounds = (-FINITE, float("inf"))
     family = "min-plus"
     annotation = "cost"
+    question = "How much does the cheapest path cost, if an edge costs -log |d|, so that one with |d| > 1 pays?"
     examples = (1.0, -2.0, 5.0)
 
     def times(self, x: Tensor, y: Tensor) -> Tensor:

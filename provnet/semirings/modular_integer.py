@@ -21,6 +21,7 @@ class ModularInteger(Semiring):
     dtype = torch.int64
     ring = True
     annotation = "threshold"  # counts modulo p; identity tests give random points as a valuation instead
+    question = "Have two circuits different polynomials? Unequal values at random points modulo a prime prove it."
     examples = (2, 5, 1_000_000)
 
     def __init__(self, p: int = 2_147_483_647) -> None:

@@ -21,6 +21,7 @@ class NonNegative(Semiring):
     family = "sum-product"
     naturally_ordered = True
     annotation = "positive"
+    question = "How much supporting relevance reaches a neuron over all paths, if no opposing edge may be used?"
     examples = (2.0, 0.5, 4.0, 0.25)
 
     def plus(self, x: Tensor, y: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ class Product(Semiring):
     """
 
     annotation = "each"
+    question = "What do several semirings answer, each for itself, in one pass?"
 
     def __init__(self, *components: str | Semiring) -> None:
         self.components = tuple(get(component) for component in components or ("viterbi", "boolean"))

@@ -22,6 +22,7 @@ class Real(Semiring):
     family = "sum-product"
     ring = True
     annotation = "identity"
+    question = "Which share of the target does a neuron hold, once supporting and opposing paths have cancelled?"
     examples = (-1.0, 2.0, 0.5, -4.0)
 
     def plus(self, x: Tensor, y: Tensor) -> Tensor:

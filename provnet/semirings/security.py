@@ -23,6 +23,7 @@ class Security(MinSemiring):
     family = "min-max"
     absorptive = times_idempotent = True
     annotation = "level"
+    question = "Which clearance does it take to see one whole path, if strong edges are public and weak ones secret?"
 
     def __init__(self, top: int = 4) -> None:
         if top < 1:

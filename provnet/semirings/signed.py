@@ -19,6 +19,7 @@ class Signed(ChannelSemiring):
     """
 
     annotation = "signed"
+    question = "How much relevance comes over supporting paths, and how much over opposing ones, before they cancel?"
 
     def __init__(self, base: str | Semiring = "non-negative") -> None:
         super().__init__(get(base), channels=2)

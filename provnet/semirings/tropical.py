@@ -21,6 +21,7 @@ class Tropical(MinSemiring):
     family = "min-plus"
     absorptive = True
     annotation = "neg-log"
+    question = "How much does the cheapest path cost, if an edge pays for falling behind its neuron's strongest input?"
     examples = (1.0, 2.0, 0.5, 7.0)
 
     def times(self, x: Tensor, y: Tensor) -> Tensor:

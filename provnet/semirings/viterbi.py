@@ -21,6 +21,7 @@ class Viterbi(MaxSemiring):
     family = "max-times"
     absorptive = True
     annotation = "max-normalised"  # |p| / max |p|: it conserves in this semiring, GSM25 eq. 12
+    question = "How strong is the strongest single path, each edge measured by its neuron's strongest input?"
     examples = (0.5, 0.25, 0.125)
 
     def times(self, x: Tensor, y: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ Jobs of one rule share denominators; jobs of one semiring and annotation functio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -38,6 +38,8 @@ class Job:
     policy: Policy
     output: int
     start: Tensor
+    only: Mapping[int, Tensor] = field(default_factory=dict)
+    """Activation -> [neurons], True where relevance may pass: the others' is dropped. Empty: all may."""
 
     def shares_elements(self, other: Job) -> bool:
         """Whether both jobs give every edge the same element."""
@@ -67,6 +69,7 @@ class Evaluation:
     lost     the ⊕ of the relevance of neurons without a defined edge
     passed   what each block passed to its inputs, and `totals` what came to it and was passed: made for rings, whose
              sinks they give, and where every activation is kept
+    dropped  by activation, what neurons held that relevance was kept from (`Job.only`)
     """
 
     output: int
@@ -76,6 +79,7 @@ class Evaluation:
     lost: dict[int, Tensor] = field(default_factory=dict)
     passed: dict[int, Tensor] = field(default_factory=dict)
     totals: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    dropped: dict[int, Tensor] = field(default_factory=dict)
     plan: list[Step] = field(default_factory=list)
     largest: float = 0.0
     """Of counts in floats: the largest one met; below 2^53 all are exact."""
@@ -99,6 +103,7 @@ def evaluate(
         evaluation.relevance[job.output] = job.start
     for index in reversed(range(len(workspace.circuit.blocks))):
         block = workspace.circuit.blocks[index]
+        _restrict(jobs, found, block.output)
         reached = [n for n in range(len(jobs)) if block.output in found[n].relevance]
         while reached:
             group = [n for n in reached if jobs[n].shares_elements(jobs[reached[0]])]
@@ -109,7 +114,21 @@ def evaluate(
                 evaluation.relevance.pop(block.output, None)
         if done is not None:
             done(block)
+    for source in workspace.circuit.sources:
+        _restrict(jobs, found, source)
     return found
+
+
+def _restrict(jobs: Sequence[Job], found: list[Evaluation], activation: int) -> None:
+    """Keep relevance from the neurons of an activation that a job leaves out; all that it gets is there by now."""
+    for job, evaluation in zip(jobs, found, strict=True):
+        allowed, held = job.only.get(activation), evaluation.relevance.get(activation)
+        if allowed is None or held is None:
+            continue
+        mask = allowed.to(held.device)[(...,) + (None,) * len(job.semiring.element_shape)]
+        zero = job.semiring.full((), job.semiring.zero, held)
+        evaluation.dropped[activation] = job.semiring.sum(torch.where(mask, zero, held), 1)
+        evaluation.relevance[activation] = torch.where(mask, held, zero)
 
 
 def _pull_block(

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from provnet.errors import UnsupportedOperationError
 from provnet.torch_backend.evaluate import Job
+from provnet.torch_backend.scatter import scatter_any
+from provnet.torch_backend.tiling import tiles
 from provnet.torch_backend.workspace import Workspace
 
 
@@ -41,3 +44,32 @@ def block_messages(workspace: Workspace, index: int, job: Job, relevance: Tensor
     if biased:
         found[:, :, -1] = messages[:, :, -1]
     return found
+
+
+def weight_relevance(workspace: Workspace, index: int, job: Job, relevance: Tensor | None) -> Tensor:
+    """Return the ⊕ of the messages that each weight of an affine block carries, [batch, *weight's shape, *element].
+
+    A weight that is used at many places, as a convolution's is, gathers them all; the bias's messages are apart
+    (`Evaluation.bias`). `relevance` as for `block_messages`. Memory: the result, and about eight tiles.
+    Raises: `UnsupportedOperationError` for a block without weights of its own, or with other weights for each example.
+    """
+    block, semiring, batch = workspace.circuit.blocks[index], job.semiring, workspace.circuit.batch
+    if block.weight is None or block.weight_by_example:
+        raise UnsupportedOperationError(
+            f"block {block.path!r} ({block.op}) has no weights that all examples share; ask for its messages instead."
+        )
+    size, element = block.weight.numel(), semiring.element_shape
+    # One more than there are: what is absent is sent there.
+    found = semiring.full((batch, size + 1), semiring.zero, job.start)
+    if relevance is not None:
+        prepared = workspace.prepared(index, job.rule, job.policy)
+        theta = workspace.theta(index, job.rule, job.policy, job.annotation)
+        slots = torch.arange(block.wiring.fan, device=found.device)
+        for tile, examples, _ in tiles(prepared):
+            outputs = prepared.outputs(tile).reshape(-1)
+            elements = theta(prepared.at(outputs, examples), semiring, job.start.dtype).narrow(2, 0, block.wiring.fan)
+            messages = semiring.times(elements, relevance[examples][:, outputs].unsqueeze(2))
+            _, present, weight = block.wiring.source(outputs[:, None], slots)
+            at = weight if present is True else torch.where(present, weight, size)
+            scatter_any(semiring, found[examples], at.reshape(-1), messages.flatten(1, 2))
+    return found.narrow(1, 0, size).reshape(batch, *block.weight.shape, *element)

@@ -59,6 +59,12 @@ class Prepared:
         """Slots of a neuron, the bias counted."""
         return self.block.wiring.fan + (self.b is not None)
 
+    def dead(self) -> Tensor | None:
+        """Return which outputs have no defined edge by their denominators alone, [batch, outputs]; None: it takes none."""
+        if self.winner is not None or not self.z:
+            return None
+        return torch.stack([(z == 0) | ~torch.isfinite(z) for z in self.z]).all(0)
+
     # -- tiles ---------------------------------------------------------------------------------------------------------
 
     def outputs(self, tile: Tile) -> Tensor:

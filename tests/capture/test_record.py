@@ -84,9 +84,16 @@ def test_in_place_ops_are_recorded_as_functional_ones() -> None:
     assert {op.name for op in execution.ops} == {
         "aten.convolution", "aten.native_batch_norm", "aten.relu", "aten.add", "aten.mean", "aten.view", "aten.addmm",
     }  # fmt: skip
+    assert all(isinstance(op.func, OpOverload) for op in execution.ops)
     assert ops(execution)[:7] == ["0", "1.conv1", "1.bn", "1.relu#0", "1.conv2", "1/add_1", "1.relu#1"]
     residual = execution.ops[5]
     assert residual.args == (Ref(execution.ops[4].outputs[0] or 0), Ref(execution.ops[0].outputs[0] or 0))
+
+
+def test_attention_is_recorded_in_plain_ops() -> None:
+    names = {op.name for name in ("transformer", "causal_attention") for op in record(*named(name)).ops}
+    assert not any("attention" in name or "encoder" in name for name in names)
+    assert "aten.bmm" in names
 
 
 def test_a_buffer_that_is_filled_step_by_step_is_written_once() -> None:
@@ -219,6 +226,17 @@ def test_integers_are_a_source_if_named() -> None:
 class Answer:
     scores: Tensor
     extra: tuple[Tensor, int]
+
+
+def test_arguments_may_be_dataclasses() -> None:
+    def model(given: Answer) -> Tensor:
+        return given.scores.relu_() + given.extra[0]
+
+    x = torch.randn(2, 3)
+    before = x.clone()
+    execution = record(model, Answer(x, (torch.ones(2, 3), 7)))
+    assert list(execution.sources) == ["given[scores]", "given[extra][0]"]
+    assert torch.equal(x, before)
 
 
 def test_nested_outputs_are_named() -> None:

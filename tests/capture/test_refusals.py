@@ -241,6 +241,8 @@ def test_sources_must_be_arguments() -> None:
         (lambda x: x.relu() + x.flip(0), "flip_1"),
         (lambda x: F.batch_norm(x, None, None, training=True), "native_batch_norm_1"),
         (lambda x: torch.cat([x[-1:], x[:-1]]), "cat_1"),
+        (lambda x: x + x[-1:], "add_1"),
+        (lambda x: x + x[:1], "add_1"),
     ],
 )
 def test_check_batch_finds_the_op_that_mixes_examples(model: Any, label: str, batch: int) -> None:

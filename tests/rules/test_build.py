@@ -97,9 +97,11 @@ def test_a_map_whose_output_is_used_twice_is_not_fused():
 def test_a_norm_over_another_axis_than_the_features_is_not_fused():
     fc, norm = nn.Linear(4, 6), nn.BatchNorm1d(5).eval()
     norm.register_buffer("running_var", torch.rand(5) + 0.5)
-    circuit = build(record(lambda x: norm(fc(x)), torch.rand(2, 5, 4)))
-    agrees(circuit)
-    assert [block.role for block in circuit.blocks if block.has_coefficients] == ["linear", "scale"]
+    weight = torch.randn(4, 5).expand(2, 4, 5)
+    for model in (lambda x: norm(fc(x)), lambda x: norm(torch.bmm(x, weight))):
+        circuit = build(record(model, torch.rand(2, 5, 4)))
+        agrees(circuit)
+        assert [block.role for block in circuit.blocks if block.has_coefficients] == ["linear", "scale"]
 
 
 def test_names_of_calls_tuples_and_inputs():

@@ -15,6 +15,8 @@ from provnet.capture.windows import read_window, write_window
 from provnet.circuit.wiring import OneToOne
 from provnet.errors import CrossExampleError, TraceError
 from provnet.rules.build import build
+from provnet.rules.ops.base import Op
+from provnet.rules.ops.index_maps import cat, index_map
 from provnet.rules.ops.layout import Layout, layouts, view_layout
 from tests.rules.one_op import agrees, computed, execute, rows
 
@@ -118,6 +120,12 @@ def test_a_view_finds_the_examples_or_says_that_it_cannot(data):
         assert torch.equal(found.from_example(found.by_example(tensor, batch), batch), tensor)
 
 
+def test_one_example_is_on_any_axis_and_rather_on_one_of_its_own():
+    assert view_layout(Layout(1), (3, 1), (3, 1), 1) == Layout(1)
+    assert view_layout(Layout(1), (3, 1, 2), (2, 3), 1) == Layout(0, inner=2)
+    assert view_layout(Layout(0), (1, 3), (), 1) is None
+
+
 @given(st.integers(1, 3), st.integers(1, 3), st.sampled_from([0, 1]))
 def test_rows_are_merged_and_parted_again_around_a_linear_layer(batch, tokens, axis):
     layer = nn.Linear(4, 2).requires_grad_(False)
@@ -202,3 +210,18 @@ def test_in_place_writes_through_views(batch):
     void = circuit.activations[circuit.outputs[0]].void
     assert void is not None
     assert void.tolist() == [True, False, False, False, True, True]
+
+
+@pytest.mark.parametrize("dim", [1, 2, -1])
+@pytest.mark.parametrize("parts", [[X, Y], [X, X], [torch.zeros(2, 4, 6, 5), X], [Y, torch.ones(2, 4, 6, 5), X]])
+def test_a_concatenation_seen_in_one_example_is_that_of_all(parts, dim):
+    """The short way of cat against the general one, which numbers the whole batch."""
+    execution = execute(
+        aten.cat.default, parts, dim, sources=[part for part in (X, Y) if any(part is p for p in parts)]
+    )
+    op = Op(execution, execution.ops[0], dict.fromkeys(execution.sources.values(), Layout(0)))
+    short, long = (placed.block.wiring for rule in (cat, index_map) for placed in rule(op) if placed is not None)
+    assert (type(short), short.inputs, short.taps) == (type(long), long.inputs, long.taps)
+    outputs = np.arange(long.outputs)
+    for found, wanted in zip(short.source(outputs, 0)[:2], long.source(outputs, 0)[:2], strict=True):
+        np.testing.assert_array_equal(found, wanted)

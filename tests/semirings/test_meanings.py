@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from provnet import semirings
-from provnet.errors import DTypeError, NonFiniteError, OptionError, UnknownNameError, UnsupportedOperationError
+from provnet.errors import (
+    DTypeError,
+    NonFiniteError,
+    OptionError,
+    UnknownNameError,
+    UnsupportedOperationError,
+    ValuationError,
+)
 from provnet.semirings.base import Semiring
 from provnet.semirings.expectation import Expectation
 from provnet.semirings.graded import Graded
@@ -202,6 +209,20 @@ def test_what_a_semiring_lacks_is_said(operation):
         getattr(signed, operation)(signed.exact_values(), signed.exact_values())
 
 
+def test_what_is_outside_a_carrier_is_said():
+    viterbi = semirings.get("viterbi")
+    assert viterbi.outside(torch.tensor([0.0, 0.5, 1.0])) is None
+    assert viterbi.outside(torch.tensor([0.5, math.nan])) == "it holds no NaN"
+    assert viterbi.outside(torch.tensor([-1.0, 2.0])) == "it holds numbers from 0 to 1, these go from -1 to 2"
+    assert "finite" in str(semirings.get("real").outside(torch.tensor([math.inf])))
+    assert KBest(2).outside(torch.tensor([[0.25, 0.5]])) == "its rows are sorted, best first"
+    assert str(Product("viterbi", "real").outside(torch.tensor([[2.0, 2.0]]))).startswith("viterbi: it holds numbers")
+    with pytest.raises(DTypeError, match=r"start is torch.int64.*'viterbi' takes floats"):
+        viterbi.require(torch.tensor([1]), "start")
+    with pytest.raises(ValuationError, match=r"start has shape \(3,\).*\(2,\)"):
+        Signed().require(torch.zeros(3), "start")
+
+
 # --- options and names -----------------------------------------------------------------------------------------------
 
 
@@ -235,6 +256,8 @@ def test_a_product_does_not_round_whole_numbers():
         Product("viterbi", "counting")
     with pytest.raises(DTypeError, match="Bitset64"):
         Product("real", "bitset64")
+    with pytest.raises(DTypeError, match="ModularInteger"):
+        Product("real", "modular-integer")
     assert Product("real", "security").dtype is None
     assert Product("boolean", "counting").dtype is torch.int64
     assert Product("viterbi", semirings.counting.Counting("float64")).dtype is torch.float64  # type: ignore[attr-defined]
@@ -252,4 +275,8 @@ def test_wide_semirings_are_told_apart_by_their_parts():
         Graded("log", 2),
     )
     assert len({other.key() for other in others}) == len(others)
+    made = [
+        semirings.make(torch.maximum, times, -1.0, 1.0) for times in (torch.minimum, lambda x, y: torch.minimum(x, y))
+    ]
+    assert Product("real", made[0]).key() != Product("real", made[1]).key()
     assert repr(KBest(2, "tropical")) == "KBest(2, Tropical())"

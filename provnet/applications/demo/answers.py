@@ -20,7 +20,7 @@ from provnet.circuit.gates import VARIABLE, ZERO, Neuron
 from provnet.face import Circuit, GateCircuit, Relevance, Targets, trace
 from provnet.semirings.annotations import Threshold
 
-SEARCHED = 40
+SEARCHED = 100
 """Held-out digits that the search for the threshold looks at."""
 
 DRAWN_PATHS = 4
@@ -85,9 +85,7 @@ def answer(subject: Subject, count: int) -> Answers:
             return found
 
         circuit = step("tracing: the run becomes a circuit", lambda: trace(subject.model, x))
-        tried = trace(subject.model, subject.inputs[subject.chosen(min(SEARCHED, len(subject.labels)))])
-        ink = subject.inputs[subject.chosen(len(tried.outputs[0]))] > 0
-        found = step(f"{tried.batch} digits × 10 classes in Bottleneck, for the search", lambda: search(tried, ink))
+        found = step(f"the search for a threshold, on {SEARCHED} digits in Bottleneck", lambda: _search(subject))
         asked = questions(found.theta)
         relevance = {
             q.name: step(f"{q.name}: {count} digits", lambda q=q: circuit.evaluate(q.semiring, annotation=q.annotation))
@@ -113,6 +111,12 @@ def answer(subject: Subject, count: int) -> Answers:
         cone,
         seconds,
     )
+
+
+def _search(subject: Subject) -> Search:
+    tried = subject.chosen(min(SEARCHED, len(subject.labels)))
+    x = subject.inputs[tried]
+    return search(trace(subject.model, x), x > 0, subject.labels[tried])
 
 
 def _timed(seconds: dict[str, float], name: str, work: Callable[[], Any]) -> Any:

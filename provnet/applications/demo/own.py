@@ -1,4 +1,4 @@
-"""The demo's own semiring: not one of provnet's, and all that it takes. The report shows this file from the line below."""
+"""The demo's own semiring: not one of provnet's, and all that it takes. The report shows `odds` as it stands here."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from provnet.semirings import Semiring, make
 
 
 def odds() -> Semiring:
-    """Of the best path, how good are its odds, if the odds against its steps add up?"""
+    """How good are the odds of the best path, if the odds against its steps add up?"""
 
     def times(x: Tensor, y: Tensor) -> Tensor:
-        against = (1 / x - 1) + (1 / y - 1)
+        against = (1 / x - 1) + (1 / y - 1)  # infinite for an impossible step
         return 1 / (1 + against)
 
     return make(
@@ -24,7 +24,10 @@ def odds() -> Semiring:
         one=1.0,
         name="odds",
         annotation="max-normalised",
-        **dict.fromkeys(("idempotent", "absorptive", "selective", "naturally_ordered"), True),
+        idempotent=True,
+        absorptive=True,
+        selective=True,
+        naturally_ordered=True,
     )
 
 

@@ -45,7 +45,7 @@ def _strong(relevance: Tensor) -> int:
     return int((relevance >= STRONG).sum())
 
 
-STRONG = 0.1
+STRONG = 0.5
 
 MEASURES: dict[str, Callable[[Tensor], float]] = {
     "real": lambda r: float(r.sum()),

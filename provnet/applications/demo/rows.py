@@ -71,8 +71,8 @@ def json_text(table: list[dict[str, Any]], answers: Answers) -> str:
         "edges": answers.circuit.edges,
         "theta": search.theta,
         "search": [
-            {"theta": t, "apart": round(a, 6), "named": round(n, 6), "others": round(o, 6)}
-            for t, a, n, o in zip(search.grid, search.apart, search.named, search.others, strict=True)
+            {"theta": t, "same": round(s, 6), "different": round(d, 6), "relevant": round(r, 6)}
+            for t, s, d, r in zip(search.grid, search.same, search.different, search.relevant, strict=True)
         ],
     }
     clean = [{**row, "number": _finite(row["number"])} for row in table]

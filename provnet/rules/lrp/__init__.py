@@ -11,7 +11,10 @@ from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import OptionError
 from provnet.rules.lrp.base import REGISTRY, Choice, Rule
 from provnet.rules.lrp.composite import Composite
+from provnet.rules.lrp.notation import from_json, to_json
 from provnet.rules.lrp.zero import Zero
+
+__all__ = ["REGISTRY", "Choice", "Composite", "Rule", "Zero", "assignment", "from_json", "get", "names", "to_json"]
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

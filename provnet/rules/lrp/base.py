@@ -198,6 +198,11 @@ class Rule:
                 f"Composite({{...}}); circuit.plan(rule) shows what every block takes."
             )
 
+    @property
+    def remainder(self) -> str:
+        """The name of the sink of what a neuron with defined edges does not pass on."""
+        return "rule"
+
     # -- coefficients --------------------------------------------------------------------------------------------------
 
     def stabilise(self, z: Tensor) -> Tensor:
@@ -239,6 +244,10 @@ class Stabilised(Rule):
 
     def __post_init__(self) -> None:
         number(self.name, stabilizer=self.stabilizer)
+
+    @property
+    def remainder(self) -> str:
+        return "stabiliser" if self.stabilizer else "rule"
 
     def stabilise(self, z: Tensor) -> Tensor:
         return shifted(z, self.stabilizer) if self.stabilizer else z

@@ -29,6 +29,10 @@ class Epsilon(Rule):
     def __post_init__(self) -> None:
         number(self.name, epsilon=self.epsilon, rms=self.rms)
 
+    @property
+    def remainder(self) -> str:
+        return "stabiliser"
+
     def stabilise(self, z: Tensor) -> Tensor:
         epsilon: float | Tensor = self.epsilon
         if self.rms:

@@ -19,25 +19,23 @@ from provnet.rules.ops.layout import Layout
 @op_rule("aten.add")
 def add(op: Op) -> Placed:
     """z = x + alpha * y."""
-    return weighted_sum(op, op["self"], 1, op["other"], 1 if op["alpha"] is None else op["alpha"])
+    return weighted_sum(op, op["self"], 1, op["other"], op["alpha"])
 
 
-@op_rule("aten.sub", "aten.subtract")
+@op_rule("aten.sub")
 def sub(op: Op) -> Placed:
     """z = x - alpha * y."""
-    return weighted_sum(op, op["self"], 1, op["other"], -1 if op["alpha"] is None else -op["alpha"])
+    return weighted_sum(op, op["self"], 1, op["other"], -op["alpha"])
 
 
 @op_rule("aten.rsub")
 def rsub(op: Op) -> Placed:
     """z = y - alpha * x."""
-    return weighted_sum(op, op["self"], -1 if op["alpha"] is None else -op["alpha"], op["other"], 1)
+    return weighted_sum(op, op["self"], -op["alpha"], op["other"], 1)
 
 
 def weighted_sum(op: Op, first: Any, w_first: float, second: Any, w_second: float) -> Placed:
-    """z = w1 * x + w2 * y. With two active operands: two slots an entry. With one: one slot, and the constant is the
-    bias.
-    """
+    """z = w1 * x + w2 * y: two slots an entry if both operands are active, else one, and the constant is the bias."""
     if not (op.active(first) and op.active(second)):
         if op.active(first):
             return shifted(op, first.id, w_first, second, w_second)

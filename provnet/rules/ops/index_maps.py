@@ -186,7 +186,6 @@ def _layout(op: Op, example: Tensor, near: Layout) -> Layout:
 
 @op_rule(
     "aten.as_strided",
-    "aten.cat",
     "aten.chunk",
     "aten.constant_pad_nd",
     "aten.diagonal",
@@ -264,3 +263,24 @@ def index_map(op: Op) -> list[Placed | None]:
         wiring = wiring_of(rows[0].numpy(), size)
         placed.append(op.place("index", "none", wiring, layout, inputs=inputs, output=output))
     return placed
+
+
+@op_rule("aten.cat", "aten.concat")
+def cat(op: Op) -> list[Placed | None]:
+    """z = cat(x_0, x_1, …). Along another axis than the examples' one example tells how: no batch of numbers is made."""
+    inputs = tuple(dict.fromkeys(op.inputs))
+    layout, rank = op.layout(inputs[0]), len(op.shape(op.output))
+    alike = all(op.layout(i) == layout and len(op.shape(i)) == rank for i in inputs)
+    if not alike or not layout.plain or op["dim"] % rank == layout.axis:
+        return index_map(op)
+    sizes = [op.tensor(i).numel() // op.batch for i in inputs]
+    numbers = torch.arange(sum(sizes)).split(sizes)
+
+    def one_example(ref: Ref) -> Tensor:
+        if op.active(ref):
+            return numbers[inputs.index(ref.id)].reshape(op.neurons(ref)).unsqueeze(layout.axis)
+        return torch.full_like(op.tensor(ref).narrow(layout.axis, 0, 1), FILL, dtype=torch.int64, device="cpu")
+
+    (joined,) = op.replay(one_example)
+    wiring = wiring_of(joined.reshape(-1).numpy(), sum(sizes))
+    return [op.place("index", "none", wiring, layout, inputs=inputs)]

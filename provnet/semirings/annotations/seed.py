@@ -13,7 +13,7 @@ ALIVE = 1e-9
 
 @register("seed")
 class Seed(Annotation):
-    """For p = a_j and z = n, the size of the window: inputs with a >= 1e-9 get a share that depends on the semiring alone.
+    """For p = a_j and z = n, the size of the window: inputs with a >= 1e-9 get their semiring's share.
 
     One in Boolean and counting, 1/n in Viterbi, log n in tropical, a/n in real, the semiring's one elsewhere; all other
     inputs get zero. Source: the code of [GSM25]; design section 1 (max pooling, `seed`).

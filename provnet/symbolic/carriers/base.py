@@ -24,6 +24,8 @@ class Carrier(Generic[E]):
     """(K, plus, times, zero, one) with an element for each variable. State a flag only if it holds."""
 
     name: ClassVar[str] = ""
+    question: ClassVar[str] = ""
+    """What it answers on a network, one sentence for the documents."""
     zero: E
     one: E
     idempotent: bool = False  # x plus x = x

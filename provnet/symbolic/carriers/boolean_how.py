@@ -15,6 +15,7 @@ class BooleanHow(Carrier[Monomials]):
     """Sets of monomials: union, and all products. Free among the idempotent semirings. Green 2011, section 3."""
 
     name = "b[x]"
+    question = "Over which paths does a neuron reach the target, however many of them share the same edges?"
     zero, one = frozenset(), frozenset({()})
     idempotent = True
     valid_for = frozenset({"idempotent"})

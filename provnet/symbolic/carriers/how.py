@@ -13,6 +13,7 @@ class How(Carrier[Polynomial]):
     """(ℕ[X], +, ·, 0, 1): the free commutative semiring. Which edges, how often, in how many ways. [GKT07]."""
 
     name = "n[x]"
+    question = "Over which paths does a neuron reach the target: which edges, how often each, in how many ways?"
     zero, one = Polynomial(), Polynomial.constant(1)
 
     def variable(self, name: str) -> Polynomial:

@@ -16,6 +16,7 @@ class Lin(Carrier[Lineage]):
     """
 
     name = "lin"
+    question = "Which edges lie on any path to the target at all?"
     zero, one = None, frozenset()
     idempotent = times_idempotent = True
 

@@ -19,6 +19,7 @@ class PosBool(Carrier[Witnesses]):
     """Minimal sets of edges, each of which suffices. Free among distributive lattices. [GKT07], section 5."""
 
     name = "posbool"
+    question = "Which smallest sets of edges suffice to reach the target?"
     zero, one = frozenset(), frozenset({frozenset()})
     idempotent = absorptive = times_idempotent = True
     valid_for = frozenset({"absorptive", "times_idempotent"})

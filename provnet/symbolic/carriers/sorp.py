@@ -28,6 +28,7 @@ class Sorp(Carrier[Monomials]):
     """
 
     name = "sorp"
+    question = "Which paths are left when one that has all edges of another, as often or more, is dropped?"
     zero, one = frozenset(), frozenset({()})
     idempotent = absorptive = True
     valid_for = frozenset({"absorptive"})

@@ -17,6 +17,7 @@ class Trio(Carrier[Bag]):
     """Sets of edges with multiplicities: polynomials without exponents. Source: Das Sarma et al. 2008; Green 2011."""
 
     name = "trio"
+    question = "Which sets of edges make paths to the target, and how many paths does each set make?"
     zero, one = frozenset(), frozenset({(frozenset(), 1)})
     valid_for = frozenset({"squares"})
 

@@ -28,6 +28,7 @@ class Why(Carrier[Witnesses]):
     """Sets of sets of edges, each of which suffices: union, and pairwise union. Buneman, Khanna, Tan, ICDT 2001."""
 
     name = "why"
+    question = "Which sets of edges are the edges of a path to the target?"
     zero, one = frozenset(), frozenset({frozenset()})
     idempotent = True
     valid_for = frozenset({"idempotent", "squares"})

@@ -159,6 +159,7 @@ def test_no_nan_and_zero_on_absent_edges_in_every_semiring_that_names_it(name):
 def test_levels_count_the_bounds_that_are_not_reached():
     edges = neuron(0.5, 0.2, 0.0005, 0.0, -0.0005, 0.3)
     assert elements(Level((0.4, 0.1, 1e-4)), Security(3), edges).tolist() == [0, 1, 2, 3, 3, 1]
+    assert elements(Level((0.4, 0.1)), Security(5), edges).tolist() == [0, 1, 5, 5, 5, 1]
     with pytest.raises(OptionError, match="each below"):
         Level((0.1, 0.4))
     with pytest.raises(ValuationError, match=r"security.*from 0 to 2"):
@@ -294,6 +295,14 @@ def test_conserving_is_the_known_formula():
     )
     assert elements(Conserving(Identity()), "bottleneck", neuron(*p)).tolist() == [0.5, -2.0, INF]
     assert elements(Conserving("absolute"), "viterbi", neuron(1.0, 4.0)).tolist() == [0.25, 1.0]
+
+    class Opposed(Identity):
+        """Sums to zero though no edge is zero: there is nothing to scale, and no NaN either."""
+
+        def value(self, edges, semiring, dtype):
+            return torch.tensor([1.0, -1.0], dtype=dtype)
+
+    assert elements(Conserving(Opposed()), "real", neuron(1.0, 4.0)).tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("semiring", ["counting", "bitset64", "signed", Product("viterbi", "boolean")])

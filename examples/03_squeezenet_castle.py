@@ -1,0 +1,88 @@
+"""SqueezeNet sees a castle: where does it look? The real heatmap, and Boolean and counting relevance.
+
+Run it: python examples/03_squeezenet_castle.py [FOLDER]      (pictures go to FOLDER, by default out/castle)
+Takes some minutes: 352 million edges, each decided by its threshold.
+
+One threshold for all layers does not work: at 0.05 nothing is left, for the largest share that a place of the last 13 × 13
+average has is 0.018. So each stage has its own, found by castle_search.py: from the top down, the one of a coarse grid
+that leaves nearest to 5 % of the stage's input neurons relevant.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from squeezenet import MEAN, STD, castle, squeezenet
+
+import provnet
+from provnet.applications.heatmaps import as_image, enlarged, heatmap, png
+from provnet.writers.atomic import write_bytes
+
+CASTLE = 483
+THETA = {
+    "classifier.3": 0.0005,
+    "classifier.1": 0.0005,
+    "features.12.*": 0.49,
+    "features.11.*": 0.15,
+    "features.10.*": 0.15,
+    "features.9.*": 0.22,
+    "features.7.*": 0.097,
+    "features.6.*": 0.33,
+    "features.4.*": 0.097,
+    "features.3.*": 0.33,
+    "features.0": 0.22,
+}
+BOX = (slice(46, 100), slice(66, 180))
+"""Rows and columns of the ruin on the hilltop, towers and curtain wall, read off the photograph."""
+
+
+def shares(relevant: np.ndarray, box: tuple[slice, slice]) -> tuple[float, float, float]:
+    """Return the share of relevance that lies in the box, of the area that does, and of places that are relevant."""
+    return float(relevant[box].sum() / relevant.sum()), relevant[box].size / relevant.size, float((relevant > 0).mean())
+
+
+def within(box: tuple[slice, slice], size: int, image: int = 224) -> tuple[slice, slice]:
+    """Return a box of the photograph as a box of a map of size × size places: those whose middle lies inside."""
+    middles = (np.arange(size) + 0.5) * image / size
+    rows, columns = (np.flatnonzero((side.start <= middles) & (middles < side.stop)) for side in box)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def main(folder: Path) -> None:
+    x = castle()
+    circuit = provnet.trace(squeezenet(), x)
+    print(circuit)
+
+    real = circuit.evaluate("real", target=CASTLE, rule="epsilon")
+    theta = provnet.annotations.Threshold(THETA, default=1e-9)  # max pooling's winners pass any threshold
+    print("Boolean and counting with a threshold for each stage; this takes a while …", flush=True)
+    boolean, counting = circuit.evaluate(["boolean", "counting"], target=CASTLE, annotation=theta, at="features.12")
+
+    folder.mkdir(parents=True, exist_ok=True)
+    photograph = (x[0].permute(1, 2, 0) * torch.tensor(STD) + torch.tensor(MEAN)).clamp(0, 1).numpy()
+    write_bytes(folder / "photograph.png", png((photograph * 255).round().astype(np.uint8)))
+    for name, result in {"real": real, "boolean": boolean, "counting": counting}.items():
+        write_bytes(folder / f"{name}.png", png(heatmap(result.semiring, as_image(result.semiring, result.inputs, 0))))
+    deep = as_image(boolean.semiring, boolean["features.12"], 0)
+    write_bytes(folder / "boolean_features12.png", png(enlarged(heatmap(boolean.semiring, deep), 16)))
+
+    inside = float(real.inputs[0, :, *BOX].abs().sum() / real.inputs.abs().sum())
+    print(f"real, at the input          : {inside:6.1%} of |relevance| in the castle's box")
+    pixels = boolean.inputs[0].any(0).numpy()
+    channels = boolean["features.12"][0].sum(0).numpy()
+    paths = counting.inputs[0].sum(0).numpy()
+    for where, found in {
+        "Boolean, at the input       ": (pixels, BOX),
+        "Boolean, at features.12     ": (channels, within(BOX, 13)),
+        "counting, at the input      ": (paths, BOX),
+    }.items():
+        share, area, fraction = shares(*found)
+        print(f"{where}: {share:6.1%} in the box, which has {area:.1%} of the area; {fraction:.1%} of the places are relevant")
+    print(f"paths to 'castle' over strong edges: {int(paths.sum()):,}; pictures in {folder}/")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "out/castle"))
