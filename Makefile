@@ -15,7 +15,7 @@ help:
 	@echo "make bench   the benchmarks"
 
 demo: $(STAMP)
-	$(BIN)/provnet demo --out $(OUT)
+	$(BIN)/provnet demo --out $(OUT) --force
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -18,7 +18,7 @@ ROOMS = ("capture", "circuit", "rules", "semirings", "symbolic", "torch_backend"
 """From the top of the house to the bottom: a room imports only rooms above it."""
 
 FOR_ALL = ("errors", "registry")
-DOORS = ("__init__", "cli")  # what a user comes in by
+DOORS = ("__init__", "__main__", "cli")  # what a user comes in by
 NEVER = {
     "circuit": {"torch", "sympy", "safetensors"},
     "symbolic": {"torch", "safetensors"},
@@ -137,7 +137,7 @@ def test_a_file_that_keeps_the_rule_passes(room: str, source: str):
 
 
 def test_every_file_stands_in_a_known_room():
-    known = {*ROOMS, *FOR_ALL, *DOORS, "face", "applications", "__main__"}
+    known = {*ROOMS, *FOR_ALL, *DOORS, "face", "applications"}
     assert {room_of_file(path) for path in files()} <= known
 
 

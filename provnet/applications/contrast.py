@@ -24,7 +24,9 @@ class Contrast:
     """against ∸ target."""
 
 
-def contrast(circuit: Circuit, target: Any, against: Any, semiring: Any = "real", at: str | None = None, **options: Any) -> Contrast:
+def contrast(
+    circuit: Circuit, target: Any, against: Any, semiring: Any = "real", at: str | None = None, **options: Any
+) -> Contrast:
     """Return what speaks for `target` rather than for `against`, at the source or at the tensor `at`, from one walk.
 
     In Real `more` is relevance for the weighting target − against. `options` go to `Circuit.evaluate`.

@@ -33,7 +33,7 @@ def strengths(semiring: Semiring, elements: Any) -> Floats:
     unless all is.
     """
     x = np.asarray(elements, np.float64)
-    zero = float(semiring.zero) if np.isscalar(semiring.zero) else 0.0
+    zero = float(semiring.zero) if isinstance(semiring.zero, int | float) else 0.0
     if semiring.ring:
         return x / (_largest(np.abs(x)) or 1.0)
     if zero == np.inf:
@@ -96,7 +96,9 @@ def as_image(semiring: Semiring, relevance: Any, example: int) -> NDArray[Any]:
     relevance that is no picture.
     """
     if semiring.element_shape:
-        raise InputError(f"elements of {semiring.name!r} have the shape {semiring.element_shape}: no picture shows them.")
+        raise InputError(
+            f"elements of {semiring.name!r} have the shape {semiring.element_shape}: no picture shows them."
+        )
     x = relevance[example]
     if x.ndim == 3:
         x = semiring.sum(x, 0)
@@ -128,5 +130,7 @@ def png(pixels: Pixels) -> bytes:
     lines[:, 1:] = pixels.reshape(high, 3 * wide)
     header = struct.pack(">IIBBBBB", wide, high, 8, 2, 0, 0, 0)
     parts = [(b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b"")]
-    chunks = [struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts]
+    chunks = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)

@@ -78,7 +78,9 @@ def _tensor(file: Path, key: str | None) -> Tensor:
         return next(iter(found.values()))
     if key not in found:
         asked = "no key was given" if key is None else f"{key!r} is none of them"
-        raise OptionError(f"{file} holds {', '.join(sorted(found)) or 'no tensor'}, and {asked}. Choose one with --key.")
+        raise OptionError(
+            f"{file} holds {', '.join(sorted(found)) or 'no tensor'}, and {asked}. Choose one with --key."
+        )
     return found[key]
 
 

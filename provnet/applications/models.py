@@ -23,14 +23,16 @@ def load_model(name: str) -> Callable[..., Any]:
     where, colon, attribute = name.partition(":")
     if not (where and colon and attribute):
         raise InputError(
-            f"{name!r} names no model. Write package.module:callable, such as mynets.digits:net, where the callable is a "
-            "torch module or a function that returns one; or give a file that `provnet trace --save` wrote."
+            f"{name!r} names no model. Write package.module:callable, such as mynets.digits:net, where the callable is "
+            "a torch module or a function that returns one; or give a file that `provnet trace --save` wrote."
         )
     found = _attribute(_import(where), where, attribute)
     if isinstance(found, nn.Module):
         return found
     if not callable(found):
-        raise InputError(f"{name} is a {type(found).__name__}; wanted is a torch module or a function that returns one.")
+        raise InputError(
+            f"{name} is a {type(found).__name__}; wanted is a torch module or a function that returns one."
+        )
     try:
         model = found()
     except ProvnetError:

@@ -40,12 +40,14 @@ def require_free(path: str | Path, force: bool, folder: bool = False) -> Path:
     if not above.is_dir():
         raise OutputError(f"{target} cannot be written, for the folder {above} is missing: create it first.")
     if not os.access(above, os.W_OK | os.X_OK):
-        raise OutputError(f"{target} cannot be written, for the folder {above} may not be written to: choose another place.")
+        raise OutputError(
+            f"{target} cannot be written, for the folder {above} may not be written to: choose another place."
+        )
     return target
 
 
 def require_result(path: str | Path, force: bool) -> Path:
-    """Return `path` if a result can be written there. Raises `OptionError` for an ending of no known kind, `OutputError`."""
+    """Return `path` if a result can be written there. Raises `OptionError` for an unknown ending, `OutputError`."""
     target = Path(path)
     if target.suffix.lower() not in RESULTS:
         raise OptionError(f"{target} should end in one of {', '.join(RESULTS)}, which says what to write.")
@@ -53,7 +55,7 @@ def require_result(path: str | Path, force: bool) -> Path:
 
 
 def write_result(relevance: Relevance, path: Path) -> Path:
-    """Write the relevance of the source: numbers (`.npy`; `.safetensors` with the biases' totals), or a picture (`.png`)."""
+    """Write the source's relevance: numbers (`.npy`; `.safetensors` with the biases' totals) or a picture (`.png`)."""
     kind, found = path.suffix.lower(), relevance.inputs
     if kind == ".npy":
         file = io.BytesIO()
@@ -62,7 +64,9 @@ def write_result(relevance: Relevance, path: Path) -> Path:
     if kind == ".png":
         return write_bytes(path, png(sheet(relevance.semiring, found)))
     if not isinstance(found, torch.Tensor):
-        raise DTypeError("exact counts are whole numbers of any size, which .safetensors cannot hold; write .npy as float64.")
+        raise DTypeError(
+            "exact counts are whole numbers of any size, which .safetensors cannot hold; write .npy as float64."
+        )
     tensors = {"inputs": found, **{f"bias.{name}": total for name, total in relevance.bias.items()}}
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"semiring": relevance.semiring.name})
     return write_bytes(path, data)

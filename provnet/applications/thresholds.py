@@ -1,7 +1,7 @@
 """Which θ to take: what an edge's coefficient must reach to count, layer by layer or for all layers at once.
 
-[GSM25] section 4.2 leaves the choice open. Here are the rules of thumb of its authors, bounds that cannot lose everything,
-quantiles, and the exact curve of how much is relevant at every θ, from one evaluation in Bottleneck.
+[GSM25] section 4.2 leaves the choice open. Here are the rules of thumb of its authors, bounds that cannot lose
+everything, quantiles, and the exact curve of how much is relevant at every θ, from one evaluation in Bottleneck.
 
     circuit.evaluate("boolean", annotation=thresholds.quantile(circuit, 0.9))
     print(thresholds.curve(circuit, target=3).knee())
@@ -61,9 +61,9 @@ def by_depth(circuit: Circuit, thetas: Sequence[float], default: float = 1e-9) -
 def conservative(circuit: Circuit) -> Threshold:
     """Return θ = 1 / n a block, n the slots of its neurons with the bias: no neuron with relevance loses all of it.
 
-    If the coefficients of a neuron sum to one, the largest is at least 1 / n, so some edge passes, to an input or to the
-    bias. It holds for rules that conserve (zero, z+, w², z^B, flat), up to rounding, and not where a stabiliser takes a
-    share. Padding only makes n smaller. Source: the pigeonhole principle; [GSM25] 4.2 asks for such a θ.
+    If the coefficients of a neuron sum to one, the largest is at least 1 / n, so some edge passes, to an input or to
+    the bias. It holds for rules that conserve (zero, z+, w², z^B, flat), up to rounding, and not where a stabiliser
+    takes a share. Padding only makes n smaller. Source: the pigeonhole principle; [GSM25] 4.2 asks for such a θ.
     """
     blocks = [block for block in circuit.data.blocks if block.has_coefficients and block.kind != "selection"]
     # A hair below, for shares that are 1 / n themselves may be rounded down.
@@ -73,14 +73,18 @@ def conservative(circuit: Circuit) -> Threshold:
 def kernel_size(circuit: Circuit, theta: float = 0.005, offset: float = 0.0045, slope: float = 0.0002) -> Threshold:
     """Return θ_k = theta · (K_{k+1}² + 2 ln S_k) + offset + slope · k for the k-th linear map, the authors' formula.
 
-    K_{k+1} is the kernel size of the next linear map (of the last its own), S_k the width of the k-th one's input; a dense
-    layer on a flattened image counts as a convolution over all of it. The numbers were fitted to VGG-16 at 224 pixels,
-    where the formula comes near to `VGG16_BOOLEAN`. Source: the code that goes with [Gro24], `threshold-formula`.
+    K_{k+1} is the kernel size of the next linear map (of the last its own), S_k the width of the k-th one's input; a
+    dense layer on a flattened image counts as a convolution over all of it. The numbers were fitted to VGG-16 at 224
+    pixels, where the formula comes near to `VGG16_BOOLEAN`. Source: the code that goes with [Gro24],
+    `threshold-formula`.
     """
     blocks = linear_maps(circuit)
     sizes = [_geometry(circuit, block) for _, block in blocks]
     following = [kernel for kernel, _ in (*sizes[1:], sizes[-1])]
-    thetas = [theta * (k * k + 2 * log(w)) + offset + slope * n for n, (k, (_, w)) in enumerate(zip(following, sizes, strict=True))]
+    thetas = [
+        theta * (k * k + 2 * log(w)) + offset + slope * n
+        for n, (k, (_, w)) in enumerate(zip(following, sizes, strict=True))
+    ]
     return by_depth(circuit, thetas)
 
 
@@ -98,12 +102,16 @@ def _geometry(circuit: Circuit, block: Block) -> tuple[int, int]:
 
 
 def quantile(
-    circuit: Circuit, q: float | Mapping[str, float], rule: str | Rule = "zero", pooling: str = "winner", bias: bool = True
+    circuit: Circuit,
+    q: float | Mapping[str, float],
+    rule: str | Rule = "zero",
+    pooling: str = "winner",
+    bias: bool = True,
 ) -> Threshold:
     """Return θ a linear map such that the share q of its coefficients lies below: 0.9 keeps the tenth that is largest.
 
-    q may differ by path. Coefficients are those of all examples, biases apart. Of a layer with more than `SAMPLE` of them
-    every n-th is taken. Other blocks keep 1e-9. Raises: `OptionError` unless 0 <= q < 1.
+    q may differ by path. Coefficients are those of all examples, biases apart. Of a layer with more than `SAMPLE` of
+    them every n-th is taken. Other blocks keep 1e-9. Raises: `OptionError` unless 0 <= q < 1.
     """
     policy: Any = Policy(bias, pooling)  # type: ignore[arg-type]
     found = {}
@@ -163,7 +171,7 @@ class Curve:
         return iter(zip(self.thetas.tolist(), self.fractions.tolist(), strict=True))
 
     def plot(self) -> Any:
-        """Return a matplotlib figure of the curve, its knee marked. Raises: `MissingProgramError` without matplotlib."""
+        """Return a matplotlib figure of the curve, its knee marked. Raises `MissingProgramError` without it."""
         if Figure is None:
             raise MissingProgramError("a plot needs matplotlib, which is not installed: pip install 'provnet[demo]'.")
         figure = Figure(figsize=(6, 4))
@@ -180,8 +188,8 @@ class Curve:
 def curve(circuit: Circuit, target: Any = "predicted", at: str | None = None, **options: Any) -> Curve:
     """Return the exact curve of the share of relevant neurons over θ, of the source or of the tensor `at`.
 
-    One evaluation in Bottleneck answers every threshold, because x -> [x >= θ] is a homomorphism to Boolean: a neuron is
-    relevant at θ iff its value is at least θ. One θ for all layers. `options` go to `Circuit.evaluate` (rule, …).
+    One evaluation in Bottleneck answers every threshold, because x -> [x >= θ] is a homomorphism to Boolean: a neuron
+    is relevant at θ iff its value is at least θ. One θ for all layers. `options` go to `Circuit.evaluate` (rule, …).
     """
     result = circuit.evaluate("bottleneck", target, **options)
     values = (result.inputs if at is None else result[at]).reshape(-1)

@@ -94,13 +94,9 @@ class Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if self._quiet:
             return func(*args, **kwargs)
-        try:
-            # Else each look at a tensor's shape would go round by way of `Escapes`, which doubles the cost of an op.
-            with torch._C.DisableTorchFunction():
-                return self._step(func, args, kwargs)
-        except Exception as error:
-            self.names.blame(error)
-            raise
+        # Else each look at a tensor's shape would go round by way of `Escapes`, which doubles the cost of an op.
+        with torch._C.DisableTorchFunction():
+            return self._step(func, args, kwargs)
 
     def _step(self, func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         facts = facts_of(func)

@@ -99,6 +99,8 @@ class _Build:
         """File terms of gates' derivatives under the gates' levels. Zero terms are dropped."""
         alive = terms != 0
         gates, terms = gates[alive], terms[alive]
+        if not len(gates):
+            return
         level = self.small.level[gates]
         order = np.argsort(level, kind="stable")
         levels, starts = np.unique(level[order], return_index=True)

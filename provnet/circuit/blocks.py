@@ -1,6 +1,6 @@
 """The large size of a circuit: blocks, tensor-shaped bundles of gates, one per recorded operation.
 
-VGG-16 has 15.5e9 edges an image, so a block never lists them: its wiring computes them. Tensors are opaque handles here.
+VGG-16 has 15.5e9 edges an image, so a block never lists them: its wiring computes them. Tensors are handles here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Activation:
     shape   of one example, the examples' axis removed; neurons are counted row-major over it.
     handle  the recorded tensor in its own layout, examples on axis `axis`; where that axis carries more than examples
             (a batch merged with tokens), index i on it belongs to example i // inner, and `shape` keeps `inner`.
-    void    [size], True where a neuron is none: padding that was written out. Its edges are absent. None: all are neurons.
+    void    [size], True where a neuron is none: padding that was written out. Its edges are absent. None: all are
     names   every name it goes by, the canonical one first; "path:in" names are kept in `BlockCircuit.names` only.
     """
 
@@ -73,8 +73,8 @@ class Block:
 
     kind     affine: p_jk = a_j * w_jk. selection: one of the slots wins. elementwise: unit edges, one to one.
              index: unit edges, some neurons fanning out or left behind.
-    role     which propagation rule applies by default: `linear` takes the rule that is given by itself; pooling, sums and
-             scales keep plain proportions unless a composite says otherwise; `none` has no coefficients.
+    role     which propagation rule applies by default: `linear` takes the rule that is given by itself; pooling, sums
+             and scales keep plain proportions unless a composite says otherwise; `none` has no coefficients.
     weight   flat after reshape(-1), indexed by the wiring; None: every weight is one. With an extra leading axis of
              examples if `weight_by_example`. Likewise `bias`, indexed by `wiring.bias(output)`.
     function what a unit edge computes ("relu", "gelu"), and `call` how to compute it: rules that give unit edges a
@@ -135,7 +135,7 @@ class BlockCircuit:
     rule: str | None = None
 
     def find(self, name: str) -> int:
-        """Return the id of the activation called `name`. Raises `UnknownNameError`, with the reason where one is known."""
+        """Return the id of the activation called `name`. Raises `UnknownNameError`, with the reason if known."""
         if name in self.names:
             return self.names[name]
         if name in self.absent:

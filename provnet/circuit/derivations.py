@@ -70,7 +70,10 @@ class Derivations:
         for rank in range(self.k):
             if not self._enumerate(gate, rank):
                 return
-            yield self._nodes[gate].found[rank][0], tuple(self._leaves(gate, rank))
+            value = self._nodes[gate].found[rank][0]
+            if value == self.zero:  # a product of nonzero elements may be zero: Łukasiewicz, or floats that underflow
+                return
+            yield value, tuple(self._leaves(gate, rank))
 
     def _node(self, gate: int) -> _Node:
         node = self._nodes.get(gate)
@@ -89,11 +92,12 @@ class Derivations:
         if kind != PLUS:
             return _Node([], [(self.worse(value), 0, (0,) * len(operands))])
         below = self.values[operands]
-        keys = self.worse(below)
+        alive = np.flatnonzero(below != self.zero)
+        keys = self.worse(below[alive])
         # The k best operands are all that k derivations can need; a sorted list is a heap.
         order = np.argsort(keys, kind="stable")[: self.k]
-        order = order[below[order] != self.zero].tolist()
-        return _Node([], [(key, place, (place, 0)) for key, place in zip(keys[order].tolist(), order, strict=True)])
+        pairs = zip(keys[order].tolist(), alive[order].tolist(), strict=True)
+        return _Node([], [(key, place, (place, 0)) for key, place in pairs])
 
     def _enumerate(self, gate: int, rank: int) -> bool:
         """Make derivation `rank` of `gate` known; return whether there is one."""

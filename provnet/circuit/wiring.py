@@ -318,7 +318,7 @@ class Broadcast(Wiring):
     offset: int = 0
 
     def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
-        found = slot * self.offset
+        found = 0 * output + slot * self.offset
         for d, size in enumerate(self.shape):
             first, second = self.steps[0][d], self.steps[1][d]
             found = found + output // _strides(self.shape)[d] % size * (first + slot * (second - first))

@@ -113,10 +113,24 @@ class Circuit:
     # -- evaluation ----------------------------------------------------------------------------------------------------
 
     @overload
-    def evaluate(self, semiring: SemiringLike = ..., **options: Any) -> Relevance: ...
-    @overload
-    def evaluate(self, semiring: Sequence[SemiringLike], **options: Any) -> list[Relevance]: ...
     def evaluate(
+        self,
+        semiring: SemiringLike = ...,
+        target: Target = ...,
+        rule: RuleLike = ...,
+        annotation: Any = ...,
+        **options: Any,
+    ) -> Relevance: ...
+    @overload
+    def evaluate(
+        self,
+        semiring: Sequence[SemiringLike],
+        target: Target = ...,
+        rule: RuleLike = ...,
+        annotation: Any = ...,
+        **options: Any,
+    ) -> list[Relevance]: ...
+    def evaluate(  # pyright: ignore[reportInconsistentOverload]  # the options are the same for both, named once
         self,
         semiring: SemiringLike | Sequence[SemiringLike] = "real",
         target: Target = "predicted",

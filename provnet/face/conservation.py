@@ -28,12 +28,12 @@ class Layer:
     given: Tensor
     """passed ⊕ bias: what left the block by its edges."""
     sinks: Mapping[str, Tensor] = field(default_factory=dict)
-    """Where the rest went, by name: "bias"; "undefined" (neurons without a defined edge: z = 0, dead windows); "stabiliser"
-    (what ε took); "rule" (what the rule itself does not pass on: an empty pool of alpha-beta, a gradient); "dropped"
-    (outputs that no input feeds, and what `only=` kept back)."""
+    """Where the rest went, by name: "bias"; "undefined" (neurons without a defined edge: z = 0, dead windows);
+    "stabiliser" (what ε took); "rule" (what the rule itself does not pass on: an empty pool of alpha-beta, a gradient);
+    "dropped" (outputs that no input feeds, and what `only=` kept back)."""
 
     def residual(self) -> float:
-        """Return the largest difference between what came and what was given, over examples; inf where one is infinite."""
+        """Return the largest difference between what came and what was given, over examples (inf: one is infinite)."""
         return difference(self.came, self.given)
 
 
@@ -47,7 +47,7 @@ def difference(x: Tensor, y: Tensor) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Conservation:
-    """The report: layers from the target down, and the whole: what the target started with, and ⊕ inputs ⊕ biases ⊕ lost."""
+    """The report: layers from the target down, and the whole: its start, and ⊕ inputs ⊕ biases ⊕ lost."""
 
     semiring: str
     layers: tuple[Layer, ...]
@@ -84,7 +84,8 @@ class Conservation:
             lines.append(f"{layer.path:<24.24} {layer.op:<28.28} {numbers}")
         lines += [f"{'':<24} sink {name}: {_number(taken)}" for name, taken in self._named.items()]
         lines.append(
-            f"start {_number(self.start)} | inputs {_number(self.inputs)} ⊕ sinks {_number(self.sinks)} = {_number(self.total)}"
+            f"start {_number(self.start)} | inputs {_number(self.inputs)} ⊕ sinks {_number(self.sinks)} = "
+            f"{_number(self.total)}"
         )
         return "\n".join(lines)
 
@@ -183,10 +184,17 @@ def _stacked(reports: list[Conservation]) -> Conservation:
         Layer(
             row[0].path,
             row[0].op,
-            *(stack([getattr(layer, name) for layer in row]) for name in ("came", "passed", "bias", "lost", "given")),  # type: ignore[arg-type]
+            torch.stack([layer.came for layer in row]),
+            torch.stack([layer.passed for layer in row]),
+            stack([layer.bias for layer in row]),
+            stack([layer.lost for layer in row]),
+            torch.stack([layer.given for layer in row]),
             stack_named([layer.sinks for layer in row]),
         )
         for row in zip(*(report.layers for report in reports), strict=True)
     )
     whole = [torch.stack([getattr(r, name) for r in reports]) for name in ("start", "inputs", "sinks", "total")]
-    return Conservation(reports[0].semiring, layers, *whole, stack_named([r._named for r in reports]))
+    start, inputs, sinks, total = whole
+    return Conservation(
+        reports[0].semiring, layers, start, inputs, sinks, total, stack_named([r._named for r in reports])
+    )

@@ -26,7 +26,9 @@ def save(circuit: Circuit | GateCircuit, path: str | PathLike[str], rule: RuleLi
         save_archive(data, path)
     elif isinstance(circuit, GateCircuit):
         if rule is not None:
-            raise OptionError("gates have no rule of their own: save the Circuit with it, or a valuation beside the gates.")
+            raise OptionError(
+                "gates have no rule of their own: save the Circuit with it, or a valuation beside the gates."
+            )
         save_archive(circuit.store, path)
     else:
         raise OptionError(f"save takes a Circuit or a GateCircuit; got {type(circuit).__name__}.")

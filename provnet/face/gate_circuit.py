@@ -12,12 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from provnet.circuit.derivations import Path
 from provnet.circuit.expand import expand
 from provnet.circuit.gates import GateStore, Neuron, Variable
 from provnet.circuit.graph import from_networkx, to_networkx
+from provnet.circuit.hash_cons import restrict
 from provnet.circuit.simplify import simplify
 from provnet.circuit.variables import EdgeSegment, VariableTable
-from provnet.errors import TargetError, UnsupportedOperationError, ValuationError
+from provnet.errors import OptionError, TargetError, UnsupportedOperationError, ValuationError
+from provnet.face.edge_elements import EdgeElements
 from provnet.face.names import At, neurons_at, output_named
 from provnet.face.targets import Target, Targets, target_neurons
 from provnet.rules import lrp
@@ -26,11 +29,14 @@ from provnet.semirings import annotations
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.base import Semiring
 from provnet.semirings.lookup import get as get_semiring
+from provnet.symbolic.canonical import find_gate
 from provnet.symbolic.expand import polynomial
 from provnet.symbolic.formula import Formula, formula
 from provnet.symbolic.polynomial import Polynomial
+from provnet.torch_backend.best_paths import best_paths
 from provnet.torch_backend.evaluate import Job
 from provnet.torch_backend.gates import as_tensor, evaluate_gates
+from provnet.torch_backend.marginals import gate_marginals
 from provnet.torch_backend.messages import block_elements
 from provnet.torch_backend.workspace import Policy
 
@@ -148,12 +154,65 @@ class GateCircuit:
         Source: evaluation is the homomorphism ℕ[X] -> K that extends the valuation ([GKT07] Prop. 4.2).
         """
         algebra = get_semiring(semiring)
-        if valuation is None:
-            valuation = self.valuation(algebra, rule, annotation, dtype)
-        elif isinstance(valuation, Mapping):
-            valuation = as_tensor(self.store, valuation, algebra, dtype or torch.float64)
-        found = evaluate_gates(self.store, algebra, valuation)
+        found = evaluate_gates(self.store, algebra, self.elements(algebra, valuation, rule, annotation, dtype))
         return Elements(self.roots, found, lambda element: element)
+
+    def elements(
+        self,
+        semiring: str | Semiring,
+        valuation: Tensor | Mapping[Any, Any] | None = None,
+        rule: str | Rule = "zero",
+        annotation: str | Annotation | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Return the variables' values as one tensor, [variables, *element_shape], however they are given."""
+        if valuation is None:
+            return self.valuation(semiring, rule, annotation, dtype)
+        if isinstance(valuation, Mapping):
+            return as_tensor(self.store, valuation, get_semiring(semiring), dtype or torch.float64)
+        return valuation
+
+    def marginals(
+        self,
+        semiring: str | Semiring = "real",
+        valuation: Tensor | Mapping[Any, Any] | None = None,
+        root: Root = None,
+        rule: str | Rule = "zero",
+        annotation: str | Annotation | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> EdgeElements:
+        """Return {variable: the value of all paths that use it}, of one root or (None) of the ⊕ of all.
+
+        In Boolean the relevant subnetwork, in Viterbi the best path through each edge. Values as in `evaluate`.
+        Source, proof: `provnet.circuit.adjoint`. Raises `UnsupportedOperationError` after a simplification by absorption.
+        """
+        algebra = get_semiring(semiring)
+        elements = self.elements(algebra, valuation, rule, annotation, dtype)
+        roots = None if root is None else root_numbers(self.store, [root])
+        found = gate_marginals(self.store, algebra, elements, roots)
+        return EdgeElements(self.variables, found, axis=found.dim() - 1 - len(algebra.element_shape))
+
+    def best_paths(
+        self,
+        root: Root = None,
+        k: int = 1,
+        semiring: str | Semiring = "viterbi",
+        valuation: Tensor | Mapping[Any, Any] | None = None,
+        rule: str | Rule = "zero",
+        annotation: str | Annotation | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> list[Path]:
+        """Return the k best paths from a root to the target, with their edges, best first; in a selective semiring.
+
+        Source: `provnet.torch_backend.best_paths`. Raises `UnsupportedOperationError` in other semirings.
+        """
+        algebra = get_semiring(semiring)
+        elements = self.elements(algebra, valuation, rule, annotation, dtype)
+        return best_paths(self.store, find_gate(self.store, root)[0], algebra, elements, k)
+
+    def cone(self, *roots: Neuron | str) -> GateCircuit:
+        """Return the circuit of some of the roots, with the gates they need; variables keep their numbers."""
+        return GateCircuit(restrict(self.store, root_numbers(self.store, roots)), self._origin)
 
     def valuation(
         self,
@@ -208,6 +267,15 @@ class GateCircuit:
                 elements = torch.cat([elements, zero], dim=1)
             found.append(elements[_index(rows[mine] - start, elements), _index(segment.slot[mine], elements)])
         return torch.cat(found)
+
+
+def root_numbers(store: GateStore, roots: Sequence[Root]) -> list[int]:
+    """Return the numbers within `store.roots` of neurons or names. Raises `UnknownNameError`, `OptionError`."""
+    wanted = [find_gate(store, root)[1] for root in roots]
+    place = {root: number for number, root in enumerate(store.roots)}
+    if lost := [root for root in wanted if root not in place]:
+        raise OptionError(f"{lost[0]} is a gate's number and no root: name a neuron, such as {store.roots[0]}.")
+    return [place[root] for root in wanted]
 
 
 def unit_elements(origin: Origin, segment: EdgeSegment, job: Job, floating: torch.dtype) -> Tensor:

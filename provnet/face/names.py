@@ -117,13 +117,21 @@ def masks_of(circuit: BlockCircuit, only: Mapping[str, Any] | None) -> dict[int,
         given = torch.as_tensor(chosen)
         if given.dtype == torch.bool:
             if tuple(given.shape) != shape:
-                raise OptionError(f"only[{name!r}] is a mask of the shape {tuple(given.shape)}; one example has {shape}.")
+                raise OptionError(
+                    f"only[{name!r}] is a mask of the shape {tuple(given.shape)}; one example has {shape}."
+                )
             mask = given
         else:
             channels = shape[0] if shape else 1
-            if given.is_floating_point() or given.dim() > 1 or not bool(((given >= -channels) & (given < channels)).all()):
+            given = given if given.numel() else given.to(torch.int64)  # [] is a float tensor
+            if (
+                given.is_floating_point()
+                or given.dim() > 1
+                or not bool(((given >= -channels) & (given < channels)).all())
+            ):
                 raise OptionError(
-                    f"only[{name!r}] = {chosen!r}: give channels from 0 to {channels - 1}, or a mask of the shape {shape}."
+                    f"only[{name!r}] = {chosen!r}: give channels from 0 to {channels - 1}, or a mask of the shape "
+                    f"{shape}."
                 )
             mask = torch.zeros(shape or (1,), dtype=torch.bool)
             mask[given.reshape(-1).to(torch.int64)] = True

@@ -135,9 +135,7 @@ class Relevance:
         """Return the conservation report: for every block what came, what was passed on, what bias and loss took."""
         every = self._asked.again(frozenset(self._asked.circuit.activations))
         self._evaluations = every
-        return conservation_of(
-            self._asked.circuit, self.semiring, every, self._asked.jobs, self._asked.workspace()
-        )
+        return conservation_of(self._asked.circuit, self.semiring, every, self._asked.jobs, self._asked.workspace())
 
     # -- edges ---------------------------------------------------------------------------------------------------------
 

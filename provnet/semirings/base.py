@@ -67,6 +67,9 @@ class Semiring:
     bounds: tuple[float, float] | None = None
     """The least and the greatest number of the carrier, where it is an interval; `FINITE` stands for "not infinite"."""
 
+    wraps: bool = False
+    """Whether elements are int64 sums and products that would wrap in silence: the evaluator bounds them beforehand."""
+
     commutative: bool = True
     ring: bool = False
     idempotent: bool = False  # x plus x = x

@@ -18,7 +18,7 @@ class ChannelSemiring(Semiring):
         self.channels = channels
         self.element_shape = (channels, *base.element_shape)
         self.dtype = base.dtype
-        self.exact = base.exact
+        self.exact, self.wraps = base.exact, base.wraps
         for flag in ("commutative", "ring", "idempotent", "naturally_ordered"):  # those that pass on channel by channel
             setattr(self, flag, getattr(base, flag))
 

@@ -52,6 +52,7 @@ class Counting(Semiring):
         self.dtype = torch.float64 if overflow == "float64" else torch.int64
         self.primes = enough_primes(bits) if overflow == "exact" else ()
         self.element_shape = (len(self.primes),) if self.primes else ()
+        self.wraps = overflow == "raise"
         self.family = None if self.primes else "sum-product"
         # Residues are not ordered: their natural order is that of the ring of integers modulo the product.
         self.naturally_ordered = not self.primes

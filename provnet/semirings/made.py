@@ -65,7 +65,16 @@ def make(
             raise OptionError(f"{flag!r} is no flag of a semiring. There are {', '.join(FLAGS)}.")
         setattr(made, flag, bool(value))
     check_basics(made)
+    made.wraps = adds(made)
     return made
+
+
+def adds(semiring: Semiring) -> bool:
+    """Tell whether the elements are int64 whose plus is addition, which wraps: max, min and bitwise or do not."""
+    if semiring.dtype != torch.int64 or semiring.element_shape:
+        return False
+    three = torch.tensor([3])
+    return bool(semiring.plus(three, three) == 6)
 
 
 def check_basics(semiring: Semiring) -> None:

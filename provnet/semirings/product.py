@@ -35,6 +35,7 @@ class Product(Semiring):
         self.element_shape = (sum(self.sizes),)
         self.dtype = common_dtype(self.components)
         self.exact = all(component.exact for component in self.components)
+        self.wraps = any(component.wraps for component in self.components)
         for flag in FLAGS:
             setattr(self, flag, all(getattr(component, flag) for component in self.components))
         like = torch.empty((), dtype=self.element_dtype(torch.float64))

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
+from math import prod
 
 import torch
 from torch import Tensor
 
 from provnet.circuit.blocks import Block
 from provnet.errors import CountOverflowError
+from provnet.semirings.annotations.base import Annotation
+from provnet.semirings.annotations.seed import Seed
+from provnet.semirings.base import Semiring
+from provnet.semirings.channels import ChannelSemiring
+from provnet.semirings.product import Product
 
 LARGEST = 2**63 - 1
 EXACT_FLOAT = 2.0**53
@@ -22,27 +29,62 @@ def reach(block: Block) -> int:
     return min(wiring.outputs, wiring.channels * wiring.taps)  # slots of one tap meet a neuron once a channel
 
 
-def largest(relevance: Tensor) -> int:
+def counts(semiring: Semiring, x: Tensor) -> list[Tensor]:
+    """Return the parts of elements that are int64 counts, which may wrap. None of Bitset64's, Security's or residues are."""
+    if not semiring.wraps or x.dtype != torch.int64:
+        return []
+    if isinstance(semiring, Product):
+        parts = zip(semiring.components, semiring.split(x), strict=True)
+        return [found for component, part in parts for found in counts(component, part)]
+    return [x]
+
+
+def largest(x: Tensor) -> int:
     """Return the largest count, 0 of none."""
-    return int(relevance.max()) if relevance.numel() else 0
+    return int(x.max()) if x.numel() else 0
 
 
-def check_block(block: Block, relevance: Tensor, in_float: Callable[[Tensor], float]) -> None:
+def in_floats(semiring: Semiring) -> Semiring:
+    """Return the semiring with its int64 counts held in float64, which do not wrap."""
+    found = copy(semiring)
+    found.dtype = torch.float64
+    if isinstance(found, ChannelSemiring):
+        found.base = in_floats(found.base)
+    return found
+
+
+def at_most_one(annotation: Annotation) -> bool:
+    """Tell whether no edge is worth more than one path."""
+    inner = getattr(annotation, "inner", None)
+    if inner is None:
+        return annotation.form == "threshold" or isinstance(annotation, Seed)
+    return all(map(at_most_one, inner if isinstance(inner, tuple) else (inner,)))
+
+
+def check_block(
+    block: Block, semiring: Semiring, annotation: Annotation, relevance: Tensor, in_float: Callable[[Tensor], float]
+) -> None:
     """Raise `CountOverflowError` if a sum of int64 counts in this block may exceed 2^63 - 1.
 
-    First by the bound max R times the edges of one neuron. Where that fails, `in_float` pulls the same relevance in
-    float64 (relative error below 1e-9 here) and gives the largest true sum, which decides.
+    First, where no edge is worth more than one, by the bound max R times the edges of one neuron. Where that fails,
+    `in_float` pulls the same relevance in float64 (relative error below 1e-9 here) and gives the largest true sum, which
+    decides; a product's components are not pulled apart, so there the bound does.
     """
-    if relevance.dtype != torch.int64 or largest(relevance) * reach(block) <= LARGEST:
+    found = counts(semiring, relevance)
+    if not found:
         return
-    if in_float(relevance.to(torch.float64)) >= 0.999 * 2.0**63:
+    channels = prod(semiring.element_shape)  # a product of two rows sums so many products at most
+    if at_most_one(annotation) and max(map(largest, found)) * reach(block) * channels <= LARGEST:
+        return
+    if isinstance(semiring, Product) or in_float(relevance.to(torch.float64)) >= 0.999 * 2.0**63:
         raise refusal(block.path, block.op)
 
 
-def check_sum(path: str, x: Tensor, y: Tensor) -> None:
+def check_sum(path: str, semiring: Semiring, x: Tensor, y: Tensor) -> None:
     """Raise `CountOverflowError` if the int64 counts x ⊕ y may wrap where branches meet at the tensor `path`."""
-    if x.dtype == torch.int64 and largest(x) + largest(y) > LARGEST:
-        raise refusal(path, "⊕ of branches")
+    for one, other in zip(counts(semiring, x), counts(semiring, y), strict=True):
+        if largest(one) + largest(other) > LARGEST:
+            raise refusal(path, "⊕ of branches")
 
 
 def refusal(path: str, op: str) -> CountOverflowError:

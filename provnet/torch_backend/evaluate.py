@@ -6,7 +6,7 @@ Jobs of one rule share denominators; jobs of one semiring and annotation functio
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -145,7 +145,7 @@ def _pull_block(
         annotation = workspace.theta(index, job.rule, job.policy, job.annotation)
         question = Question(job.semiring, annotation, tile)
         for r in relevance:
-            counting.check_block(block, r, _counter(prepared, question))
+            counting.check_block(block, job.semiring, annotation, r, _counter(prepared, question))
         pulled, step = _route(prepared, question, relevance, route)
     for one, evaluation, came in zip(pulled, found, relevance, strict=True):
         _check_numbers(block, job.semiring, one.inputs)
@@ -181,6 +181,7 @@ def _route(prepared: Prepared, question: Question, relevance: list[Tensor], want
 
 def _counter(prepared: Prepared, question: Question) -> Callable[[Tensor], float]:
     """Return a function that pulls counts in float64 and gives the largest, to decide whether they fit int64."""
+    question = replace(question, semiring=counting.in_floats(question.semiring))
 
     def count(relevance: Tensor) -> float:
         (pulled,) = Fold().pull(prepared, question, [relevance])
@@ -190,14 +191,15 @@ def _counter(prepared: Prepared, question: Question) -> Callable[[Tensor], float
 
 
 def _check_numbers(block: Block, semiring: Semiring, x: Tensor) -> None:
-    """Refuse a NaN, and in a ring an Inf. One sum decides unless it is not finite itself."""
+    """Refuse a NaN, and an Inf that the carrier does not hold. One sum decides unless it is not finite itself."""
     if not x.is_floating_point() or bool(torch.isfinite(x.sum())):
         return
-    bad = ~torch.isfinite(x) if semiring.ring else torch.isnan(x)
+    least, greatest = semiring.bounds or (-torch.inf, torch.inf)
+    bad = torch.isnan(x) | ((x == -torch.inf) & (least > -torch.inf)) | ((x == torch.inf) & (greatest < torch.inf))
     if bool(bad.any()):
         raise NonFiniteError(
             f"{int(bad.sum())} of {bad.numel()} elements that block {block.path!r} ({block.op}) passes back in the semiring "
-            f"{semiring.name!r} are NaN{' or Inf' if semiring.ring else ''}: a coefficient or a product left the range of "
+            f"{semiring.name!r} are NaN, or Inf that is no element: a coefficient or a product left the range of "
             f"{x.dtype}. Evaluate with dtype=torch.float64, or stabilise with rule=Epsilon(1e-6)."
         )
 
@@ -221,6 +223,6 @@ def _accumulate(workspace: Workspace, block: Block, semiring: Semiring, inputs: 
     for activation, part in zip(block.inputs, split_rows(inputs, sizes), strict=True):
         held = evaluation.relevance.get(activation)
         if held is not None:
-            counting.check_sum(workspace.circuit.activations[activation].name, held, part)
+            counting.check_sum(workspace.circuit.activations[activation].name, semiring, held, part)
             part = semiring.plus(held, part)
         evaluation.relevance[activation] = part

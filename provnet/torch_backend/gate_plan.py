@@ -36,12 +36,14 @@ class Plan:
 
     variables  [variable rows], which variable each row is; None: all, in their order
     roots      [roots], the row of each root
+    gates      [gates], the row of each gate of the store
     """
 
     rows: int
     variables: Tensor | None
     steps: tuple[Step, ...]
     roots: Tensor
+    gates: Tensor
 
     def to(self, device: torch.device) -> Plan:
         """Return the plan with its indices on `device`."""
@@ -49,7 +51,7 @@ class Plan:
             Step(step.kind, step.start, step.stop, tuple(o.to(device) for o in step.operands)) for step in self.steps
         )
         variables = None if self.variables is None else self.variables.to(device)
-        return Plan(self.rows, variables, steps, self.roots.to(device))
+        return Plan(self.rows, variables, steps, self.roots.to(device), self.gates.to(device))
 
 
 def make_plan(store: GateStore) -> Plan:
@@ -71,6 +73,7 @@ def make_plan(store: GateStore) -> Plan:
         variables=None if whole else torch.from_numpy(variable.astype(np.int32)),
         steps=tuple(build.steps),
         roots=torch.from_numpy(row[store.root_gates].astype(np.int32)),
+        gates=torch.from_numpy(row.astype(np.int32)),
     )
 
 

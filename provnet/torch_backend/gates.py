@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -63,6 +64,20 @@ def evaluate_gates(
     result = parts[0] if len(parts) == 1 else torch.cat(parts)
     _check_nan(valuation, result, semiring)
     return result if batched else result.squeeze(0)
+
+
+def evaluate_every_gate(store: GateStore, semiring: Semiring, valuation: Tensor) -> Tensor:
+    """Return the value of every gate, not only of the roots, under one valuation: [gates, *element_shape].
+
+    Args and errors: as `evaluate_gates`, without a batch axis. For tracebacks, which need to know what every ⊕ chose from.
+    """
+    check_assumption(store, semiring)
+    if _check(store, semiring, valuation):
+        raise ValuationError(f"the valuation has shape {tuple(valuation.shape)}: give one, without a batch axis.")
+    plan = plan_of(store, valuation.device)
+    found = _evaluate(replace(plan, roots=plan.gates), semiring, valuation.detach().unsqueeze(0)).squeeze(0)
+    _check_nan(valuation, found, semiring)
+    return found
 
 
 def check_assumption(store: GateStore, semiring: Semiring) -> None:

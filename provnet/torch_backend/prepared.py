@@ -4,7 +4,7 @@ denominators and do the rest elementwise (design section 1: z is made once per c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -35,6 +35,7 @@ class Prepared:
     z       for each branch the stabilised denominator, [batch, outputs]
     winner  of a selection under the policy `winner`: the slot that won, [batch, outputs]
     void    neurons that are none (padding that was written out), [inputs]; None: all are
+    memo    what routes keep beside the denominators
     """
 
     block: Block
@@ -45,6 +46,7 @@ class Prepared:
     z: tuple[Tensor, ...]
     winner: Tensor | None = None
     void: Tensor | None = None
+    memo: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -104,17 +106,19 @@ class Prepared:
 
     def _terms(self, tile: Tile, batch: slice, sources: Sources, outputs: Tensor, z: tuple[Tensor, ...]) -> Terms:
         index, present, weight = sources
-        a = tuple(self._gather(a[batch], index)[:, :, None] for a in self.a)
-        w = None if self.w is None else self._tile_weights(tile, batch, weight)
+        a = tuple(self.gather(a[batch], index)[:, :, None] for a in self.a)
+        w = None if self.w is None else self.tile_weights(tile, batch, weight)
         b = None if self.b is None else self._by_example(self.b, batch, self.block.wiring.bias(outputs))
         return Terms(a, w, b, None if present is None else self._with_bias(present[:, None]), z)
 
-    def _gather(self, a: Tensor, index: Tensor) -> Tensor:
+    def gather(self, a: Tensor, index: Tensor) -> Tensor:
+        """Return rows [batch, inputs] at a tile's sources: [batch, positions, fan]."""
         if isinstance(self.block.wiring, Dense) and self.block.wiring.rows == 1:
             return a[:, None]  # all inputs in their order: a look-up would copy them for every tile
         return a[:, index.reshape(-1)].reshape(len(a), *index.shape)
 
-    def _tile_weights(self, tile: Tile, batch: slice, weight: Tensor) -> Tensor:
+    def tile_weights(self, tile: Tile, batch: slice, weight: Tensor) -> Tensor:
+        """Return the tile's weights, broadcastable to [batch, positions, channels, fan]."""
         wiring = self.block.wiring
         assert self.w is not None
         if wiring.channels == 1:

@@ -19,8 +19,8 @@ def slopes(block: Block, source: Tensor, output: Tensor, dtype: torch.dtype) -> 
     """
     if block.call is None:
         raise UnsupportedOperationError(
-            f"the unit edges of {block.path!r} ({block.op}) have no derivative: the circuit does not know how to run that op. "
-            "Take another rule there with Composite, or keep its module as opaque='jacobian'."
+            f"the unit edges of {block.path!r} ({block.op}) have no derivative: the circuit does not know how to run "
+            "that op. Take another rule there with Composite, or keep its module as opaque='jacobian'."
         )
     packet = getattr(torch.ops.aten, block.call.op.removeprefix("aten."))
     with torch.inference_mode(False), torch.enable_grad():

@@ -51,7 +51,7 @@ class Workspace:
     def __init__(self, circuit: BlockCircuit, dtype: torch.dtype) -> None:
         self.circuit, self.dtype = circuit, dtype
         self._choices: OrderedDict[Rule, tuple[Choice, ...]] = OrderedDict()
-        self._sums: dict[int, OrderedDict[tuple[Rule, bool], tuple[Tensor, ...]]] = {}
+        self._sums: dict[int, OrderedDict[tuple[Rule, bool], tuple[tuple[Tensor, ...], dict[str, Tensor]]]] = {}
         self._winners: dict[int, Tensor] = {}
 
     def rows(self, activation: int) -> Tensor:
@@ -109,15 +109,16 @@ class Workspace:
         if block.role == "pooling" and (policy.seeds(block) or block.kind == "selection"):
             return self._pooled(index, a, policy)
         rule = self.choice(index, rule).rule
-        with_bias = policy.bias and rule.uses_bias and block.bias is not None
+        with_bias = policy.bias and rule.uses_bias
         w = None if block.weight is None else self._flat(block.weight, block.weight_by_example)
-        b = self._flat(block.bias, block.bias_by_example) if with_bias else None
+        b = None if block.bias is None or not with_bias else self._flat(block.bias, block.bias_by_example)
         void = self._void(block)
         shape = self.circuit.activations[block.inputs[0]].shape if len(block.inputs) == 1 else (a.shape[1],)
         made: dict[Callable[..., Tensor] | None, Tensor] = {}
         factors = tuple(self._factor(product, a, shape, w is None, void, made) for product in rule.products)
         plain = Prepared(block, rule, factors, w, b, (), void=void)
-        return replace(plain, z=self._denominators(index, plain, policy, a, shape))
+        z, memo = self._denominators(index, plain, policy, a, shape)
+        return replace(plain, z=z, memo=memo)
 
     @staticmethod
     def _factor(
@@ -165,12 +166,12 @@ class Workspace:
 
     def _denominators(
         self, index: int, plain: Prepared, policy: Policy, a: Tensor, shape: tuple[int, ...]
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         key = (plain.rule, policy.bias)
         held = self._sums.setdefault(index, OrderedDict())
         if key not in held:
             plain.rule.check(plain.block, a, shape)
-            held[key] = self._stabilised(plain, a)
+            held[key] = self._stabilised(plain, a), {}
         held.move_to_end(key)
         while len(held) > KEPT_RULES:
             held.popitem(last=False)
@@ -214,7 +215,8 @@ PROPORTIONS = (Branch((Product(),)),)
 
 
 def plain_sums(plain: Prepared) -> tuple[Tensor, ...]:
-    """Return for each branch the sums of its contributions over each neuron's inputs, bias included: [batch, outputs]."""
+    """Return for each branch the sums of its contributions over each neuron's inputs, bias included: [batch,
+    outputs]."""
     found: list[Tensor] = []
     factors = iter(plain.a)
     for branch in plain.rule.branches:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -24,7 +26,7 @@ def circuit() -> provnet.Circuit:
     return provnet.trace(seeded(net), x)
 
 
-def boolean(circuit: provnet.Circuit, theta: object, **options: object) -> Tensor:
+def boolean(circuit: provnet.Circuit, theta: Any, **options: Any) -> Tensor:
     return circuit.evaluate("boolean", 1, annotation=theta, **options).inputs
 
 
@@ -34,7 +36,7 @@ def test_curve_equals_a_sweep(circuit: provnet.Circuit):
     for theta in [1e-9, *found.thetas[::7].tolist(), float(found.thetas[-1]), 0.0371, 2 * float(found.thetas[-1])]:
         swept = boolean(circuit, provnet.annotations.Threshold(theta)).double().mean()
         assert found.at(theta) == pytest.approx(float(swept), abs=1e-12)
-    assert list(found)[0][1] == float(found.fractions[0])
+    assert next(iter(found))[1] == float(found.fractions[0])
 
 
 def test_knee_of_a_curve_with_a_corner():
@@ -73,7 +75,9 @@ def test_quantile(circuit: provnet.Circuit):
         d = circuit.evaluate("counting", 1, annotation=theta, at="*")
         assert d.inputs.shape == (4, 1, 6, 6)
         index = [block.path for block in circuit.data.blocks].index(path)
-        values = torch.cat(list(thresholds.coefficients(circuit.workspace(torch.float64), index, rules.Zero(), thresholds.Policy())))
+        values = torch.cat(
+            list(thresholds.coefficients(circuit.workspace(torch.float64), index, rules.Zero(), thresholds.Policy()))
+        )
         assert abs(float((values >= theta.at(path).theta).double().mean()) - 0.25) < 0.01
     with pytest.raises(OptionError, match="not in"):
         thresholds.quantile(circuit, 1.0)

@@ -269,6 +269,24 @@ def test_what_has_no_derivative_anywhere_is_a_constant(constant: Any) -> None:
     assert [value.kind for value in execution.values.values()] == ["source", "constant", "computed"]
 
 
+def test_indices_of_an_op_that_nobody_needs_are_constants() -> None:
+    execution = record(lambda x: x.gather(1, x.topk(2).indices), torch.randn(2, 3))
+    assert ops(execution) == ["gather_1"]
+    assert [value.kind for value in execution.values.values()] == ["source", "constant", "computed"]
+
+
+def test_a_replayed_tensor_may_lie_otherwise_in_memory() -> None:
+    """A write through a view makes a contiguous tensor of a transposed one; its transpose has no flat view."""
+
+    def model(x: Tensor) -> Tensor:
+        y = x.t() * 1
+        y[0] = 3
+        return y.sum() + y.t().view(-1)
+
+    x, other = torch.randn(3, 4), torch.randn(3, 4)
+    assert torch.equal(replay(record(model, x), other)["output"], model(other))
+
+
 def test_batch_dim_names_the_axis_of_examples() -> None:
     execution = record(nn.GRU(3, 4), torch.randn(5, 2, 3), batch_dim=1)
     assert (execution.batch, execution.batch_dim) == (2, 1)

@@ -116,7 +116,7 @@ def test_a_composite_of_one_rule_is_that_rule(circuit: provnet.Circuit):
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
-        (lambda: {}, OptionError, "no entries"),
+        (dict, OptionError, "no entries"),
         (lambda: {"nothing.*": rules.Flat()}, UnknownNameError, "'nothing.*' fits no block"),
         (lambda: {nn.LSTM: rules.Flat()}, UnknownNameError, "Module('LSTM')"),
         (lambda: {7: rules.Flat()}, UnknownNameError, "there are 4 blocks"),
@@ -141,12 +141,14 @@ def test_a_composite_of_one_rule_is_that_rule(circuit: provnet.Circuit):
 )
 def test_refusals(circuit: provnet.Circuit, make: Any, error: type[Exception], says: str):
     for ask in (circuit.plan, lambda rule: circuit.evaluate("real", 0, rule)):
-        with pytest.raises(error, match=".*") as caught:
+        with pytest.raises(error) as caught:
             ask(make())
         assert says in str(caught.value)
 
 
-@pytest.mark.guarantee("numbers that break a rule's law are refused: α − β ≠ 1, negative ε or γ, low > high, inputs outside the box")
+@pytest.mark.guarantee(
+    "numbers that break a rule's law are refused: α − β ≠ 1, negative ε or γ, low > high, inputs outside the box"
+)
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -223,7 +225,9 @@ def test_json(rule: rules.Rule):
     assert [other for other in ALL if other == back] == [rule]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"rule": "composite"}', '{"rule": "epsilon-plus"}', '{"rule": "zero", "x": 1}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"rule": "composite"}', '{"rule": "epsilon-plus"}', '{"rule": "zero", "x": 1}']
+)
 def test_broken_json(text: str):
     with pytest.raises(FileFormatError):
         rules.from_json(text)
@@ -240,6 +244,7 @@ def test_saved_with_the_circuit(circuit: provnet.Circuit, tmp_path: Path):
     provnet.save(circuit, tmp_path / "c.provnet", rule=rules.EpsilonGammaBox(0, 1))
     back = provnet.load(tmp_path / "c.provnet")
     assert isinstance(back, provnet.Circuit)
+    assert back.rule is not None
     assert back.rule == rules.EpsilonGammaBox(0, 1)
     assert torch.equal(
         back.evaluate("real", 1, back.rule).inputs, circuit.evaluate("real", 1, rules.EpsilonGammaBox(0, 1)).inputs

@@ -89,7 +89,9 @@ def test_gates(golden: dict[str, np.ndarray], circuit: provnet.Circuit, rule: st
     assert number == 28 * 7
 
 
-@pytest.mark.parametrize("rule", [*RULES.values(), rules.Gamma(0.5, signed=True), rules.Flat(), rules.Absolute()], ids=repr)
+@pytest.mark.parametrize(
+    "rule", [*RULES.values(), rules.Gamma(0.5, signed=True), rules.Flat(), rules.Absolute()], ids=repr
+)
 def test_blocks_and_gates_agree_to_the_bit(circuit: provnet.Circuit, rule: rules.Rule):
     gates = circuit.gates(target=1, batch=1)
     for semiring in ("boolean", "counting", "viterbi", "tropical", "bottleneck"):

@@ -1,4 +1,5 @@
-"""Each rule against a slow twin: one neuron at a time, plain Python, written from the papers. Blocks and gates, two dtypes.
+"""Each rule against a slow twin: one neuron at a time, plain Python, written from the papers. Blocks and gates, two
+dtypes.
 
 The twin of rules that the reference table knows is in `tests/oracles.py`; here are all of them once more, neuron by
 neuron, on convolutions with padding and on activations of both signs.

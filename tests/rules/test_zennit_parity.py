@@ -1,7 +1,7 @@
 """Every rule against zennit, in float64, at every module, where the conventions agree.
 
-They agree with a stabiliser of 1e-6, the bias in the denominator and its share dropped, batch norms merged, sums and average
-poolings by Norm. Source of the other side: zennit 1.0, a test oracle only.
+They agree with a stabiliser of 1e-6, the bias in the denominator and its share dropped, batch norms merged, sums and
+average poolings by Norm. Source of the other side: zennit 1.0, a test oracle only.
 """
 
 from __future__ import annotations
@@ -83,8 +83,11 @@ def case(name: str) -> tuple[nn.Module, Tensor]:
     return seeded(make, 1), torch.randn(3, *shape, dtype=torch.float64, generator=generator).clamp(-2, 2)
 
 
-def theirs(model: nn.Module, x: Tensor, hook: Callable[[], Any], first: Callable[[], Any] | None = None) -> dict[str, Tensor]:
-    """Return zennit's relevance with one rule for the linear maps (another for the first), and the base for the rest."""
+def theirs(
+    model: nn.Module, x: Tensor, hook: Callable[[], Any], first: Callable[[], Any] | None = None
+) -> dict[str, Tensor]:
+    """Return zennit's relevance with one rule for the linear maps (another for the first), and the base for the
+    rest."""
     zennit = load()
     norm, passed = zennit["rules"].Norm, zennit["rules"].Pass
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]

@@ -1,6 +1,7 @@
 """zennit as an oracle: relevance at every module of a model, by its own definition. Only tests import it (LGPL).
 
-zennit imports torchvision for two lists of classes. Where torchvision is not installed, empty classes stand in for them.
+zennit imports torchvision for two lists of classes. Where torchvision is not installed, empty classes stand in for
+them.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def attribute(
     """Return module path -> relevance of its output, "" -> of the input. `hook_of` gives each module's zennit rule."""
     zennit = load()
     canonizers = [zennit["canonizers"].SequentialMergeBatchNorm()] if merge else []
-    composite = zennit["core"].Composite(module_map=lambda ctx, name, module: hook_of(name, module), canonizers=canonizers)
+    composite = zennit["core"].Composite(
+        module_map=lambda ctx, name, module: hook_of(name, module), canonizers=canonizers
+    )
     return with_composite(model, x, target, composite)
 
 
@@ -78,7 +81,9 @@ def with_composite(model: nn.Module, x: Tensor, target: int, composite: Any) -> 
         return hook
 
     with composite.context(model) as modified:
-        handles = [m.register_forward_hook(keep(name)) for name, m in model.named_modules() if name and not list(m.children())]
+        handles = [
+            m.register_forward_hook(keep(name)) for name, m in model.named_modules() if name and not list(m.children())
+        ]
         try:
             result = modified(x)
             start = torch.zeros_like(result)

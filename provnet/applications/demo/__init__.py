@@ -1,4 +1,4 @@
-"""`provnet demo`: a small network explains handwritten digits in seven semirings, and a report says what each answers."""
+"""`provnet demo`: handwritten digits explained in seven semirings, and a report that says what each answers."""
 
 from __future__ import annotations
 

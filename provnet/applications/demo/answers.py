@@ -39,7 +39,7 @@ class Cone:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """The run. `relevance` and `classes` go by semiring; `classes` has every class as the target, for the first digit."""
+    """The run. `relevance` goes by semiring; `classes` too, and has the first digit with every class as the target."""
 
     subject: Subject
     chosen: list[int]
@@ -148,7 +148,7 @@ def small_cone(circuit: Circuit, theta: float, paths: Tensor) -> Cone:
 
 
 def prune(gates: GateCircuit, keep: np.ndarray) -> GateCircuit:
-    """Return the gates with 0 for every variable where `keep` [variables] is False, and what that makes superfluous gone."""
+    """Return the gates with 0 for the variables where `keep` [variables] is False, simplified."""
     store = gates.store
     dropped = (store.kind == VARIABLE) & ~keep[store.variable]
     kind, variable = store.kind.copy(), store.variable.copy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,10 +70,10 @@ def small(seed: int) -> Subject:
     """Train 64-32-10 on three quarters of scikit-learn's 1797 digits; the last quarter of a shuffle is held out."""
     if not HAS_SKLEARN:
         raise MissingProgramError(
-            "the demo's digits come with the package scikit-learn, which is not installed: pip install 'provnet[demo]', "
-            "or give MNIST with --data DIR."
+            "the demo's digits come with the package scikit-learn, which is not installed: "
+            "pip install 'provnet[demo]', or give MNIST with --data DIR."
         )
-    bundle = load_digits()
+    bundle: Any = load_digits()
     order = np.random.default_rng(seed).permutation(len(bundle.target))
     images = torch.from_numpy(bundle.images[order] / 16).to(torch.float32)
     labels = bundle.target[order].astype(np.int64)
@@ -111,7 +112,7 @@ def mnist(folder: Path) -> Subject:
 
 
 def load_weights(model: nn.Sequential, file: Path) -> None:
-    """Load weights named 0.weight, 2.weight, … into a perceptron whose layers have other names. Raises `FileFormatError`."""
+    """Load weights named 0.weight, 2.weight, … into a perceptron of named layers. Raises `FileFormatError`."""
     try:
         found = load_file(file)
         numbered = nn.Sequential(*model)
@@ -125,4 +126,3 @@ def accuracy(model: nn.Module, images: Tensor, labels: NDArray[np.int64]) -> flo
     with torch.no_grad():
         named = model(images.flatten(1)).argmax(1).numpy()
     return float((named == labels).mean())
-

@@ -79,7 +79,7 @@ def draw(gates: GateCircuit, folder: Path) -> Drawing:
 
 
 def curve(search: Search) -> str:
-    """Return the search as an SVG curve: common pixels of digits of one class and of different ones, over θ."""
+    """Return the search as SVG curves over θ."""
     wide, high, left, low = 720, 250, 52, 40
 
     def x(theta: float) -> float:
@@ -95,7 +95,8 @@ def curve(search: Search) -> str:
 
     ink = 'font-size="12" fill="currentColor"'
     ticks = "".join(
-        f'<text x="{x(t):.0f}" y="{high - low + 18}" text-anchor="middle" {ink}>{t:g}</text>' for t in (1e-4, 1e-3, 0.01, 0.1)
+        f'<text x="{x(t):.0f}" y="{high - low + 18}" text-anchor="middle" {ink}>{t:g}</text>'
+        for t in (1e-4, 1e-3, 0.01, 0.1)
     )
     shares = "".join(
         f'<line x1="{left}" x2="{wide - 16}" y1="{y(s):.1f}" y2="{y(s):.1f}" stroke="currentColor" opacity=".15"/>'
@@ -108,7 +109,8 @@ def curve(search: Search) -> str:
         f'<text x="{best - 6:.1f}" y="24" text-anchor="end" font-size="12" fill="#d0405f">θ = {search.theta:g}</text>'
     )
     label = f'<text x="{(left + wide) / 2:.0f}" y="{high - 6}" text-anchor="middle" {ink}>threshold θ</text>'
-    lines = line(search.relevant, "#999999", "3 4") + line(search.same, "#e2603f") + line(search.different, "#4382c4")
+    lines = line(search.relevant, "#999999", "3 4") + line(search.same, "#e2603f", "8 3")
+    lines += line(search.different, "#4382c4", "8 3") + line(search.apart, "#2a9d55")
     return (
         f'<svg class="curve" viewBox="0 0 {wide} {high}" role="img" aria-label="the search for a threshold">'
         f"{shares}{ticks}{lines}{chosen}{label}</svg>"

@@ -12,8 +12,10 @@ PAGE = """<!doctype html>
 <meta name="generator" content="provnet demo"><title>provnet: one circuit, many answers</title>
 <style>{style}</style></head><body><main>
 {body}
-<footer>Made by <code>provnet demo</code>. Method: Groudiev, Saha, Maniu, Extending Layer-wise Relevance Propagation in Neural Networks using
-Semiring Annotations, ProvenanceWeek 2025; Green, Karvounarakis, Tannen, Provenance Semirings, PODS 2007; Bach et al., PLOS ONE 10(7), 2015.</footer>
+<footer>Made by <code>provnet demo</code>. Method: Groudiev, Saha, Maniu, Extending Layer-wise Relevance Propagation
+in Neural Networks using
+Semiring Annotations, ProvenanceWeek 2025; Green, Karvounarakis, Tannen, Provenance Semirings, PODS 2007; Bach et al.,
+PLOS ONE 10(7), 2015.</footer>
 </main></body></html>
 """
 

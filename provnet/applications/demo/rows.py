@@ -9,7 +9,7 @@ from typing import Any
 
 from provnet.applications.demo.answers import Answers
 
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "digit",
     "label",
     "predicted",
@@ -32,7 +32,11 @@ def rows(answers: Answers) -> list[dict[str, Any]]:
     for k, place in enumerate(answers.chosen):
         for q in answers.questions:
             relevance = answers.of(q, k)
-            best = int((-relevance if q.name == "tropical" else relevance.long() if q.name == "boolean" else relevance).argmax())
+            best = int(
+                (
+                    -relevance if q.name == "tropical" else relevance.long() if q.name == "boolean" else relevance
+                ).argmax()
+            )
             number = q.number(relevance)
             values = (
                 place,
@@ -55,14 +59,14 @@ def rows(answers: Answers) -> list[dict[str, Any]]:
 def csv_text(table: list[dict[str, Any]]) -> str:
     """Return the rows as CSV (RFC 4180, with LF)."""
     file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(file, list(COLUMNS), lineterminator="\n")
     writer.writeheader()
     writer.writerows(table)
     return file.getvalue()
 
 
 def json_text(table: list[dict[str, Any]], answers: Answers) -> str:
-    """Return the rows as JSON, with the network and the chosen threshold. JSON has no infinity: such a number is null."""
+    """Return the rows as JSON, with the network and the search. JSON has no infinity: such a number is null."""
     search = answers.search
     head = {
         "network": "-".join(map(str, answers.subject.sizes)),
@@ -71,8 +75,10 @@ def json_text(table: list[dict[str, Any]], answers: Answers) -> str:
         "edges": answers.circuit.edges,
         "theta": search.theta,
         "search": [
-            {"theta": t, "same": round(s, 6), "different": round(d, 6), "relevant": round(r, 6)}
-            for t, s, d, r in zip(search.grid, search.same, search.different, search.relevant, strict=True)
+            dict(
+                zip(("theta", "apart", "same", "different", "relevant"), (t, *(round(x, 6) for x in row)), strict=True)
+            )
+            for t, *row in zip(search.grid, search.apart, search.same, search.different, search.relevant, strict=True)
         ],
     }
     clean = [{**row, "number": _finite(row["number"])} for row in table]

@@ -21,8 +21,9 @@ def run_demo(
 ) -> Answers:
     """Explain `digits` held-out digits in seven semirings and write a report into the folder `out`.
 
-    data    a folder with MNIST in IDX files and mnist_mlp.safetensors; None: scikit-learn's digits, a network trained now.
-    seed    of the split and the training; one seed, one output (times apart).   force   write into a folder that exists.
+    data    a folder with MNIST in IDX files and mnist_mlp.safetensors; None: scikit-learn's digits, trained on now.
+    seed    of the split and the training; one seed, one output (times apart).
+    force   write into a folder that exists.
 
     Raises: `OutputError`, before anything is computed; `MissingProgramError`, `InputError`, `FileFormatError`.
     """

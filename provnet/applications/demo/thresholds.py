@@ -1,8 +1,8 @@
 """Which threshold tells classes apart: a search that one Bottleneck evaluation answers for every θ at once.
 
 A pixel is Boolean-relevant at θ just if its Bottleneck value is at least θ. At θ = 1e-9 nearly every pixel with ink is
-relevant, so the answer only repeats the digit; at a large θ none is. The search takes the θ at which the answers for two
-digits of one class have more in common, beyond those for two digits of different classes, than at any other.
+relevant, so the answer only repeats the digit; at a large θ none is. The search takes the θ at which it is most likely
+that the answers for two digits of one class have more in common than those for two digits of different classes.
 """
 
 from __future__ import annotations
@@ -24,21 +24,19 @@ GRID = tuple(float(f"{10 ** (k / 12 - 4):.2g}") for k in range(43))
 class Search:
     """What the search saw, for each θ of its grid, and its choice.
 
-    same, different   the mean share of pixels that the answers for two digits have in common (of those that either has):
+    apart             how likely it is that two digits of one class have more in common than two of different classes
+                      (the area under the curve of receiver operating characteristics): 0.5 says nothing, 1 is certain
+    same, different   the mean share of pixels that two digits' answers have in common, of those that either has:
                       for digits of the same class, and of different classes
     relevant          the share of ink that is relevant
     """
 
     grid: tuple[float, ...]
+    apart: tuple[float, ...]
     same: tuple[float, ...]
     different: tuple[float, ...]
     relevant: tuple[float, ...]
     digits: int
-
-    @property
-    def apart(self) -> tuple[float, ...]:
-        """How much more digits of one class have in common."""
-        return tuple(s - d for s, d in zip(self.same, self.different, strict=True))
 
     @property
     def best(self) -> int:
@@ -51,7 +49,7 @@ class Search:
 
 
 def search(circuit: Circuit, ink: Tensor, labels: NDArray[np.int64]) -> Search:
-    """Return what each θ of the grid makes of the digits that `circuit` holds, each explained for the class it is given.
+    """Return what each θ of the grid makes of the digits that `circuit` holds, explained for the class they are given.
 
     `ink` [batch, inputs] marks the pixels that are not paper; `labels` [batch] says which digits are of one class.
     """
@@ -59,14 +57,23 @@ def search(circuit: Circuit, ink: Tensor, labels: NDArray[np.int64]) -> Search:
     classes = torch.from_numpy(labels)
     pairs = ~torch.eye(len(classes), dtype=torch.bool)
     alike = classes[:, None] == classes[None, :]
-    columns: list[tuple[float, float, float]] = []
+    columns: list[tuple[float, ...]] = []
     for theta in GRID:
         found = widest >= theta
         common = in_common(found)
-        shares = common[alike & pairs].mean(), common[~alike].mean(), found[ink].double().mean()
-        columns.append((float(shares[0]), float(shares[1]), float(shares[2])))
-    same, different, relevant = zip(*columns, strict=True)
-    return Search(GRID, same, different, relevant, len(classes))
+        same, different = common[alike & pairs], common[~alike]
+        columns.append(
+            (apart(same, different), float(same.mean()), float(different.mean()), float(found[ink].double().mean()))
+        )
+    return Search(GRID, *zip(*columns, strict=True), digits=len(classes))
+
+
+def apart(same: Tensor, different: Tensor) -> float:
+    """Return how likely an entry of `same` is larger than one of `different`; equal ones count half."""
+    order = different.sort().values
+    below = torch.searchsorted(order, same, right=False)
+    upto = torch.searchsorted(order, same, right=True)
+    return float((below + upto).double().mean()) / (2 * len(different))
 
 
 def in_common(masks: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A perceptron, and how it is trained: the same seed gives the same network, and torch's own generator is not touched."""
+"""A perceptron, and how it is trained: one seed, one network; torch's own generator is not touched."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def perceptron(sizes: Sequence[int], seed: int) -> nn.Sequential:
         # skip_init: the usual initialisation would draw from torch's own generator.
         linear = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
         with torch.no_grad():
-            for parameter in (linear.weight, linear.bias):
+            for parameter in linear.parameters():
                 parameter.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=random)
         layers[name] = linear
     return nn.Sequential(layers).eval()

@@ -18,7 +18,9 @@ INHIBITING = (Product(positive, negative), Product(negative, positive, bias=0.0)
 @register("alpha-beta", "alpha_beta")
 @dataclass(frozen=True)
 class AlphaBeta(Stabilised):
-    """d_jk = α (a_j w_jk)⁺ / Σ⁺ − β (a_j w_jk)⁻ / Σ⁻, each over its own sum, the bias in its pool. Source: [Bach15] eq. 60.
+    """d_jk = α (a_j w_jk)⁺ / Σ⁺ − β (a_j w_jk)⁻ / Σ⁻, each over its own sum, the bias in its pool.
+
+    Source: [Bach15] eq. 60.
 
     α − β = 1, so that a neuron with both pools conserves. One whose Σ⁺ is empty gives −β of its relevance, one whose Σ⁻
     is empty α: the difference is reported as a sink in the rings. There is no single p: p is d.
@@ -34,8 +36,8 @@ class AlphaBeta(Stabilised):
         number(self.name, alpha=self.alpha, beta=self.beta, stabilizer=self.stabilizer)
         if abs(self.alpha - self.beta - 1) > 1e-12 * (1 + self.alpha):
             raise OptionError(
-                f"AlphaBeta got α = {self.alpha} and β = {self.beta}; the law is α − β = 1, so that relevance is conserved. "
-                f"Take β = {self.alpha - 1:g}."
+                f"AlphaBeta got α = {self.alpha} and β = {self.beta}; the law is α − β = 1, so that relevance is "
+                f"conserved. Take β = {self.alpha - 1:g}."
             )
 
     def refusal(self, circuit: BlockCircuit, index: int) -> str | None:
@@ -50,7 +52,7 @@ class AlphaBeta(Stabilised):
 @register("zplus", "z-plus")
 @dataclass(frozen=True)
 class ZPlus(Stabilised):
-    """d_jk = (a_j w_jk)⁺ / Σ_j' (a_j' w_j'k)⁺, the bias in the pool. Source: Montavon et al. 2017, Deep Taylor; [Bach15].
+    """d_jk = (a_j w_jk)⁺ / Σ_j' (a_j' w_j'k)⁺, the bias in the pool. Source: Montavon et al. 2017.
 
     Alpha-beta with α = 1, β = 0. Conserves, up to neurons without a positive contribution: their relevance is a sink.
     """

@@ -1,8 +1,8 @@
 """What a propagation rule is: from contributions to coefficients, said once in a form that every route can use.
 
-A rule is a sum of **branches**; a branch's contribution is a sum of **products** f(a_j) * g(w_jk), and its denominator the
-sum of those over the neuron's inputs, bias included. Said so, one declaration serves the literal route (elementwise), the
-denominators (the op itself, applied to f(a) and g(w)) and the fast routes (its transpose):
+A rule is a sum of **branches**; a branch's contribution is a sum of **products** f(a_j) * g(w_jk), and its denominator
+the sum of those over the neuron's inputs, bias included. Said so, one declaration serves the literal route
+(elementwise), the denominators (the op itself, applied to f(a) and g(w)) and the fast routes (its transpose):
 
     zero         a·w                          gamma        a·(w + γ·w⁺)
     alpha-beta   α: a⁺·w⁺ + a⁻·w⁻             z^B          a·w − low·w⁺ − high·w⁻
@@ -194,8 +194,8 @@ class Rule:
         if reason is not None:
             block = circuit.blocks[index]
             raise OptionError(
-                f"{self!r} cannot apply to the block {block.path!r} ({block.op}): {reason}. Choose where it applies with "
-                f"Composite({{...}}); circuit.plan(rule) shows what every block takes."
+                f"{self!r} cannot apply to the block {block.path!r} ({block.op}): {reason}. Choose where it applies "
+                f"with Composite({{...}}); circuit.plan(rule) shows what every block takes."
             )
 
     @property

@@ -120,12 +120,16 @@ def entry(key: Any, value: Any) -> Entry:
     unknown = sorted(set(value) - {"rule", "bias", "pooling"})
     if unknown:
         later = " (products, softmax and norm come with their op rules)" if set(unknown) & set(LATER) else ""
-        raise OptionError(f"a composite's entry takes rule, bias and pooling{later}; got {', '.join(map(repr, unknown))}.")
+        raise OptionError(
+            f"a composite's entry takes rule, bias and pooling{later}; got {', '.join(map(repr, unknown))}."
+        )
     rule, bias, pooling = (value.get(option) for option in ("rule", "bias", "pooling"))
     if bias is not None and not isinstance(bias, bool):
         raise OptionError(f"bias={bias!r} in a composite is neither True nor False.")
     if pooling is not None and pooling not in POOLING:
-        raise OptionError(f"pooling={pooling!r} in a composite is unknown; take one of {', '.join(map(repr, POOLING))}.")
+        raise OptionError(
+            f"pooling={pooling!r} in a composite is unknown; take one of {', '.join(map(repr, POOLING))}."
+        )
     if rule is None and bias is None and pooling is None:
         raise OptionError(f"the composite's entry for {key!r} says nothing; give rule, bias or pooling.")
     return Entry(selector(key), None if rule is None else _rule(rule), bias, pooling)

@@ -11,7 +11,7 @@ from provnet.rules.lrp.base import Branch, Product, Rule, Stabilised, ones, regi
 @register("norm")
 @dataclass(frozen=True)
 class Norm(Stabilised):
-    """d_jk = p_jk / (z_k + ε·sign z_k): proportions, stabilised, for average poolings and sums. Source: [Mon19] sec. 10.3.
+    """d_jk = p_jk / (z_k + ε·sign z_k): proportions, stabilised, for average poolings and sums ([Mon19] sec. 10.3).
 
     Epsilon by another name, as composites say it. Loses the share ε / z'.
     """

@@ -21,7 +21,7 @@ def to_json(rule: Rule) -> str:
 
 
 def from_json(text: str) -> Rule:
-    """Return the rule that `to_json` wrote down. Raises `FileFormatError` for anything else; nothing else is ever made."""
+    """Return the rule that `to_json` wrote down. Raises `FileFormatError` for anything else."""
     try:
         return _made(json.loads(text))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

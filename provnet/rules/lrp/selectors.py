@@ -1,7 +1,7 @@
 """Which blocks an entry of a composite is for: by path, module class, op, kind, depth, or a predicate.
 
-    "features.*"   a path, or a glob            nn.Conv2d   the module's class         0, -1   the first, the last linear map
-    Kind("pooling")   Op("aten.convolution")    Module("Conv2d")    Depth(1, "convolution")    Where(lambda block: ...)
+"features.*"   a path, or a glob       nn.Conv2d   the module's class       0, -1   the first, the last linear map
+Kind("pooling")   Op("aten.convolution")    Module("Conv2d")    Depth(1, "convolution")    Where(lambda block: ...)
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class Depth(Selector):
 class Where(Selector):
     """The blocks for which a function of a block says yes. It has no JSON form."""
 
-    predicate: Callable[[Block], bool]
+    predicate: Callable[[Block], object]
 
     def fits(self, block: Block) -> bool:
         return bool(self.predicate(block))
@@ -180,9 +180,9 @@ def selector(key: Any) -> Selector:
         return Module(key.__name__)
     if isinstance(key, int) and not isinstance(key, bool):
         return Depth(key)
-    if callable(key):
+    if callable(key) and not isinstance(key, type):
         return Where(key)
     raise OptionError(
-        f"{key!r} chooses no blocks. Give a path or glob, a module class, a number (the k-th linear map), a function of a "
-        f"block, or one of {', '.join(SELECTORS)}."
+        f"{key!r} chooses no blocks. Give a path or glob, a module class, a number (the k-th linear map), a function "
+        f"of a block, or one of {', '.join(SELECTORS)}."
     )

@@ -1,7 +1,7 @@
 """The composites of the literature, by the names that zennit made usual. Each is a function that returns a `Composite`.
 
-Every one treats sums and average poolings by `Norm` and passes through batch norms that are kept and added constants, if
-the model has any. Convolutions and dense layers are known by their op, whichever module or function ran them.
+Every one treats sums and average poolings by `Norm` and passes through batch norms that are kept and added constants,
+if the model has any. Convolutions and dense layers are known by their op, whichever module or function ran them.
 `stabilizer` is the ε of every rule but Epsilon. Add your own entries with `|`, which override: `EpsilonPlus() | {...}`.
 """
 
@@ -102,8 +102,8 @@ def VGG16(
     """The papers' composite for VGG-16's 16 linear maps, ε = 1e-9 without a sign in all but the first.
 
     z^B at the pixels, γ in the next six convolutions, ε + rms · RMS(z) in the other six, LRP-0 in the three dense
-    layers. Source: [Mon19] sec. 10.3 and its tutorial; [Gro24] evaluates the semirings with it. Thresholds a layer are in
-    `provnet.applications.thresholds`. `pooling`: what the authors' code does at max poolings.
+    layers. Source: [Mon19] sec. 10.3 and its tutorial; [Gro24] evaluates the semirings with it. Thresholds a layer are
+    in `provnet.applications.thresholds`. `pooling`: what the authors' code does at max poolings.
     """
     entries: list[tuple[Any, Any]] = [(Depth(0), ZBox(low, high))]
     entries += [(Depth(k), Gamma(gamma, stabilizer=1e-9)) for k in range(1, 7)]

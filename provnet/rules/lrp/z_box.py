@@ -32,7 +32,7 @@ class MinusBound:
 
 def spread(bound: Bound, a: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return the bound at every input, [batch, neurons]."""
-    if isinstance(bound, float):
+    if not isinstance(bound, tuple):
         return torch.full_like(a, bound)
     values = torch.tensor(bound, dtype=a.dtype, device=a.device)
     return values.repeat_interleave(a.shape[1] // len(bound)).expand(a.shape)
@@ -44,7 +44,7 @@ class ZBox(Stabilised):
     """d_jk = p_jk / Σ p with p_jk = a_j w_jk − low_j w_jk⁺ − high_j w_jk⁻. Source: Montavon et al. 2017, Deep Taylor.
 
     low, high    the box of the inputs: a number, or one for each channel (a sequence, or a tensor [C], [C, 1, 1] or
-                 [1, C, 1, 1]), in the units of the tensor that feeds the layer. The bias's box is [1, 1]: its share is 0.
+                 [1, C, 1, 1]), in the units of the tensor that feeds the layer. The bias's box is [1, 1], its share 0.
 
     For the first linear map on the way from a source only: deeper activations have no box. Conserves, up to neurons
     whose sum is 0. All p are >= 0, because every input lies in its box.
@@ -60,9 +60,9 @@ class ZBox(Stabilised):
         number(self.name, stabilizer=self.stabilizer)
         for what in ("low", "high"):
             object.__setattr__(self, what, _bound(getattr(self, what), what))
-        lengths = {len(b) for b in (self.low, self.high) if isinstance(b, tuple)}
-        if len(lengths) > 1:
-            raise OptionError(f"ZBox got {len(self.low)} lower and {len(self.high)} upper bounds; give as many of each.")
+        lengths = [len(bound) for bound in (self.low, self.high) if isinstance(bound, tuple)]
+        if len(set(lengths)) > 1:
+            raise OptionError(f"ZBox got {lengths[0]} lower and {lengths[1]} upper bounds; give as many of each.")
         count = max(lengths, default=1)
         for low, high in zip(_each(self.low, count), _each(self.high, count), strict=True):
             if low > high:
@@ -91,8 +91,8 @@ class ZBox(Stabilised):
         if outside:
             raise OptionError(
                 f"{outside} of {rows.numel()} inputs of {block.path!r} lie outside of {self!r}: they go from "
-                f"{float(rows.min()):g} to {float(rows.max()):g}. The bounds must hold the input as it comes to this layer: "
-                "normalise them as you normalise the input."
+                f"{float(rows.min()):g} to {float(rows.max()):g}. The bounds must hold the input as it comes to this "
+                "layer: normalise them as you normalise the input."
             )
 
 

@@ -241,12 +241,14 @@ class Op:
         function = self.traced.func
         if not isinstance(function, OpOverload) or function.namespace != "aten":
             return None
-        args = tuple(_plain(self, argument) for argument in self.traced.args)
-        kwargs = {name: _plain(self, argument) for name, argument in self.traced.kwargs.items()}
-        if any(part is None for part in (*args, *kwargs.values())):
+        given = [_plain(self, argument) for argument in (*self.traced.args, *self.traced.kwargs.values())]
+        parts = [part[0] for part in given if part is not None]
+        if len(parts) < len(given):
             return None
+        count = len(self.traced.args)
         name = function._schema.name.removeprefix("aten::")
-        return Call(name, function._overloadname, tuple(part for (part,) in args), {k: v for k, (v,) in kwargs.items()})
+        named = dict(zip(self.traced.kwargs, parts[count:], strict=True))
+        return Call(name, function._overloadname, tuple(parts[:count]), named)
 
     def unit_edges(
         self, value: Ref | int | None = None, function: str | None = None, output: int | None = None

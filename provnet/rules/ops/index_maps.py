@@ -267,7 +267,7 @@ def index_map(op: Op) -> list[Placed | None]:
 
 @op_rule("aten.cat", "aten.concat")
 def cat(op: Op) -> list[Placed | None]:
-    """z = cat(x_0, x_1, …). Along another axis than the examples' one example tells how: no batch of numbers is made."""
+    """z = cat(x_0, x_1, …). Along another axis than the examples, one example tells for all."""
     inputs = tuple(dict.fromkeys(op.inputs))
     layout, rank = op.layout(inputs[0]), len(op.shape(op.output))
     alike = all(op.layout(i) == layout and len(op.shape(i)) == rank for i in inputs)

@@ -1,0 +1,151 @@
+"""What the command line asks, from text: targets, neurons, thresholds, circuits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from provnet.applications.inputs import read_input
+from provnet.applications.models import load_model
+from provnet.errors import InputError, OptionError
+from provnet.face import Circuit, Relevance, load, trace
+from provnet.semirings import annotations
+from provnet.semirings.annotations import Threshold
+
+NEURON = re.compile(r"(?P<path>.+)\[(?P<index>\s*\d+\s*(,\s*\d+\s*)*)\]")
+SHOWN = 10
+
+
+def open_circuit(
+    model: str,
+    source: Path | None,
+    *,
+    key: str | None = None,
+    single: bool = False,
+    size: int | None = None,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+) -> Circuit:
+    """Return the circuit of a model, `package.module:callable`, on the input in `source`; or the one saved in a file.
+
+    The input takes the model's device, and its floating dtype if it differs. Raises: `InputError` and its kin.
+    """
+    if Path(model).is_file():
+        if source is not None:
+            raise InputError(f"{model} is a saved circuit, which holds its execution: leave the input {source} out.")
+        found = load(model)
+        if not isinstance(found, Circuit):
+            raise InputError(f"{model} holds explicit gates; wanted is a circuit, as `provnet trace --save` writes it.")
+        return found
+    if source is None:
+        if ":" not in model:
+            raise InputError(f"there is no file {model}, and it names no model (package.module:callable).")
+        raise InputError(f"the model {model} needs an input: give a .npy, a .safetensors or an image after it.")
+    network = load_model(model)
+    x = read_input(source, key=key, single=single, size=size, mean=mean, std=std)
+    like = next(chain(network.parameters(), network.buffers()), None) if isinstance(network, nn.Module) else None
+    if like is not None:
+        # Files of floats are often float64 whatever the model is; whole numbers may be indices and stay.
+        x = x.to(like.device, like.dtype if x.is_floating_point() and like.is_floating_point() else x.dtype)
+    return trace(network, x)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A semiring, a target, a propagation rule and an annotation function (None: the semiring's own)."""
+
+    semiring: str
+    target: Any
+    rule: str
+    annotation: Any
+
+    def ask(self, circuit: Circuit) -> Relevance:
+        """Return the circuit's answer."""
+        return circuit.evaluate(self.semiring, target=self.target, rule=self.rule, annotation=self.annotation)
+
+
+def parse_target(text: str) -> Any:
+    """Return a target: 'predicted', a class, or a full index such as "1,0,2". Raises `OptionError`."""
+    if text == "predicted":
+        return text
+    try:
+        index = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise OptionError(f"--target {text}: give a class, a full index such as 1,0,2, or 'predicted'.") from None
+    return index[0] if len(index) == 1 else index
+
+
+def parse_neurons(texts: Sequence[str]) -> list[Any] | None:
+    """Return what `at=` takes: "fc1[0]" is a neuron, "fc1" a whole tensor; None for no text (the sources)."""
+    found: list[Any] = []
+    for text in texts:
+        match = NEURON.fullmatch(text.strip())
+        found.append(
+            (match["path"], tuple(int(part) for part in match["index"].split(",")))
+            if match is not None
+            else text.strip()
+        )
+    return found or None
+
+
+def theta_of(theta: str | None, annotation: str | None) -> Any:
+    """Return Θ: by name, a threshold "0.1", or one that differs by layer, "conv*=0.1,fc=0.2". Raises `OptionError`."""
+    if theta is None:
+        return None if annotation is None else annotations.get(annotation)
+    if annotation not in (None, "threshold"):
+        raise OptionError(
+            f"--theta goes with the annotation function 'threshold', not with {annotation!r}: leave one out."
+        )
+    if "=" not in theta:
+        return Threshold(_number(theta))
+    pairs = [part.partition("=") for part in theta.split(",")]
+    return Threshold({path.strip(): _number(value) for path, _, value in pairs})
+
+
+def numbers(text: str | None) -> tuple[float, ...]:
+    """Return numbers that are separated by commas; none for None. Raises `OptionError`."""
+    return () if text is None else tuple(_number(part) for part in text.split(","))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise OptionError(f"{text!r} is no number.") from None
+
+
+def describe(relevance: Relevance) -> str:
+    """Return a summary for people: the strongest inputs of every example, and the totals."""
+    found, semiring = relevance.inputs, relevance.semiring
+    lines = [str(relevance)]
+    if not isinstance(found, torch.Tensor) or semiring.element_shape:
+        return lines[0]
+    costs = bool(np.isscalar(semiring.zero) and semiring.zero == float("inf"))
+    for k, example in enumerate(found):
+        flat = example.reshape(-1)
+        worth = flat.double().abs() if semiring.ring else flat.double() * (-1 if costs else 1)
+        alive = int((flat != torch.tensor(semiring.zero)).sum())
+        best = worth.topk(min(SHOWN, alive)).indices.tolist()
+        shown = ", ".join(f"{_index(i, example.shape)} {_spell(flat[i].item())}" for i in best)
+        total = semiring.sum(flat, 0).item()
+        lines.append(
+            f"example {k}: {alive:,} of {len(flat):,} inputs relevant, ⊕ of all {_spell(total)}; "
+            f"strongest: {shown or 'none'}"
+        )
+    return "\n".join(lines)
+
+
+def _index(flat: int, shape: tuple[int, ...]) -> str:
+    return f"[{', '.join(str(int(i)) for i in np.unravel_index(flat, shape or (1,)))}]"
+
+
+def _spell(value: float) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,102 @@
+"""Folds over the outer product of weights and a share of each output: two passes over memory an edge.
+
+    columns[b, l, i] = reduce over channels c of ( w[c, i] * share[b, l, c] )
+
+Where an annotation function lets |p_jk| be taken apart into |a_j| * |w_jk|, the max over k of a product with a_j >= 0 is a_j
+times the max over k of the rest: rounding is monotone, so the two agree but for the order of three roundings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from provnet.rules.lrp.base import Rule
+from provnet.semirings.base import Semiring
+from provnet.torch_backend.prepared import Prepared, Sources, Tile
+from provnet.torch_backend.scatter import scatter_any, scatter_taps
+from provnet.torch_backend.tiling import tiles
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """One tile: weights [.., positions or 1, channels, fan] and shares [batch, positions, channels], not yet multiplied."""
+
+    tile: Tile
+    batch: slice
+    sources: Sources
+    weights: Tensor
+    share: Tensor
+
+    def reduce(self, reduction: Callable[..., Tensor]) -> Tensor:
+        """Return [batch, positions, fan], each the reduction over the channels."""
+        folded = reduction(self.weights * self.share.unsqueeze(3), dim=2)
+        return folded.expand(*folded.shape[:2], self.sources[0].shape[1])  # without weights all slots are alike
+
+
+def single_product(prepared: Prepared) -> bool:
+    """Whether every contribution is one product f(a) * g(w), divided as the base class does it, with shared weights."""
+    rule = prepared.rule
+    plain = len(rule.products) == 1 and type(rule).coefficients is Rule.coefficients and rule.branches[0].factor == 1
+    shared = not (prepared.block.weight_by_example or prepared.block.bias_by_example)
+    return plain and shared and prepared.winner is None
+
+
+def weights_of(prepared: Prepared, signed: bool = False) -> Tensor | None:
+    """Return |g(w)| of a single product, flat, or g(w) if `signed`; None where the block has no weights."""
+    w = prepared.rule.products[0].weights(prepared.w)
+    return w if w is None or signed else w.abs()
+
+
+def bank(prepared: Prepared, w: Tensor | None, tile: Tile, batch: slice, sources: Sources) -> Tensor:
+    """Return a tile's part of the weights w, [1, positions or 1, channels, fan]; a single one where there are none."""
+    if w is None:
+        return torch.ones((1, 1, 1, 1), dtype=prepared.a[0].dtype, device=prepared.device)
+    return replace(prepared, w=w).tile_weights(tile, batch, sources[2])
+
+
+def biases_of(prepared: Prepared) -> Tensor | None:
+    """Return the bias's contribution to every output, [outputs], or None."""
+    if prepared.b is None:
+        return None
+    b = prepared.rule.products[0].biases(prepared.b)
+    return b[prepared.block.wiring.bias(torch.arange(prepared.block.wiring.outputs, device=prepared.device))]
+
+
+def columns(prepared: Prepared, w: Tensor | None, share: Tensor, alive: Tensor, edges: int | None) -> Iterator[Columns]:
+    """Yield the tiles of a block. Outputs that are not `alive`, all over a tile, are left out."""
+    for tile, batch, sources in tiles(replace(prepared, b=None), edges, alive):
+        at = prepared.outputs(tile)
+        some = share[batch][:, at.reshape(-1)].reshape(-1, *at.shape)
+        yield Columns(tile, batch, sources, bank(prepared, w, tile, batch, sources), some)
+
+
+def scatter(semiring: Semiring, prepared: Prepared, into: Tensor, part: Tensor, of: Columns) -> None:
+    """⊕ a tile's columns into the inputs [batch, inputs + 1], whose last entry takes what is absent."""
+    index, present, _ = of.sources
+    wiring = prepared.block.wiring
+    if present is not None:
+        index = torch.where(present, index, wiring.inputs)
+    if wiring.taps is None:
+        scatter_any(semiring, into[of.batch], index.reshape(-1), part.flatten(1, 2))
+    else:
+        scatter_taps(semiring, into[of.batch], index, part, wiring.taps)
+
+
+def largest_contributions(prepared: Prepared) -> Tensor:
+    """Return max |p| over each neuron's inputs, bias included, [batch, outputs]: exact. Made once and kept."""
+    if "largest" not in prepared.memo:
+        a, w = prepared.a[0].abs(), weights_of(prepared)
+        found = torch.zeros_like(prepared.z[0])
+        for tile, batch, sources in tiles(replace(prepared, b=None)):
+            size = prepared.gather(a[batch], sources[0])[:, :, None] * bank(prepared, w, tile, batch, sources)
+            _, present, _ = sources
+            if present is not None:
+                size = torch.where(present[:, None], size, torch.zeros((), dtype=size.dtype, device=size.device))
+            found[batch, prepared.outputs(tile).reshape(-1)] = size.amax(dim=-1).flatten(1)
+        biases = biases_of(prepared)
+        prepared.memo["largest"] = found if biases is None else torch.maximum(found, biases.abs())
+    return prepared.memo["largest"]

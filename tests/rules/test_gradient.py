@@ -1,0 +1,103 @@
+"""Backpropagation as a rule: torch's own gradient, on every route, and what other semirings make of it ([Du23])."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import provnet
+from provnet import rules
+from provnet.errors import UnsupportedOperationError
+from tests.nets import seeded
+
+
+class Smooth(nn.Module):
+    """Activations of many kinds, constants that scale, broadcast and clamp: [2, 6, 6] -> 3."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3)
+        self.slope = nn.PReLU(3)
+        self.fc1, self.fc2 = nn.Linear(27, 4), nn.Linear(4, 3)
+        self.register_buffer("factor", torch.linspace(0.5, 2.0, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.gelu(self.slope(self.norm(self.conv(x * self.factor))))
+        x = F.max_pool2d(x, 2) - 0.25
+        x = torch.tanh(self.fc1(x.flatten(1)))
+        x = F.softplus(x, beta=2.0) * 3 + x.clamp(-0.4, 0.4) ** 2
+        return self.fc2(F.leaky_relu_(x / 2, 0.3))
+
+
+def traced(batch_norm: str = "fused") -> tuple[provnet.Circuit, Tensor]:
+    model = seeded(Smooth)
+    x = torch.randn(3, 2, 6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64).requires_grad_()
+    (wanted,) = torch.autograd.grad(model(x)[:, 1].sum(), x)
+    return provnet.trace(model, x.detach(), batch_norm=batch_norm), wanted  # type: ignore[arg-type]
+
+
+@pytest.mark.guarantee("the gradient rule gives torch's gradient, on blocks, gates and circuits that were loaded")
+@pytest.mark.parametrize("batch_norm", ["fused", "kept"])
+def test_it_is_torchs(batch_norm: str, tmp_path: Path):
+    circuit, wanted = traced(batch_norm)
+    for route in ("auto", "reference"):
+        assert torch.allclose(circuit.evaluate("real", 1, "gradient", route=route).inputs, wanted, rtol=0, atol=1e-13)
+    gates = circuit.gates(1, batch=2, units=True)
+    found = torch.stack(list(gates.evaluate("real", gates.valuation("real", rule="gradient")).values()))
+    assert torch.allclose(found, wanted[2].reshape(-1), rtol=0, atol=1e-13)
+    provnet.save(circuit, tmp_path / "c.provnet")
+    loaded = provnet.load(tmp_path / "c.provnet")
+    assert isinstance(loaded, provnet.Circuit)
+    assert torch.equal(loaded.evaluate("real", 1, "gradient").inputs, circuit.evaluate("real", 1, "gradient").inputs)
+
+
+def test_gradient_times_input_is_relevance_without_activations_and_biases():
+    model = seeded(lambda: nn.Sequential(nn.Linear(4, 5, bias=False), nn.Linear(5, 3, bias=False)))
+    x = torch.rand(2, 4, dtype=torch.float64)
+    circuit = provnet.trace(model, x)
+    reading = x * circuit.evaluate("real", 1, "gradient").inputs
+    logits = circuit.outputs[0][:, 1:2]
+    assert torch.allclose(reading / logits, circuit.evaluate("real", 1).inputs, rtol=1e-10, atol=0)
+
+
+def test_entropy_and_best_path():
+    """By hand on one hidden layer: sums and maxima over all paths of products of derivatives ([Du23] section 3)."""
+    model = seeded(lambda: nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)))
+    x = torch.rand(1, 3, dtype=torch.float64)
+    circuit = provnet.trace(model, x)
+    first, second = model[0], model[2]  # type: ignore[index]
+    slope = 1 - torch.tanh(first(x)[0]) ** 2
+    steps = first.weight.T * slope, second.weight[1]  # [input, hidden], [hidden]
+    paths = (steps[0] * steps[1]).detach()
+    best = circuit.evaluate("max-times", 1, "gradient", annotation="absolute").inputs[0]
+    assert torch.allclose(best, paths.abs().amax(1), rtol=1e-12)
+    mass, entropy = circuit.evaluate("expectation", 1, "gradient").inputs[0].unbind(-1)
+    assert torch.allclose(mass, paths.sum(1), rtol=1e-12)
+    assert torch.allclose(entropy, (-paths * paths.abs().log()).sum(1), rtol=1e-10)
+
+
+def test_other_rules_leave_unit_edges_alone():
+    circuit, _ = traced()
+    composite = rules.Composite({"fc2": rules.Gradient()})
+    shown = {row.path: row.rule for row in circuit.plan(composite)}
+    assert shown["fc2"] == "Gradient()"
+    assert [rule for path, rule in shown.items() if rule.endswith("on unit edges")] == []
+    gates = circuit.gates(1, units=True)
+    plain = circuit.gates(1)
+    for semiring in ("real", "viterbi"):
+        with_units = gates.evaluate(semiring, gates.valuation(semiring, rule="epsilon"))
+        without = plain.evaluate(semiring, plain.valuation(semiring, rule="epsilon"))
+        assert torch.allclose(
+            torch.stack(list(with_units.values())), torch.stack(list(without.values())), rtol=1e-12, atol=1e-15
+        )
+
+
+def test_an_unknown_step_has_no_derivative():
+    model = seeded(lambda: nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 2)))
+    circuit = provnet.trace(model, torch.rand(1, 3, dtype=torch.float64), opaque={"1": "identity"})
+    with pytest.raises(UnsupportedOperationError, match="no derivative"):
+        circuit.evaluate("real", 1, "gradient")

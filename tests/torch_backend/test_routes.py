@@ -1,0 +1,144 @@
+"""Every fast route against the definition: random networks with signs, zeros and ties, thresholds on attained values."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import provnet
+from provnet.semirings.annotations import Threshold
+from provnet.rules import AlphaBeta, Epsilon, Gamma, Zero, ZPlus
+from provnet.torch_backend.workspace import Policy
+
+LAYERS = ("dense", "rows", "grouped", "strided", "depthwise", "pooled", "sum")
+DTYPES = (torch.float32, torch.float64)
+
+
+class Twice(nn.Module):
+    """A sum in which one part is repeated."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x[:, :1]
+
+
+def layer(name: str) -> tuple[nn.Module, tuple[int, ...]]:
+    """Return one layer and the shape of an example."""
+    return {
+        "dense": (nn.Linear(12, 9), (12,)),
+        "rows": (nn.Linear(5, 4), (3, 5)),
+        "grouped": (nn.Conv2d(4, 6, 3, padding=1, groups=2), (4, 5, 4)),
+        "strided": (nn.Conv1d(3, 5, 3, stride=2, padding=2, dilation=2, bias=False), (3, 9)),
+        "depthwise": (nn.Conv2d(3, 3, 2, groups=3), (3, 4, 4)),
+        "pooled": (nn.AvgPool2d(3, stride=2, padding=1), (2, 6, 5)),
+        "sum": (Twice(), (4, 3)),
+    }[name]
+
+
+def network(name: str, seed: int, dtype: torch.dtype, scale: float = 1.0) -> tuple[nn.Module, Tensor]:
+    """Small whole numbers, many zeros and ties, both signs; so that scores meet thresholds exactly."""
+    generator = torch.Generator().manual_seed(seed)
+    module, shape = layer(name)
+    module = module.to(dtype)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randint(-3, 4, parameter.shape, generator=generator))
+    x = torch.randint(-3, 4, (2, *shape), generator=generator).to(dtype) * scale
+    return module, x
+
+
+def weighting(circuit: provnet.Circuit, seed: int) -> Tensor:
+    """Half of the outputs matter."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = circuit.outputs[0].shape
+    return torch.randint(0, 2, shape, generator=generator).double()
+
+
+def attained(circuit: provnet.Circuit, dtype: torch.dtype) -> list[float]:
+    """Return all positive coefficients that occur, each with its neighbours."""
+    workspace = circuit.workspace(dtype)
+    index = next(i for i, block in enumerate(circuit.data.blocks) if block.has_coefficients)
+    prepared = workspace.prepared(index, Zero(), Policy())
+    d = prepared.at(torch.arange(prepared.block.wiring.outputs), slice(0, circuit.batch)).d
+    values = d[d > 0].unique()
+    up, down = torch.nextafter(values, values + 1), torch.nextafter(values, values * 0)
+    return torch.cat([values, up, down]).tolist()
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(seed=st.integers(0, 10**6), data=st.data())
+@pytest.mark.guarantee("Boolean reachability by scores equals the definition, at thresholds placed on attained values")
+def test_threshold_scores_are_exact(name: str, dtype: torch.dtype, seed: int, data: st.DataObject):
+    model, x = network(name, seed, dtype)
+    circuit = provnet.trace(model, x)
+    theta = data.draw(st.sampled_from(attained(circuit, dtype) or [0.5]))
+    annotation = Threshold(theta, strict=data.draw(st.booleans()), absolute=data.draw(st.booleans()))
+    options = {"target": weighting(circuit, seed), "annotation": annotation, "rule": data.draw(st.sampled_from(RULES))}
+    fast = circuit.evaluate("boolean", **options)
+    slow = circuit.evaluate("boolean", route="reference", **options)
+    assert torch.equal(fast.inputs, slow.inputs)
+    assert all(torch.equal(fast.bias[path], slow.bias[path]) for path in slow.bias)
+    nothing = torch.zeros(2, dtype=torch.bool)
+    for path in {*fast.sinks, *slow.sinks}:
+        assert torch.equal(fast.sinks.get(path, nothing), slow.sinks.get(path, nothing))
+
+
+RULES = (Zero(), Epsilon(0.5), Gamma(0.25))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(seed=st.integers(0, 10**6), data=st.data())
+def test_max_times_is_within_eight_units(name: str, dtype: torch.dtype, seed: int, data: st.DataObject):
+    model, x = network(name, seed, dtype)
+    circuit = provnet.trace(model, x)
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.rand(circuit.outputs[0].shape, generator=generator, dtype=torch.float64) * weighting(circuit, seed)
+    options = {"target": start, "rule": data.draw(st.sampled_from(RULES))}
+    fast, slow = circuit.evaluate("viterbi", **options), circuit.evaluate("viterbi", route="reference", **options)
+    close(fast.inputs, slow.inputs)
+    for path in slow.bias:
+        close(fast.bias[path], slow.bias[path])
+    assert "max-times" in {step.route for step in fast.plan}
+
+
+def close(found: Tensor, wanted: Tensor) -> None:
+    assert (found <= 1).all()
+    assert ((found - wanted).abs() <= 8 * torch.finfo(wanted.dtype).eps * wanted).all()
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@given(seed=st.integers(0, 10**6))
+def test_transposed_maps_are_the_definition_to_rounding(name: str, seed: int):
+    model, x = network(name, seed, torch.float64)
+    circuit = provnet.trace(model, x)
+    for rule in (*RULES, ZPlus(), AlphaBeta(2.0, 1.0)):
+        options = {"target": weighting(circuit, seed), "rule": rule}
+        fast, slow = circuit.evaluate("real", **options), circuit.evaluate("real", route="reference", **options)
+        torch.testing.assert_close(fast.inputs, slow.inputs, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e-18, 1e18, 1e30])
+@pytest.mark.parametrize("semiring", ["boolean", "viterbi", "real", "tropical", "counting", "bottleneck"])
+@pytest.mark.guarantee("extreme scales (1e-40 to 1e30 in float32): fast routes step aside, no NaN, no wrong number")
+def test_extreme_scales(scale: float, semiring: str):
+    model, x = network("dense", 7, torch.float32, scale)
+    with torch.no_grad():
+        model.bias.zero_()  # type: ignore[union-attr]
+    circuit = provnet.trace(model, x)
+    fast, slow = circuit.evaluate(semiring), circuit.evaluate(semiring, route="reference")
+    assert not torch.isnan(fast.inputs.double()).any()
+    if semiring in ("boolean", "counting", "bottleneck", "tropical"):
+        assert torch.equal(fast.inputs, slow.inputs)
+    else:
+        torch.testing.assert_close(fast.inputs, slow.inputs, rtol=1e-5, atol=1e-6)
+
+
+def test_an_all_zero_layer_has_no_relevance_but_at_the_sinks():
+    circuit = provnet.trace(nn.Linear(3, 2, bias=False), torch.zeros(1, 3))
+    for name in ("boolean", "viterbi", "real", "tropical", "counting", "bottleneck"):
+        found, algebra = circuit.evaluate(name, target=0), provnet.semirings.get(name)
+        assert (found.inputs == algebra.zero).all(), name
