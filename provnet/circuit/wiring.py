@@ -29,7 +29,8 @@ class Wiring:
     Outputs are grouped: `positions * channels == outputs`, and the channels of one position share their sources. With more
     than one channel, the weight's index depends on the position only through its group (position * groups // positions).
     `taps`: slots that are congruent modulo `taps` reach distinct inputs over all positions (so they can be scattered
-    without collision); None where nothing is promised.
+    without collision); None where nothing is promised. `shift`: slot i * taps + t reads the input that stands i * shift
+    behind slot t's, with a weight i * taps behind; so only the first `taps` slots need arithmetic. None: not promised.
     """
 
     inputs: int
@@ -39,6 +40,7 @@ class Wiring:
     channels: int = 1
     groups: int = 1
     taps: int | None = None
+    shift: int | None = None
 
     @property
     def positions(self) -> int:
@@ -125,6 +127,7 @@ class Dense(Wiring):
 
     rows: int = 1
     taps: int | None = 1
+    shift: int | None = 1
 
     def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
         row, feature = output // self.channels, output % self.channels
@@ -297,6 +300,7 @@ def convolution(
         channels=channels_out // groups,
         groups=groups,
         taps=prod(kernel),
+        shift=prod(source_shape),
         source_shape=source_shape,
         target_shape=target_shape,
         kernel=kernel,

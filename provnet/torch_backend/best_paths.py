@@ -31,8 +31,8 @@ def best_paths(store: GateStore, gate: int, semiring: Semiring, valuation: Tenso
     """Return the k best paths of one gate with their variables, best first; fewer if there are fewer.
 
     Args: `valuation` [variables], one element each; values are combined in float64 where they are floats.
-    Paths that are equal in value are told apart by the first ⊕ at which they part: the earlier operand comes first. On a
-    coarser grain than `edge`, two paths may have the same variables. A path of value zero is none.
+    Paths that are equal in value are told apart by the first ⊕ at which they part: the earlier operand comes first. On
+    a coarser grain than `edge`, two paths may have the same variables. A path of value zero is none.
     Raises: `UnsupportedOperationError` unless ⊕ chooses one of two numbers (Viterbi, Tropical, Arctic, Bottleneck and
     their kin), or if k > 1 and paths were absorbed; `OptionError` if k < 1.
     Source: Huang and Chiang 2005; for k = 1 the Viterbi traceback. Carrying the path in the value would break
@@ -56,7 +56,7 @@ def best_paths(store: GateStore, gate: int, semiring: Semiring, valuation: Tenso
     found = Derivations(
         store, values.numpy(), operator.neg if largest else operator.pos, _times(semiring, valuation), semiring.zero, k
     )
-    return [Path(value, tuple(store.variables[i] for i in numbers)) for value, numbers in found.best(gate)]
+    return [Path(value, tuple(store.variables[i] for i in numbers), numbers) for value, numbers in found.best(gate)]
 
 
 def _times(semiring: Semiring, like: Tensor) -> Callable[[Any, Any], Any]:

@@ -1,4 +1,5 @@
-"""The sweep from the inputs to the target: what the paths up to a neuron are worth. With relevance, marginals of edges."""
+"""The sweep from the inputs to the target: what the paths up to a neuron are worth. With relevance, marginals of "
+"edges."""
 
 from __future__ import annotations
 
@@ -17,18 +18,21 @@ TILE = 1 << 22
 
 
 def sweep_forward(workspace: Workspace, job: Job, start: Mapping[int, Tensor]) -> dict[int, Tensor]:
-    """Return F of every activation, [batch, neurons, *element]: the ⊕ over all paths from the start neurons to a neuron.
+    """Return F of every activation, [batch, neurons, *element]: the ⊕ over all paths from the start neurons to a
+    neuron.
 
-    F_j is `start` where it is given, and F_k = ⊕_j Θ(d)_jk ⊗ F_j further on: the transpose of the recursion of relevance,
-    with the same elements. F_j ⊗ R_j is then the value of all paths through neuron j, F_j ⊗ Θ(d)_jk ⊗ R_k of those
-    through an edge, by distributivity (for commuting ⊗). Biases are no start: they send nothing further down.
+    F_j is `start` where it is given, and F_k = ⊕_j Θ(d)_jk ⊗ F_j further on: the transpose of the recursion of
+    relevance, with the same elements. F_j ⊗ R_j is then the value of all paths through neuron j, F_j ⊗ Θ(d)_jk ⊗ R_k
+    of those through an edge, by distributivity (for commuting ⊗). Biases are no start: they send nothing further down.
     Every edge is looked at once, in tiles: as slow as the reference route. Source: the forward algorithm, Goodman 1999.
     """
     found = dict(start)
     circuit, semiring = workspace.circuit, job.semiring
     for index, block in enumerate(circuit.blocks):
         parts = [
-            found[i] if i in found else semiring.full((circuit.batch, circuit.activations[i].size), semiring.zero, job.start)
+            found[i]
+            if i in found
+            else semiring.full((circuit.batch, circuit.activations[i].size), semiring.zero, job.start)
             for i in block.inputs
         ]
         before = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
@@ -48,7 +52,8 @@ def push_block(workspace: Workspace, index: int, job: Job, before: Tensor) -> Te
 
 
 def edge_values(workspace: Workspace, index: int, job: Job, outputs: Tensor, before: Tensor) -> Tensor:
-    """Return Θ(d)_jk ⊗ F_j on every slot of some outputs of a block, zero on absent ones: [batch, outputs, fan, *element]."""
+    """Return Θ(d)_jk ⊗ F_j on every slot of some outputs of a block, zero on absent ones: [batch, outputs, fan, "
+    "*element]."""
     block, semiring = workspace.circuit.blocks[index], job.semiring
     wiring = block.wiring
     slots = torch.arange(wiring.fan, device=outputs.device)

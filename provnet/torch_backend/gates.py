@@ -69,7 +69,8 @@ def evaluate_gates(
 def evaluate_every_gate(store: GateStore, semiring: Semiring, valuation: Tensor) -> Tensor:
     """Return the value of every gate, not only of the roots, under one valuation: [gates, *element_shape].
 
-    Args and errors: as `evaluate_gates`, without a batch axis. For tracebacks, which need to know what every ⊕ chose from.
+    Args and errors: as `evaluate_gates`, without a batch axis. For tracebacks, which need to know what every ⊕ chose
+    from.
     """
     check_assumption(store, semiring)
     if _check(store, semiring, valuation):

@@ -54,16 +54,17 @@ class Equivalence:
         return f"different: {len(self.differing)} roots, such as {self.differing[0]}"
 
 
-def test_identity(a: GateStore, b: GateStore, trials: int = 2, seed: int | None = None) -> Equivalence:
+def identity_test(a: GateStore, b: GateStore, trials: int = 2, seed: int | None = None) -> Equivalence:
     """Test whether two circuits have the same polynomials in ℕ[X], root by root, variables matched by name.
 
     A trial draws a prime p in [2^30, 2^31) and a point of (ℤ_p)^X, both uniformly, and compares the values modulo p.
-    Claim: circuits that differ agree in a trial with probability at most deg/p + ⌊log₂C/30⌋/4.8·10⁷, deg being the larger
-    degree and C the larger value at x = 1 of the two. Proof: let D ≠ 0 be the difference at a root where they differ; its
-    coefficients are at most C in size. At most log₂C/30 primes above 2^30 divide a given coefficient other than 0, so at
-    most that many of the 5.07·10⁷ primes make D vanish modulo p; at any other, D has at most deg · p^(n−1) zeros (Schwartz 1980,
-    Zippel 1979). Trials are independent: the bounds multiply. Equal polynomials agree in every commutative semiring
-    ([GKT07] Prop. 4.2); circuits that differ in ℕ[X] may still agree in 𝔹[X], Why, PosBool or Tropical.
+    Claim: circuits that differ agree in a trial with probability at most deg/p + ⌊log₂C/30⌋/4.8·10⁷, deg being the
+    larger degree and C the larger value at x = 1 of the two. Proof: let D ≠ 0 be the difference at a root where they
+    differ; its coefficients are at most C in size. At most log₂C/30 primes above 2^30 divide a given coefficient other
+    than 0, so at most that many of the 5.07·10⁷ primes make D vanish modulo p; at any other, D has at most deg ·
+    p^(n−1) zeros (Schwartz 1980, Zippel 1979). Trials are independent: the bounds multiply. Equal polynomials agree in
+    every commutative semiring ([GKT07] Prop. 4.2); circuits that differ in ℕ[X] may still agree in 𝔹[X], Why, PosBool
+    or Tropical.
 
     Args: `seed` makes the test repeatable, the bound then holds over the choice of the seed.
     Raises: `CircuitError` if the roots do not pair up; `OptionError` if trials < 1.
@@ -83,9 +84,6 @@ def test_identity(a: GateStore, b: GateStore, trials: int = 2, seed: int | None 
         if wrong:
             return Equivalence(False, 0.0, trials, tuple(a.roots[i] for i in wrong), assumption)
     return Equivalence(True, error_bound(a, b) ** trials, trials, (), assumption)
-
-
-test_identity.__test__ = False  # type: ignore[attr-defined]  # pytest takes it for a test of its own
 
 
 def error_bound(a: GateStore, b: GateStore) -> float:
@@ -134,10 +132,10 @@ def _free(store: GateStore) -> GateStore:
 def semantic_hashes(store: GateStore, key: int = 0) -> tuple[str, ...]:
     """Return a hash of each root's polynomial, 32 hexadecimal digits: its values modulo four primes.
 
-    Equal polynomials have equal hashes, however they are written: factored, expanded, shared. The point is a hash of the
-    variables' names and of `key`, so hashes can be kept and compared later. Different polynomials meet with probability
-    at most (deg/2^31)^4 over points as good as random, where the primes do not divide their difference; `test_identity` gives a bound
-    for fresh points and primes. Source: Schwartz 1980; Rabin's fingerprints.
+    Equal polynomials have equal hashes, however they are written: factored, expanded, shared. The point is a hash of
+    the variables' names and of `key`, so hashes can be kept and compared later. Different polynomials meet with
+    probability at most (deg/2^31)^4 over points as good as random, where the primes do not divide their difference;
+    `identity_test` gives a bound for fresh points and primes. Source: Schwartz 1980; Rabin's fingerprints.
     """
     words = mix(name_words(list(names_of(store.variables)), 1)[:, 0] ^ np.uint64(key * 0x9E3779B97F4A7C15 % 2**64))
     found = []

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
+from math import prod
 
 import torch
 from torch import Tensor
@@ -23,17 +25,21 @@ from provnet.torch_backend.tiling import tiles
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """One tile: weights [.., positions or 1, channels, fan] and shares [batch, positions, channels], not yet multiplied."""
+    """One tile: weights [1, positions or 1, channels, fan] and shares [batch, positions, channels], not yet multiplied."""
 
     tile: Tile
     batch: slice
     sources: Sources
     weights: Tensor
     share: Tensor
+    room: Tensor
+    """Memory for the products, used again by every tile: fresh pages cost more than the arithmetic."""
 
     def reduce(self, reduction: Callable[..., Tensor]) -> Tensor:
         """Return [batch, positions, fan], each the reduction over the channels."""
-        folded = reduction(self.weights * self.share.unsqueeze(3), dim=2)
+        shape = torch.broadcast_shapes(self.weights.shape, (*self.share.shape, 1))
+        product = torch.mul(self.weights, self.share.unsqueeze(3), out=self.room[: prod(shape)].view(shape))
+        folded = reduction(product, dim=2)
         return folded.expand(*folded.shape[:2], self.sources[0].shape[1])  # without weights all slots are alike
 
 
@@ -68,35 +74,53 @@ def biases_of(prepared: Prepared) -> Tensor | None:
 
 def columns(prepared: Prepared, w: Tensor | None, share: Tensor, alive: Tensor, edges: int | None) -> Iterator[Columns]:
     """Yield the tiles of a block. Outputs that are not `alive`, all over a tile, are left out."""
+    room = torch.empty(0, dtype=share.dtype, device=share.device)
     for tile, batch, sources in tiles(replace(prepared, b=None), edges, alive):
         at = prepared.outputs(tile)
         some = share[batch][:, at.reshape(-1)].reshape(-1, *at.shape)
-        yield Columns(tile, batch, sources, bank(prepared, w, tile, batch, sources), some)
+        weights = bank(prepared, w, tile, batch, sources)
+        needed = some.numel() * weights.shape[3]
+        if len(room) < needed:
+            room = share.new_empty(needed)
+        yield Columns(tile, batch, sources, weights, some, room)
 
 
-def scatter(semiring: Semiring, prepared: Prepared, into: Tensor, part: Tensor, of: Columns) -> None:
-    """⊕ a tile's columns into the inputs [batch, inputs + 1], whose last entry takes what is absent."""
-    index, present, _ = of.sources
-    wiring = prepared.block.wiring
-    if present is not None:
-        index = torch.where(present, index, wiring.inputs)
-    if wiring.taps is None:
-        scatter_any(semiring, into[of.batch], index.reshape(-1), part.flatten(1, 2))
-    else:
-        scatter_taps(semiring, into[of.batch], index, part, wiring.taps)
+def fold(
+    semiring: Semiring, prepared: Prepared, into: Tensor, tiles: Iterator[Columns], column: Callable[[Columns], Tensor]
+) -> None:
+    """⊕ every tile's columns into the inputs [batch, inputs + 1], whose last entry takes what is absent.
+
+    Tiles of the same positions and examples differ in their channels only: they are ⊕-ed before they are scattered.
+    """
+    for _, group in groupby(tiles, key=lambda part: (part.tile.positions.start, part.batch.start)):
+        first = next(group)
+        total = column(first)
+        for part in group:
+            total = semiring.plus(total, column(part))
+        index, present, _ = first.sources
+        wiring = prepared.block.wiring
+        if present is not None:
+            index = torch.where(present, index, wiring.inputs)
+        if wiring.taps is None:
+            scatter_any(semiring, into[first.batch], index.reshape(-1), total.flatten(1, 2))
+        else:
+            scatter_taps(semiring, into[first.batch], index, total, wiring.taps)
 
 
 def largest_contributions(prepared: Prepared) -> Tensor:
     """Return max |p| over each neuron's inputs, bias included, [batch, outputs]: exact. Made once and kept."""
     if "largest" not in prepared.memo:
         a, w = prepared.a[0].abs(), weights_of(prepared)
-        found = torch.zeros_like(prepared.z[0])
+        found, room = torch.zeros_like(prepared.z[0]), a.new_empty(0)
         for tile, batch, sources in tiles(replace(prepared, b=None)):
-            size = prepared.gather(a[batch], sources[0])[:, :, None] * bank(prepared, w, tile, batch, sources)
-            _, present, _ = sources
-            if present is not None:
-                size = torch.where(present[:, None], size, torch.zeros((), dtype=size.dtype, device=size.device))
-            found[batch, prepared.outputs(tile).reshape(-1)] = size.amax(dim=-1).flatten(1)
+            near = prepared.gather(a[batch], sources[0])
+            if sources[1] is not None:
+                near = torch.where(sources[1], near, torch.zeros((), dtype=a.dtype, device=a.device))
+            at, weights = prepared.outputs(tile), bank(prepared, w, tile, batch, sources)
+            shape = (len(near), *at.shape, near.shape[2])
+            room = room if len(room) >= prod(shape) else a.new_empty(prod(shape))
+            size = torch.mul(near[:, :, None], weights, out=room[: prod(shape)].view(shape))
+            found[batch, at.reshape(-1)] = size.amax(dim=-1).flatten(1)
         biases = biases_of(prepared)
         prepared.memo["largest"] = found if biases is None else torch.maximum(found, biases.abs())
     return prepared.memo["largest"]

@@ -77,9 +77,13 @@ class Prepared:
     def sources(self, positions: slice) -> Sources:
         """Return the sources of the slots at some positions: the first channel's, for channels share their sources."""
         first = self.outputs(Tile(positions, torch.zeros(1, dtype=torch.int64, device=self.device)))
-        slots = torch.arange(self.block.wiring.fan, device=self.device)
-        index, present, weight = self.block.wiring.source(first, slots)
+        wiring = self.block.wiring
+        repeated = wiring.taps if wiring.shift is not None and wiring.taps is not None else wiring.fan
+        index, present, weight = wiring.source(first, torch.arange(repeated, device=self.device))
         present = None if present is True else present
+        if repeated < wiring.fan:
+            index, weight = _shifted(index, wiring.shift or 0, wiring.fan), _shifted(weight, repeated, wiring.fan)
+            present = None if present is None else present.repeat(1, wiring.fan // repeated)
         if self.void is not None:
             alive = ~self.void[index]
             present = alive if present is None else present & alive
@@ -166,3 +170,9 @@ class Prepared:
         b = None if self.b is None else self._by_example(self.b, batch, wiring.bias(outputs))
         z = tuple(z[batch][:, outputs] for z in self.z)
         return self.rule.coefficients(Terms(a, w, b, None if present is None else self._with_bias(present), z))
+
+
+def _shifted(first: Tensor, step: int, fan: int) -> Tensor:
+    """Return [positions, fan] from the first slots [positions, taps], each repetition `step` further."""
+    times = torch.arange(fan // first.shape[1], device=first.device) * step
+    return (first[:, None, :] + times[:, None]).flatten(1)

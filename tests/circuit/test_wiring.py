@@ -84,6 +84,13 @@ def test_taps_and_channels_keep_their_promises(wiring: w.Convolution):
     for tap in range(wiring.taps):
         met = source[first][:, tap :: wiring.taps][present[first][:, tap :: wiring.taps]]
         assert len(set(met)) == len(met)
+    _, _, weight = everything(wiring)
+    assert wiring.shift is not None
+    for slot in range(wiring.taps, wiring.fan):
+        there = present[:, slot]
+        assert (present[:, slot - wiring.taps] == there).all()
+        assert (source[there, slot] == source[there, slot - wiring.taps] + wiring.shift).all()
+        assert (weight[:, slot] == weight[:, slot - wiring.taps] + wiring.taps).all()
 
 
 @pytest.mark.parametrize("sizes", [((7,), (3,)), ((6, 5), (3, 2)), ((3,), (7,)), ((4, 4), (1, 1))])

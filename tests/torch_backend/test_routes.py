@@ -137,6 +137,20 @@ def test_extreme_scales(scale: float, semiring: str):
         torch.testing.assert_close(fast.inputs, slow.inputs, rtol=1e-5, atol=1e-6)
 
 
+@given(seed=st.integers(0, 10**6))
+def test_thresholds_among_denormal_contributions(seed: int):
+    """Near θ the contributions are denormal numbers, which keep a few bits: three roundings do not agree to 8 ulp."""
+    generator = torch.Generator().manual_seed(seed)
+    model = nn.Linear(40, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_((torch.rand(1, 40, generator=generator) + 0.5) * 1e-9)
+        model.weight[0, 0] = 1.0
+    circuit = provnet.trace(model, (torch.rand(1, 40, generator=generator) + 0.5) * 1e-33)
+    theta = attained(circuit, torch.float32)[seed % 40]
+    fast = circuit.evaluate("boolean", annotation=Threshold(theta))
+    assert torch.equal(fast.inputs, circuit.evaluate("boolean", annotation=Threshold(theta), route="reference").inputs)
+
+
 def test_an_all_zero_layer_has_no_relevance_but_at_the_sinks():
     circuit = provnet.trace(nn.Linear(3, 2, bias=False), torch.zeros(1, 3))
     for name in ("boolean", "viterbi", "real", "tropical", "counting", "bottleneck"):

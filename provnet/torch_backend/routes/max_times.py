@@ -41,8 +41,8 @@ def _pull(prepared: Prepared, question: Question, relevance: Tensor) -> Pulled |
     share = torch.where(largest > 0, relevance / largest, zero)
     semiring, wiring = question.semiring, prepared.block.wiring
     into = torch.zeros((prepared.batch, wiring.inputs + 1), dtype=relevance.dtype, device=relevance.device)
-    for part in outer.columns(prepared, outer.weights_of(prepared), share, share != 0, question.tile):
-        outer.scatter(semiring, prepared, into, part.reduce(torch.amax), part)
+    parts = outer.columns(prepared, outer.weights_of(prepared), share, share != 0, question.tile)
+    outer.fold(semiring, prepared, into, parts, lambda part: part.reduce(torch.amax))
     into = into.narrow(1, 0, wiring.inputs)
     inputs = prepared.a[0].abs() * into
     if not _safe(share, into, inputs):

@@ -72,25 +72,27 @@ def _pull(prepared: Prepared, question: Question, active: Tensor, theta: float) 
     signed = bool((a < 0).any())
     into = torch.zeros((len(z), prepared.block.wiring.inputs + 1), dtype=torch.bool, device=z.device)
     margin = 8 * torch.finfo(z.dtype).eps
-    for part in outer.columns(prepared, weights, share, active, question.tile):
-        gathered = prepared.gather(a[part.batch], part.sources[0])
-        score = gathered * part.reduce(torch.amax)
+
+    def reached(part: Columns) -> Tensor:
+        """Return which of the tile's columns [batch, positions, fan] pass."""
+        near = prepared.gather(a[part.batch], part.sources[0])
+        score = near * part.reduce(torch.amax)
         if signed:
-            score = torch.where(gathered < 0, gathered * part.reduce(torch.amin), score)
+            score = torch.where(near < 0, near * part.reduce(torch.amin), score)
         passes = score > theta * (1 + margin)
         # An overflow or a NaN is undecided too: the definition then says whether the coefficient is defined.
-        near = ~((score < theta * (1 - margin)) | (passes & torch.isfinite(score)))
-        if bool(near.any()):
-            passes = _decided(prepared, question, active, part, passes, near)
-        outer.scatter(question.semiring, prepared, into, passes, part)
+        undecided = ~((score < theta * (1 - margin)) | (passes & torch.isfinite(score)))
+        return _decided(prepared, question, active, part, passes, undecided) if bool(undecided.any()) else passes
+
+    outer.fold(question.semiring, prepared, into, outer.columns(prepared, weights, share, active, question.tile), reached)
     return into.narrow(1, 0, prepared.block.wiring.inputs)
 
 
 def _decided(
-    prepared: Prepared, question: Question, active: Tensor, part: Columns, passes: Tensor, near: Tensor
+    prepared: Prepared, question: Question, active: Tensor, part: Columns, passes: Tensor, undecided: Tensor
 ) -> Tensor:
     """Decide borderline columns by the definition: Θ(fl(fl(a w) / z)), edge by edge over the tile's channels."""
-    batch, position, slot = near.nonzero(as_tuple=True)
+    batch, position, slot = undecided.nonzero(as_tuple=True)
     outputs = prepared.outputs(part.tile)[position]  # [columns, channels]
     a = prepared.gather(prepared.a[0][part.batch], part.sources[0])[batch, position, slot]
     w = outer.bank(prepared, outer.weights_of(prepared, signed=True), part.tile, part.batch, part.sources)[0]
