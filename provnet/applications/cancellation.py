@@ -17,8 +17,8 @@ from provnet.semirings.signed import Signed
 class Cancellation:
     """For each input neuron: `supporting` P and `opposing` N path mass, both ≥ 0. P − N is the classical relevance.
 
-    ratio   (P + N) / |P − N|: 1 if all paths agree; 20 if the net value is a twentieth of what moves through the network;
-            infinite where equal masses cancel; 1 where there is no path
+    ratio   (P + N) / |P − N|: 1 if all paths agree; 20 if the net value is a twentieth of what moves through the
+            network; infinite where equal masses cancel; 1 where there is no path
     """
 
     supporting: Tensor
@@ -45,9 +45,9 @@ def cancellation(
 ) -> Cancellation:
     """Return the cancellation of the real answer to the same question, at the inputs.
 
-    Definition: relevance in Signed(NonNegative), |d| filed by the sign of d: P and N are the ⊕ of Π |d| over the paths with an
-    even and an odd number of negative edges. P − N is the value in Real, for (P, N) ↦ P − N is a homomorphism from the group
-    semiring ℝ≥0[ℤ/2] to ℝ. Source: Golan 1999; the two channels of signed LRP shares, [Bach15].
+    Definition: relevance in Signed(NonNegative), |d| filed by the sign of d: P and N are the ⊕ of Π |d| over the paths
+    with an even and an odd number of negative edges. P − N is the value in Real, for (P, N) ↦ P − N is a homomorphism
+    from the group semiring ℝ≥0[ℤ/2] to ℝ. Source: Golan 1999; the two channels of signed LRP shares, [Bach15].
     `question`: a circuit (`options` go to `Circuit.evaluate`), or a result that was evaluated in Signed.
     """
     if isinstance(question, Circuit):
@@ -55,7 +55,8 @@ def cancellation(
     semiring = question.semiring
     if not isinstance(semiring, Signed):
         raise OptionError(
-            f"the result is in {semiring.name!r}, where both signs are one number: evaluate in Signed(), or give the circuit."
+            f"the result is in {semiring.name!r}, where both signs are one number: evaluate in Signed(), or give the "
+            "circuit."
         )
     pair = question.inputs
     supporting, opposing = semiring.split(pair)

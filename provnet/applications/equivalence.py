@@ -5,7 +5,7 @@ from __future__ import annotations
 from provnet.circuit.fingerprint import structural_hashes
 from provnet.errors import UnsupportedOperationError
 from provnet.face.gate_circuit import GateCircuit
-from provnet.torch_backend.identity import Equivalence, semantic_hashes, test_identity
+from provnet.torch_backend.identity import Equivalence, identity_test, semantic_hashes
 
 
 def equivalent(a: GateCircuit, b: GateCircuit, trials: int = 2, seed: int | None = None) -> Equivalence:
@@ -20,7 +20,7 @@ def equivalent(a: GateCircuit, b: GateCircuit, trials: int = 2, seed: int | None
         raise UnsupportedOperationError(
             f"got {type(a).__name__} and {type(b).__name__}: make gates first, circuit.gates(target=...)."
         )
-    return test_identity(a.store, b.store, trials, seed)
+    return identity_test(a.store, b.store, trials, seed)
 
 
 def structural_hash(gates: GateCircuit) -> dict[str, str]:

@@ -21,10 +21,10 @@ LIMIT = 50_000_000
 class Marginals:
     """Marginals of one result: the value of all paths from an input to the target through an edge, neuron or parameter.
 
-    edge j → k: F_j ⊗ Θ(d)_jk ⊗ R_k, neuron j: F_j ⊗ R_j, parameter: the ⊕ over the edges that share it; F is the sweep from the
-    inputs (`torch_backend.forward`, with definition and proof). In Boolean: whether any relevant path uses it; in Viterbi:
-    the best path that does; in Counting: how many; in Real: a neuron's share of the relevance of the inputs.
-    The ⊕ over the edges of a layer that every path crosses is the ⊕ of the inputs' relevance.
+    edge j → k: F_j ⊗ Θ(d)_jk ⊗ R_k, neuron j: F_j ⊗ R_j, parameter: the ⊕ over the edges that share it; F is the sweep
+    from the inputs (`torch_backend.forward`, with definition and proof). In Boolean: whether any relevant path uses
+    it; in Viterbi: the best path that does; in Counting: how many; in Real: a neuron's share of the relevance of the
+    inputs. The ⊕ over the edges of a layer that every path crosses is the ⊕ of the inputs' relevance.
 
     Example: `m = Marginals(circuit.evaluate("boolean", annotation=Threshold(0.01))); m.parameters("fc1")`
     Raises: `UnsupportedOperationError` if ⊗ does not commute; `OptionError` for several targets at once.
@@ -84,14 +84,15 @@ class Marginals:
         size = circuit.batch * block.wiring.outputs * block.wiring.fan
         if size > self._limit:
             raise LimitError(
-                f"{path!r} has {size:,} edges in {circuit.batch} examples, above limit={self._limit:,}: trace fewer examples, "
-                "raise limit=, or take gates(at=...).marginals() for a cone."
+                f"{path!r} has {size:,} edges in {circuit.batch} examples, above limit={self._limit:,}: trace fewer "
+                "examples, raise limit=, or take gates(at=...).marginals() for a cone."
             )
         before = torch.cat([self._rows(i)[0] for i in block.inputs], 1)
         return block_marginals(self._asked.workspace(), index, self._job, before, self._rows(block.output)[1])
 
     def parameters(self, path: str) -> Tensor:
-        """Return the marginals of a block's weight, [batch, *weight.shape, *element]: in Boolean, the mask of what is used.
+        """Return the marginals of a block's weight, [batch, *weight.shape, *element]: in Boolean, the mask of what is
+        used.
 
         Errors as `edges`; `UnsupportedOperationError` for a block without a weight that the examples share.
         """
@@ -111,7 +112,8 @@ class Marginals:
 
 
 def relevant_parameters(relevance: Relevance, limit: int = LIMIT) -> dict[str, Tensor]:
-    """Return a mask for each block with a weight: whether a relevant path of any example uses it, {path: bool, weight.shape}.
+    """Return a mask for each block with a weight: whether a relevant path of any example uses it, {path: bool,
+    weight.shape}.
 
     Relevant is what the semiring does not value zero; take Boolean. Weights where it is False may be set to zero
     without any path's loss: pruning by provenance. It is a statement on paths at fixed activations, not on the output.

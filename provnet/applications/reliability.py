@@ -57,13 +57,13 @@ def reliability(
     """Return the probability that each root's neuron is relevant if edges are present independently.
 
     chance    the probability of every edge: one number, a tensor in the order of `variables`, or {variable: number}
-    method    "exact": by a decision diagram, refused with `LimitError` above `limit` nodes; "sample": `worlds` random worlds,
-              64 an operation (Bitset64), repeatable by `seed`
+    method    "exact": by a decision diagram, refused with `LimitError` above `limit` nodes; "sample": `worlds` random
+              worlds, 64 an operation (Bitset64), repeatable by `seed`
     options   `rule` and `annotation` in Boolean say which edges count at all, for instance Threshold(0.1); none: all do
 
-    Definition: P(f = 1), f the value in Boolean, the variables being independent. It is the data-complexity-hard problem of
-    probabilistic databases (#P: Valiant 1979; Suciu et al. 2011), hence the two ways. Bit i of the value in 𝔹⁶⁴ is the value
-    in world i, for the projections are homomorphisms; the sample's mean is unbiased.
+    Definition: P(f = 1), f the value in Boolean, the variables being independent. It is the data-complexity-hard
+    problem of probabilistic databases (#P: Valiant 1979; Suciu et al. 2011), hence the two ways. Bit i of the value in
+    𝔹⁶⁴ is the value in world i, for the projections are homomorphisms; the sample's mean is unbiased.
     Raises: `ValuationError` for chances outside [0, 1], or not one for each variable; `LimitError`.
     """
     chances = chances_of(gates, chance, options)
@@ -88,9 +88,7 @@ def reliability(
 
 def exact_fractions(gates: GateCircuit, chance: Fraction, limit: int = 200_000) -> dict[str, Fraction]:
     """Return {root: probability} without any rounding, every edge being present with the probability `chance`."""
-    found = decision_diagram.probability(
-        gates.store, [chance] * len(gates.variables), Fraction(0), Fraction(1), limit
-    )
+    found = decision_diagram.probability(gates.store, [chance] * len(gates.variables), Fraction(0), Fraction(1), limit)
     return dict(zip(map(str, gates.roots), found, strict=True))
 
 
@@ -100,7 +98,9 @@ def chances_of(gates: GateCircuit, chance: Chances, options: dict[str, Any]) -> 
         numbers, given = numbers_of(gates.variables), {str(key): float(p) for key, p in chance.items()}
         if set(given) != set(numbers):
             lone = sorted(set(given) ^ set(numbers))
-            raise ValuationError(f"chances must name just the {len(numbers)} variables; differs: {', '.join(lone[:3])}.")
+            raise ValuationError(
+                f"chances must name just the {len(numbers)} variables; differs: {', '.join(lone[:3])}."
+            )
         chances = torch.tensor([given[name] for name in names_of(gates.variables)], dtype=torch.float64)
     elif isinstance(chance, Tensor):
         chances = chance.detach().to("cpu", torch.float64)
@@ -108,7 +108,8 @@ def chances_of(gates: GateCircuit, chance: Chances, options: dict[str, Any]) -> 
         chances = torch.full((len(gates.variables),), float(chance), dtype=torch.float64)
     if tuple(chances.shape) != (len(gates.variables),) or not bool(((chances >= 0) & (chances <= 1)).all()):
         raise ValuationError(
-            f"chances of shape {tuple(chances.shape)}: give a probability in [0, 1] for each of {len(gates.variables)} variables."
+            f"chances of shape {tuple(chances.shape)}: give a probability in [0, 1] for each of "
+            f"{len(gates.variables)} variables."
         )
     if options:
         chances = chances * gates.valuation("boolean", **options).cpu()
@@ -118,8 +119,9 @@ def chances_of(gates: GateCircuit, chance: Chances, options: dict[str, Any]) -> 
 def random_worlds(chances: Tensor, words: int, random: np.random.Generator) -> Tensor:
     """Return [words, variables] sets of 64 worlds, bit true with the variable's chance, to a multiple of 2^-32.
 
-    From the last binary digit of p to the first, a digit 1 sets each bit with probability ½ (x or r), a 0 clears it (x and r):
-    P(x) goes from q to (digit + q) / 2, so that in the end it is 0.digits in base two. 32 random words so make 64 draws.
+    From the last binary digit of p to the first, a digit 1 sets each bit with probability ½ (x or r), a 0 clears it (x
+    and r): P(x) goes from q to (digit + q) / 2, so that in the end it is 0.digits in base two. 32 random words so make
+    64 draws.
     """
     scaled = np.rint(chances.numpy() * 2.0**BITS).astype(np.int64)
     found = np.zeros((words, len(scaled)), np.int64)

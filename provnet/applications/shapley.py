@@ -36,15 +36,16 @@ def shapley_values(
 ) -> EdgeElements:
     """Return the Shapley value of every edge: φ_e = Σ over the paths through e of (value of the path) / (its length).
 
-    The game: v(S) = the relevance of the root (None: of all roots) that arrives over paths all of whose edges are in S, the
-    coefficients held fixed. It is not ablation of the network, where activations and coefficients would change too.
-    Proof: v = Σ_π value(π) · u_π with the unanimity games u_π(S) = [π ⊆ S]; the Shapley value is linear, and that of u_π
-    divides 1 evenly among the edges of π (Shapley 1953). Hence Σ_e φ_e = v(all) − v(∅), paths without an edge apart.
-    Where all paths have one length, φ_e is the marginal / length; else marginals are taken in Graded(K, longest path).
-    `options`: `rule`, `annotation`, `dtype`, as in `GateCircuit.evaluate`.
-    Raises: `UnsupportedOperationError` outside Real and NonNegative (in Boolean or Viterbi a game's value is no sum over
-    paths, the closed form is wrong, and the Boolean Shapley value is #P-hard: Livshits et al. 2021), and where variables are
-    shared (a path may use one twice).
+    The game: v(S) = the relevance of the root (None: of all roots) that arrives over paths all of whose edges are in
+    S, the coefficients held fixed. It is not ablation of the network, where activations and coefficients would change
+    too.
+    Proof: v = Σ_π value(π) · u_π with the unanimity games u_π(S) = [π ⊆ S]; the Shapley value is linear, and that of
+    u_π divides 1 evenly among the edges of π (Shapley 1953). Hence Σ_e φ_e = v(all) − v(∅), paths without an edge
+    apart. Where all paths have one length, φ_e is the marginal / length; else marginals are taken in Graded(K, longest
+    path). `options`: `rule`, `annotation`, `dtype`, as in `GateCircuit.evaluate`.
+    Raises: `UnsupportedOperationError` outside Real and NonNegative (in Boolean or Viterbi a game's value is no sum
+    over paths, the closed form is wrong, and the Boolean Shapley value is #P-hard: Livshits et al. 2021), and where
+    variables are shared (a path may use one twice).
     """
     return _values("shapley", gates, root, semiring, valuation, options)
 
@@ -58,8 +59,8 @@ def banzhaf_values(
 ) -> EdgeElements:
     """Return the Banzhaf value of every edge: Σ over the paths through e of (value of the path) / 2^(length − 1).
 
-    The mean of v(S ∪ e) − v(S) over all sets S of other edges; for u_π it is the share of sets that hold the other length − 1 edges
-    of π (Banzhaf 1965). Game, options, errors as for `shapley_values`. These do not add up to v.
+    The mean of v(S ∪ e) − v(S) over all sets S of other edges; for u_π it is the share of sets that hold the other
+    length − 1 edges of π (Banzhaf 1965). Game, options, errors as for `shapley_values`. These do not add up to v.
     """
     return _values("banzhaf", gates, root, semiring, valuation, options)
 
@@ -70,8 +71,9 @@ def _values(
     algebra = get(semiring)
     if type(algebra) not in (Real, NonNegative):
         raise UnsupportedOperationError(
-            f"{index} values in {algebra.name!r}: the closed form needs the value of a set of paths to be the sum of theirs in "
-            "ordinary numbers. Take real or non-negative; elsewhere sample sets of edges (Bitset64 takes 64 at a time)."
+            f"{index} values in {algebra.name!r}: the closed form needs the value of a set of paths to be the sum of "
+            "theirs in ordinary numbers. Take real or non-negative; elsewhere sample sets of edges (Bitset64 takes 64 "
+            "at a time)."
         )
     refuse_absorbed(gates.store, f"{index} values")
     require_multilinear(gates.store, f"{index} values")
@@ -95,8 +97,8 @@ def _share(index: Index, length: int) -> float:
 def require_multilinear(store: GateStore, what: str) -> None:
     """Raise `UnsupportedOperationError` unless no path uses a variable twice.
 
-    So it is on grain `edge`. Of other circuits it is checked that the operands of every ⊗ have no variable in common, which
-    suffices; `LimitError` above 20,000 gates.
+    So it is on grain `edge`. Of other circuits it is checked that the operands of every ⊗ have no variable in common,
+    which suffices; `LimitError` above 20,000 gates.
     """
     table = store.variables
     if isinstance(table, VariableTable):

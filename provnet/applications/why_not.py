@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from provnet.circuit.gates import Neuron, Variable
 from provnet.face.circuit import Circuit
 from provnet.semirings.annotations.edits import Edits
@@ -57,11 +55,12 @@ def why_not(
     paths     among how many best paths the sets are looked for: two paths may be blocked by the same edges
     options   of `Circuit.gates` (limit=, pooling=, …)
 
-    Definition: with cost 0 on edges that pass and 1 (or θ − d) on others, the value in Tropical is the least cost of the edges to be
-    let pass so that some path of passing edges leads from the neuron to the target; it is 0 iff the neuron is relevant.
+    Definition: with cost 0 on edges that pass and 1 (or θ − d) on others, the value in Tropical is the least cost of
+    the edges to be let pass so that some path of passing edges leads from the neuron to the target; it is 0 iff the
+    neuron is relevant.
     Proof: letting a set E pass makes the neuron relevant iff a path has all its blocked edges in E; the cheapest E is
-    the blocked edges of one path, and a path's tropical product is their cost. The coefficients of other edges are held fixed.
-    An empty list: no path at all, or only over edges whose coefficient is undefined.
+    the blocked edges of one path, and a path's tropical product is their cost. The coefficients of other edges are
+    held fixed. An empty list: no path at all, or only over edges whose coefficient is undefined.
     The same for a whole image: `circuit.evaluate("tropical", annotation=Edits(theta)).inputs`.
     """
     gates = circuit.gates(target=target, batch=batch, at=at, **options)
@@ -69,19 +68,11 @@ def why_not(
     costs = gates.valuation("tropical", rule, edits)
     shortfalls = gates.valuation("tropical", rule, Edits(edits.threshold, deficit=True))
     coefficients = gates.valuation("real", rule, "identity")
-    numbers = {id(variable): number for number, variable in enumerate(variables := list(gates.variables))}
-    del variables
     found: dict[frozenset[int], Repair] = {}
     for path in gates.best_paths(k=max(k, paths) if k > 1 else 1, semiring="tropical", valuation=costs):
-        chosen = [_number(gates.variables, variable, numbers) for variable in path.variables]
-        blocked = [i for i in chosen if costs[i] > 0]
-        repair = Repair(
-            tuple(Blocker(gates.variables[i], float(coefficients[i]), float(shortfalls[i])) for i in blocked),
-            path.variables,
-        )
-        found.setdefault(frozenset(blocked), repair)
+        blocked = [i for i in path.numbers if costs[i] > 0]
+        blockers = (Blocker(gates.variables[i], float(coefficients[i]), float(shortfalls[i])) for i in blocked)
+        found.setdefault(frozenset(blocked), Repair(tuple(blockers), path.variables))
         if len(found) == k:
             break
     return list(found.values())
-
-

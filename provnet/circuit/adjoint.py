@@ -23,9 +23,9 @@ def adjoint(store: GateStore, roots: Sequence[int] | None = None, derivative: bo
     semiring likewise on every grain. With `derivative`, the root is ∂f/∂x.
 
     Proof: write ḡ for ∂f/∂g. ḡ is one at a root; by the chain rule, which needs ⊕, ⊗ and distributivity only, a gate
-    g = a ⊕ … adds ḡ to ā, and g = a ⊗ b ⊗ … adds ḡ ⊗ b ⊗ … to ā. Levels are visited from the top, so that ḡ is whole when
-    it is used. Source: Baur and Strassen 1983, The complexity of partial derivatives; in semirings the outside algorithm,
-    Goodman 1999, Semiring Parsing, section 4.
+    g = a ⊕ … adds ḡ to ā, and g = a ⊗ b ⊗ … adds ḡ ⊗ b ⊗ … to ā. Levels are visited from the top, so that ḡ is whole
+    when it is used. Source: Baur and Strassen 1983, The complexity of partial derivatives; in semirings the outside
+    algorithm, Goodman 1999, Semiring Parsing, section 4.
 
     Args: `roots`, numbers within `store.roots`; None: all. Roots of the result are `Neuron("marginal", (number of x,))`
     for every variable, zero included; it shares `store.variables`, so the same valuations fit.
@@ -48,8 +48,8 @@ def refuse_absorbed(store: GateStore, what: str) -> None:
     """Raise `UnsupportedOperationError` if the circuit no longer holds every path: x ⊕ (x ⊗ y) = x drops some."""
     if "absorptive" in store.assumption:
         raise UnsupportedOperationError(
-            f"the circuit was simplified by absorption, which drops paths, so {what} cannot be told from it. Ask the circuit "
-            "as it was before `simplify`."
+            f"the circuit was simplified by absorption, which drops paths, so {what} cannot be told from it. Ask the "
+            "circuit as it was before `simplify`."
         )
 
 
@@ -136,7 +136,8 @@ class _Build:
     def cofactors(self, fan: Gates, operand: Gates) -> Gates:
         """Return for each wire of some ⊗ gates the product of the gate's other operands, in their order.
 
-        By products of all before and of all after, so that nothing need be divided: 3 gates a wire, none for two operands.
+        By products of all before and of all after, so that nothing need be divided: 3 gates a wire, none for two
+        operands.
         """
         first = np.cumsum(fan) - fan
         before, after = np.ones_like(operand), np.ones_like(operand)
@@ -154,7 +155,9 @@ class _Build:
             kind=np.concatenate([np.array([0, 1], np.uint8), small.kind, *self.kinds]),
             first=np.cumsum(np.concatenate([np.zeros(3, np.int64), small.fan, *self.fans])),
             operands=np.concatenate([self.number[small.operands], *self.operands]).astype(np.int32),
-            variable=np.concatenate([[-1, -1], small.variable, np.full(self.count - 2 - len(small), -1)]).astype(np.int32),
+            variable=np.concatenate([[-1, -1], small.variable, np.full(self.count - 2 - len(small), -1)]).astype(
+                np.int32
+            ),
             variables=small.variables,
             roots=tuple(roots),
             root_gates=gates.astype(np.int32),

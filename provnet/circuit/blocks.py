@@ -66,6 +66,10 @@ class Call:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
+Memory = tuple[str, int, tuple[int, ...], tuple[int, ...]]
+"""(name of the model's tensor, offset in it, shape, strides in elements): the entries that a view of it shows."""
+
+
 @dataclass(frozen=True, eq=False)
 class Block:
     """One operation's gates: output neuron k is fed through the slots of `wiring`, which index the concatenation of its
@@ -77,6 +81,8 @@ class Block:
              and scales keep plain proportions unless a composite says otherwise; `none` has no coefficients.
     weight   flat after reshape(-1), indexed by the wiring; None: every weight is one. With an extra leading axis of
              examples if `weight_by_example`. Likewise `bias`, indexed by `wiring.bias(output)`.
+    weight_memory, bias_memory   which entries of the model's tensors they are, where they are views of one: blocks that
+             share weights, transposed or in part, share entries. None: tensors of the block's own.
     function what a unit edge computes ("relu", "gelu"), and `call` how to compute it: rules that give unit edges a
              coefficient look here.
     """
@@ -96,6 +102,8 @@ class Block:
     function: str | None = None
     call: Call | None = None
     parameters: tuple[str, ...] = ()
+    weight_memory: Memory | None = None
+    bias_memory: Memory | None = None
 
     @property
     def has_coefficients(self) -> bool:

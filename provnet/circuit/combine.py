@@ -36,9 +36,7 @@ def _same_edges(x: EdgeSegment, y: EdgeSegment) -> bool:
     return places and np.array_equal(x.output, y.output) and np.array_equal(x.slot, y.slot)
 
 
-def join_variables(
-    a: Sequence[Variable], b: Sequence[Variable]
-) -> tuple[Sequence[Variable], Numbers, Numbers]:
+def join_variables(a: Sequence[Variable], b: Sequence[Variable]) -> tuple[Sequence[Variable], Numbers, Numbers]:
     """Return the variables of either, by name, those of `a` first; and the number there of each of a's and of b's."""
     if same_variables(a, b):
         return a, np.arange(len(a)), np.arange(len(b))
@@ -56,8 +54,8 @@ def union(a: GateStore, b: GateStore) -> GateStore:
     twice = set(a.roots) & set(b.roots)
     if twice:
         raise CircuitError(
-            f"both circuits have the root {min(map(str, twice))} ({len(twice)} in all): a union would have two of it. Take "
-            "`add` or `multiply`, or cones of other roots."
+            f"both circuits have the root {min(map(str, twice))} ({len(twice)} in all): a union would have two of it. "
+            "Take `add` or `multiply`, or cones of other roots."
         )
     both = _Both.of(a, b)
     return both.store([*a.roots, *b.roots], np.concatenate([both.left, both.right]))
@@ -93,8 +91,8 @@ def paired_roots(a: GateStore, b: GateStore) -> Numbers:
     if set(a.roots) != set(b.roots):
         lone = sorted(map(str, set(a.roots) ^ set(b.roots)))
         raise CircuitError(
-            f"the circuits have different roots: {len(lone)} are in one only, such as {lone[0]}. Take the cones of the roots "
-            "that they share."
+            f"the circuits have different roots: {len(lone)} are in one only, such as {lone[0]}. Take the cones of "
+            "the roots that they share."
         )
     place = {root: number for number, root in enumerate(b.roots)}
     return np.array([place[root] for root in a.roots], np.int64)

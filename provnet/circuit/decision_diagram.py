@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from provnet.circuit.fold import fold
-from provnet.circuit.gates import GateStore, Variable
+from provnet.circuit.gates import GateStore
 from provnet.errors import LimitError
 
 P = TypeVar("P")
+
+WORK = 16
+"""Pairs of nodes that may be combined, in units of the limit on nodes."""
 
 
 class Diagram:
@@ -33,13 +37,16 @@ class Diagram:
         found = self._known.get(key)
         if found is None:
             if len(self.nodes) >= self.limit:
-                raise LimitError(
-                    f"the decision diagram needs more than limit={self.limit:,} nodes. Sample instead "
-                    "(method='sample'), raise the limit, or ask for a neuron nearer to the target."
-                )
+                raise self._refusal()
             found = self._known[key] = len(self.nodes)
             self.nodes.append(key)
         return found
+
+    def _refusal(self) -> LimitError:
+        return LimitError(
+            f"the decision diagram needs more than limit={self.limit:,} nodes, or {WORK} times as many steps. Sample "
+            "instead (method='sample'), raise the limit, or ask for a neuron nearer to the target."
+        )
 
     def both(self, x: int, y: int) -> int:
         """Return the conjunction."""
@@ -50,8 +57,9 @@ class Diagram:
         return self._apply(True, x, y)
 
     def _apply(self, either: bool, x: int, y: int) -> int:
-        # Recursion is as deep as there are variables, so a stack of its own: (x, y), then the node once both halves are.
-        top, stack = (min(x, y), max(x, y)), [(min(x, y), max(x, y))]
+        # Recursion would be as deep as there are variables, hence a stack: a pair stays until both halves are done.
+        top = (min(x, y), max(x, y))
+        stack = [top]
         while stack:
             x, y = stack[-1]
             if (either, x, y) in self._done:
@@ -70,6 +78,8 @@ class Diagram:
             if waiting:
                 stack.extend(waiting)
                 continue
+            if len(self._done) > WORK * self.limit:
+                raise self._refusal()
             low, high = (self._done[either, a, b] for a, b in halves)
             self._done[either, x, y] = self.node(variable, low, high)
         return self._done[either, top[0], top[1]]
@@ -89,21 +99,16 @@ def probability(store: GateStore, chances: Sequence[P], zero: P, one: P, limit: 
     """Return for each root the probability that it is true, the variables being true independently.
 
     Args: `chances`, one for each variable: floats, or Fractions for an exact answer; `zero`, `one` of their kind.
-    P(f) = (1 − p_x) · P(f | x false) + p_x · P(f | x true) at each node of the root's decision diagram (Shannon expansion);
-    the variables are ordered as the circuit lists them. Time: linear in the diagram. Raises `LimitError` above `limit` nodes.
+    P(f) = (1 − p_x) · P(f | x false) + p_x · P(f | x true) at each node of the root's decision diagram (Shannon
+    expansion); the variables are ordered as the circuit lists them. Time: linear in the diagram. Raises `LimitError`
+    above `limit` nodes.
     """
     diagram = Diagram(limit)
-    numbers = {id(variable): i for i, variable in enumerate(variables := list(store.variables))}
-    copy = _with_variables(store, variables)
-    roots = fold(copy, diagram.either, diagram.both, 0, 1, lambda v: diagram.node(numbers[id(v)], 0, 1))
+    # Numbers stand for variables: a diagram orders them.
+    plain = replace(store, variables=range(len(store.variables)))  # type: ignore[arg-type]
+    roots = fold(plain, diagram.either, diagram.both, 0, 1, lambda x: diagram.node(x, 0, 1))  # type: ignore[arg-type]
     found: list[P] = [zero, one]
     for variable, low, high in diagram.nodes[2:]:  # a node comes after those below it
         p = chances[variable]
         found.append((one - p) * found[low] + p * found[high])  # type: ignore[operator]
     return tuple(found[root] for root in roots)
-
-
-def _with_variables(store: GateStore, variables: Sequence[Variable]) -> GateStore:
-    return GateStore(
-        store.kind, store.first, store.operands, store.variable, variables, store.roots, store.root_gates, store.assumption
-    )

@@ -25,6 +25,8 @@ class Path:
 
     value: Any
     variables: tuple[Variable, ...]
+    numbers: tuple[int, ...] = ()
+    """The variables' numbers, which index valuations."""
 
     def __len__(self) -> int:
         return len(self.variables)
@@ -48,8 +50,8 @@ class Derivations:
 
     Args: `values` [gates], each gate's best value, Python-comparable; `worse`: value -> sort key, ascending from the
     best; `times` multiplies two values and is monotone; gates whose value is `zero` have no derivation.
-    Sound because ⊗ is monotone: a derivation is never better than one with a better operand, so the next best is always a
-    successor of one that was given. Source: Huang and Chiang 2005, Better k-best Parsing, algorithm 3.
+    Sound because ⊗ is monotone: a derivation is never better than one with a better operand, so the next best is
+    always a successor of one that was given. Source: Huang and Chiang 2005, Better k-best Parsing, algorithm 3.
     Time: the fan-in of the gates that the paths visit, then O(depth · log k) a path. No recursion.
     """
 
@@ -112,7 +114,7 @@ class Derivations:
             if waiting:
                 stack.extend(waiting)
             elif node.heap:
-                key, _, choice = heapq.heappop(node.heap)
+                choice = heapq.heappop(node.heap)[2]
                 node.found.append((self._value(at, choice), choice))
         return len(self._nodes[gate].found) > rank
 

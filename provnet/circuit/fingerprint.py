@@ -15,13 +15,15 @@ Words = NDArray[np.uint64]
 LANES = 2
 """64-bit words a hash: 128 bits, so that two of 10^9 gates meet by chance with probability below 10^-20."""
 
-_SALT = np.random.default_rng(20250601).integers(1, 2**63, (LANES, 4), np.uint64) | np.uint64(1)
-
 
 def name_words(names: tuple[str, ...] | list[str], lanes: int = LANES) -> Words:
     """Return a hash of each name, [names, lanes], the same on every machine (blake2b)."""
     digests = b"".join(hashlib.blake2b(name.encode(), digest_size=8 * lanes).digest() for name in names)
     return np.frombuffer(digests, "<u8").astype(np.uint64).reshape(len(names), lanes)
+
+
+_SALT = name_words(["constant", "variable", "plus", "times"]).T
+"""[lanes, kinds of gate]"""
 
 
 def structural_hashes(store: GateStore) -> tuple[str, ...]:

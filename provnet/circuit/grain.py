@@ -158,24 +158,30 @@ def _shares(circuit: BlockCircuit, lists: Sequence[EdgeList], at: int, label: st
                 yield _Share(("channel", at, bias), at, where, rows, f"ch {name}[{pattern}]", label)
             elif block.parameters or (block.role == "linear" and block.weight is not None):
                 letter = "b" if bias else "w"
-                rows = _parameters(block, edges.output[where], edges.slot[where], bias)
-                yield _Share(_parameter_key(block, letter), at, where, rows, f"{letter} {name}[{{}}]", label)
+                key, rows = _parameters(block, edges.output[where], edges.slot[where], bias)
+                yield _Share(key, at, where, rows, f"{letter} {name}[{{}}]", label)
 
 
 def _escape(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
-def _parameters(block: Block, output: Rows, slot: Rows, bias: bool) -> Rows:
-    index = block.wiring.bias(output) if bias else block.wiring.source(output, slot)[2]
-    return np.asarray(index)[:, None]
+def _parameters(block: Block, output: Rows, slot: Rows, bias: bool) -> tuple[Hashable, Rows]:
+    """Return what tells the tensor that holds the parameters of some edges, and each one's number in it.
 
-
-def _parameter_key(block: Block, letter: str) -> Hashable:
-    """Return what two blocks with the same parameters, used the same way, have in common."""
+    Where it is the model's own, that is its name and the place in its memory, so that a weight is the same one in
+    another layer, with another bias, or transposed. Else blocks share parameters if all of theirs have the same names.
+    """
+    index = np.asarray(block.wiring.bias(output) if bias else block.wiring.source(output, slot)[2])
+    memory = block.bias_memory if bias else block.weight_memory
+    if memory is not None:
+        name, offset, shape, strides = memory
+        places = np.unravel_index(index, shape) if shape else ()
+        found = offset + sum(place * step for place, step in zip(places, strides, strict=True)) + 0 * index
+        return ("memory", name), found[:, None]
     wiring = block.wiring
-    names = block.parameters or (id(block.weight) if letter == "w" else id(block.bias),)
-    return (letter, names, type(wiring).__name__, wiring.fan, wiring.channels, wiring.groups)
+    names = block.parameters or (id(block.bias if bias else block.weight),)
+    return ("own", bias, names, type(wiring).__name__, wiring.fan, wiring.channels, wiring.groups), index[:, None]
 
 
 def _channels(circuit: BlockCircuit, edges: EdgeList, where: Rows, bias: bool) -> tuple[Rows, str]:

@@ -16,10 +16,10 @@ from provnet.circuit.hash_cons import restrict
 def path_lengths(store: GateStore) -> tuple[Counter[int], ...]:
     """Return for every root {length: number of paths}, exact at any size; empty for a root that is zero.
 
-    A path's length is its number of variables: unit edges are not counted. Definition: the evaluation at x = z for every
-    variable in ℕ[z], the graded counting semiring. Here z is the number 2^B with B one bit more than the largest count
-    needs, so that one integer holds the whole distribution and its digits in base 2^B are read off. Source: Kronecker
-    substitution, Kronecker 1882; Schönhage 1982.
+    A path's length is its number of variables: unit edges are not counted. Definition: the evaluation at x = z for
+    every variable in ℕ[z], the graded counting semiring. Here z is the number 2^B with B one bit more than the largest
+    count needs, so that one integer holds the whole distribution and its digits in base 2^B are read off. Source:
+    Kronecker substitution, Kronecker 1882; Schönhage 1982.
     Memory: a number of B · (degree + 1) bits a gate in use.
     """
     bits = max(count_terms(store), default=0).bit_length() + 1

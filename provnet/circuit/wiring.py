@@ -26,8 +26,9 @@ def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 class Wiring:
     """The base: `outputs` neurons with `fan` slots each (the bias apart), over `inputs` neurons.
 
-    Outputs are grouped: `positions * channels == outputs`, and the channels of one position share their sources. With more
-    than one channel, the weight's index depends on the position only through its group (position * groups // positions).
+    Outputs are grouped: `positions * channels == outputs`, and the channels of one position share their sources.
+    With more than one channel, the weight's index depends on the position only through its group (position * groups //
+    positions).
     `taps`: slots that are congruent modulo `taps` reach distinct inputs over all positions (so they can be scattered
     without collision); None where nothing is promised. `shift`: slot i * taps + t reads the input that stands i * shift
     behind slot t's, with a weight i * taps behind; so only the first `taps` slots need arithmetic. None: not promised.
@@ -45,6 +46,11 @@ class Wiring:
     @property
     def positions(self) -> int:
         return self.outputs // self.channels
+
+    @property
+    def disjoint(self) -> bool:
+        """Whether it is certain that no two outputs share an input."""
+        return False
 
     def output(self, position: Index, channel: Index) -> Index:
         """Return the output index of `channel` at `position`."""
@@ -82,7 +88,7 @@ class Gather(Wiring):
 
     @property
     def edges(self) -> int:
-        return int((-1 < self.index).sum())
+        return int((self.index > -1).sum())
 
     def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
         found = self.index[output] + 0 * slot
@@ -92,7 +98,8 @@ class Gather(Wiring):
 
 @dataclass(frozen=True)
 class Expand(Wiring):
-    """Output k is the one input that is broadcast to it: a tensor of the shape `part`, repeated to the shape `shape`."""
+    """Output k is the one input that is broadcast to it: a tensor of the shape `part`, repeated to the shape
+    `shape`."""
 
     shape: tuple[int, ...] = ()
     part: tuple[int, ...] = ()
@@ -169,6 +176,12 @@ class Window(Wiring):
             )
             found *= sum(-1 < place < size for place in places)
         return found
+
+    @property
+    def disjoint(self) -> bool:
+        """Whether the stride steps over the whole window."""
+        spans = (d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True))
+        return self.channels == 1 and all(span <= step for span, step in zip(spans, self.stride, strict=True))
 
     def place(self, output: Index, slot: Index) -> tuple[Index, Any]:
         """Return (place in the input channel, present) of a window slot at an output place."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from provnet.circuit.blocks import Block, BlockCircuit
-from provnet.errors import CountOverflowError, OptionError, StaleCircuitError
+from provnet.errors import OptionError, StaleCircuitError
 from provnet.face.gate_circuit import GateCircuit, expand_gates
 from provnet.face.names import At, check_patterns, masks_of, output_named
 from provnet.face.plan import Plan, Summary, plan_of, summary_of
@@ -22,8 +22,9 @@ from provnet.rules.lrp.base import Rule
 from provnet.semirings import annotations
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.base import Semiring
-from provnet.semirings.counting import Counting
+from provnet.semirings.counting import Counting, bits
 from provnet.semirings.lookup import get as get_semiring
+from provnet.torch_backend.ambient import plain_torch
 from provnet.torch_backend.evaluate import Evaluation, Job, evaluate
 from provnet.torch_backend.ranges import coefficient_range
 from provnet.torch_backend.workspace import Policy, Workspace
@@ -64,8 +65,8 @@ class Circuit:
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:
-        """The recorded outputs of the model."""
-        return tuple(self.data.activations[output].handle for output in self.data.outputs)
+        """The recorded outputs of the model, as copies: the circuit reads its own again at every evaluation."""
+        return tuple(self.data.activations[output].handle.clone() for output in self.data.outputs)
 
     @property
     def edges(self) -> int:
@@ -85,6 +86,7 @@ class Circuit:
         """Return a table of the blocks: path, op, shapes, edges, the rule that each takes by default."""
         return summary_of(self.data)
 
+    @plain_torch()
     def plan(
         self,
         rule: RuleLike = "zero",
@@ -130,6 +132,7 @@ class Circuit:
         annotation: Any = ...,
         **options: Any,
     ) -> list[Relevance]: ...
+    @plain_torch()
     def evaluate(  # pyright: ignore[reportInconsistentOverload]  # the options are the same for both, named once
         self,
         semiring: SemiringLike | Sequence[SemiringLike] = "real",
@@ -156,12 +159,14 @@ class Circuit:
                     `Targets(...)` for several results; a tensor shaped like the output, a weighting.
         rule        propagation rule, name or object: it applies to the linear maps, pooling and sums keep proportions.
         annotation  Θ: None (each semiring's default), one for all, a list, or a mapping by semiring name.
-        at          tensors, by path or glob, whose relevance is kept besides the sources'; others are found when asked for.
+        at          tensors, by path or glob, whose relevance is kept besides the sources'; others are found when
+        asked for.
         only        {tensor: channels or mask}: relevance passes through these neurons only, so that what comes out is
                     conditional on them. Channels are indices on the first axis of an example; a mask has its shape.
         output      which output, if there are several.   start   "one", "logit", or elements.
         bias        False leaves biases out, of denominators too.   pooling   what a max pooling passes on.
-        products, softmax, norm   policies of products of traced tensors, softmax and normalisation layers, whose op rules
+        products, softmax, norm   policies of products of traced tensors, softmax and normalisation layers, whose op
+        rules
                     are not there yet: a model that has any is refused by `trace`.
         dtype       floating dtype of the evaluation; default: the model's, at least float32.
         memory      bytes that tiles may take.   route   "auto", or "reference" for the literal definition.
@@ -170,7 +175,7 @@ class Circuit:
         `StaleCircuitError`. Source: [GSM25] eq. 3, 6, 7.
         """
         _check_unused(products, softmax, norm)
-        several = not isinstance(semiring, str | Semiring)
+        several = isinstance(semiring, list | tuple)
         algebras = [get_semiring(s) for s in (semiring if several else [semiring])]  # type: ignore[union-attr,list-item]
         self.check_fresh()
         floating = self.floating(dtype)
@@ -210,7 +215,8 @@ class Circuit:
         return found
 
     def floating(self, dtype: torch.dtype | None) -> torch.dtype:
-        """Return the floating dtype of an evaluation: `dtype`, or the model's, at least float32. Raises `OptionError`."""
+        """Return the floating dtype of an evaluation: `dtype`, or the model's, at least float32. Raises
+        `OptionError`."""
         if dtype is None:
             held = self.data.activations[self.data.outputs[0]].handle.dtype
             return held if held in (torch.float32, torch.float64) else torch.float32
@@ -227,12 +233,14 @@ class Circuit:
         for kept in self.data.kept:
             if kept.handle._version != kept.version:
                 raise StaleCircuitError(
-                    f"{kept.name!r} was changed in place after tracing (version {kept.version}, now {kept.handle._version}), so "
+                    f"{kept.name!r} was changed in place after tracing (version {kept.version}, now "
+                    f"{kept.handle._version}), so "
                     "activations and weights no longer belong together. Trace again, or trace with copy=True."
                 )
 
     # -- gates ---------------------------------------------------------------------------------------------------------
 
+    @plain_torch()
     def gates(
         self,
         target: Target = "predicted",
@@ -328,6 +336,7 @@ class _Question:
         return [Relevance(self._asked(group), [next(found) for _ in group]) for group in groups]
 
     def _asked(self, jobs: tuple[Job, ...]) -> Asked:
+        @plain_torch()
         def again(keep: frozenset[int]) -> list[Evaluation]:
             self.circuit.check_fresh()
             return self.run(jobs, keep)
@@ -339,16 +348,11 @@ class _Question:
         if not (isinstance(semiring, Counting) and semiring.primes):
             return semiring
         rough = self.run(self.jobs(Counting("float64"), annotation), frozenset(self.circuit.data.sources))
-        largest = max(evaluation.largest for evaluation in rough)
-        if largest == float("inf"):
-            raise CountOverflowError(
-                "the number of paths exceeds 2^1023, the range in which exact counts are sized. A higher threshold leaves fewer."
-            )
-        return semiring.with_primes(int(largest).bit_length() + 1)
+        return semiring.with_primes(bits(max(evaluation.largest for evaluation in rough)))
 
 
 def _tile(memory: int, floating: torch.dtype) -> int:
-    if memory < 1 << 16:
+    if not isinstance(memory, int) or memory < 1 << 16:
         raise OptionError(f"memory={memory} bytes is too little for a tile; give at least 65,536, or None.")
     return memory // (TILE_COPIES * floating.itemsize)
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import ProvnetError
 from provnet.semirings.base import Semiring
+from provnet.semirings.counting import Counting
 from provnet.torch_backend.evaluate import Evaluation, Job
 from provnet.torch_backend.workspace import Workspace
 
@@ -114,7 +118,7 @@ def conservation_of(
 def _one(
     circuit: BlockCircuit, semiring: Semiring, evaluation: Evaluation, job: Job, workspace: Workspace
 ) -> Conservation:
-    layers, named = [], {}
+    layers, named, show = [], {}, partial(_shown, semiring)
     sinks: Tensor | None = None
     for index in reversed(range(len(circuit.blocks))):
         block = circuit.blocks[index]
@@ -131,7 +135,8 @@ def _one(
             if taken is not None:
                 sinks = taken if sinks is None else semiring.plus(sinks, taken)
         _join(semiring, named, parts)
-        layers.append(Layer(block.path, block.op, came, passed, bias, lost, given, parts))
+        taken = {name: show(x) for name, x in parts.items()}
+        layers.append(Layer(block.path, block.op, show(came), show(passed), show(bias), show(lost), show(given), taken))
     for dropped in evaluation.dropped.values():
         sinks = dropped if sinks is None else semiring.plus(sinks, dropped)
         _join(semiring, named, {"dropped": dropped})
@@ -142,7 +147,22 @@ def _one(
         if source in evaluation.relevance:
             inputs = semiring.plus(inputs, semiring.sum(evaluation.relevance[source], 1))
     sinks = zero if sinks is None else sinks
-    return Conservation(semiring.name, tuple(layers), start, inputs, sinks, semiring.plus(inputs, sinks), named)
+    return Conservation(
+        semiring.name,
+        tuple(layers),
+        show(start),
+        show(inputs),
+        show(sinks),
+        show(semiring.plus(inputs, sinks)),
+        {name: show(x) for name, x in named.items()},
+    )
+
+
+def _shown(semiring: Semiring, x: Any) -> Any:
+    """Return a total as the report holds it: exact counts, which are residues, as float64. None stays None."""
+    if x is None or not (isinstance(semiring, Counting) and semiring.primes):
+        return x
+    return torch.from_numpy(semiring.decode(x).astype(np.float64)).to(x.device)
 
 
 def _join(semiring: Semiring, named: dict[str, Tensor], parts: Mapping[str, Tensor]) -> None:

@@ -14,7 +14,8 @@ from provnet.circuit.variables import find_variable, names_of
 class EdgeElements(Mapping[str, Any]):
     """Variable's name -> element, in the order of `variables`; takes variables too.
 
-    `tensor` is [variables, *element_shape], with a leading batch axis where the valuation had one; its columns are the elements.
+    `tensor` is [variables, *element_shape], with a leading batch axis where the valuation had one; its columns are the
+    elements.
     """
 
     def __init__(self, variables: Sequence[Variable], tensor: Tensor, axis: int = 0) -> None:

@@ -28,11 +28,13 @@ from provnet.rules.lrp.base import Rule
 from provnet.semirings import annotations
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.base import Semiring
+from provnet.semirings.counting import Counting, bits
 from provnet.semirings.lookup import get as get_semiring
 from provnet.symbolic.canonical import find_gate
 from provnet.symbolic.expand import polynomial
 from provnet.symbolic.formula import Formula, formula
 from provnet.symbolic.polynomial import Polynomial
+from provnet.torch_backend.ambient import plain_torch
 from provnet.torch_backend.best_paths import best_paths
 from provnet.torch_backend.evaluate import Job
 from provnet.torch_backend.gates import as_tensor, evaluate_gates
@@ -109,7 +111,10 @@ class GateCircuit:
         return len(self.store)
 
     def __repr__(self) -> str:
-        return f"GateCircuit({len(self):,} gates, {self.store.wires:,} wires, {len(self.variables):,} variables, {len(self.roots):,} roots)"
+        return (
+            f"GateCircuit({len(self):,} gates, {self.store.wires:,} wires, {len(self.variables):,} variables, "
+            f"{len(self.roots):,} roots)"
+        )
 
     # -- views and files -----------------------------------------------------------------------------------------------
 
@@ -131,7 +136,7 @@ class GateCircuit:
         return GateCircuit(simplify(self.store, flags), self._origin)
 
     def formula(self, root: Root = None) -> Formula:
-        """Return the formula of a root (by neuron, name or number; None: the only one), shared gates as let-bindings."""
+        """Return the formula of a root (neuron, name or number; None: the only one), shared gates as let-bindings."""
         return formula(self.store, root)
 
     def polynomial(self, root: Root = None, max_terms: int = 100_000) -> Polynomial:
@@ -140,6 +145,7 @@ class GateCircuit:
 
     # -- values --------------------------------------------------------------------------------------------------------
 
+    @plain_torch()
     def evaluate(
         self,
         semiring: str | Semiring = "real",
@@ -148,15 +154,21 @@ class GateCircuit:
         annotation: str | Annotation | None = None,
         dtype: torch.dtype | None = None,
     ) -> Elements:
-        """Return {root: element} under a valuation: a tensor in the order of `variables`, a mapping, or None for that of
-        `rule` and `annotation`.
+        """Return {root: element} under a valuation: a tensor in the order of `variables`, a mapping, or None for that
+        of `rule` and `annotation`.
 
         Source: evaluation is the homomorphism ℕ[X] -> K that extends the valuation ([GKT07] Prop. 4.2).
         """
         algebra = get_semiring(semiring)
+        if isinstance(algebra, Counting) and algebra.primes and valuation is None:
+            rough = self.evaluate(Counting("float64"), None, rule, annotation).tensor
+            algebra = algebra.with_primes(bits(float(rough.max()) if rough.numel() else 0.0))
         found = evaluate_gates(self.store, algebra, self.elements(algebra, valuation, rule, annotation, dtype))
+        if isinstance(algebra, Counting) and algebra.primes:
+            return Elements(self.roots, found, lambda element: int(algebra.decode(element)))
         return Elements(self.roots, found, lambda element: element)
 
+    @plain_torch()
     def elements(
         self,
         semiring: str | Semiring,
@@ -168,8 +180,13 @@ class GateCircuit:
         """Return the variables' values as one tensor, [variables, *element_shape], however they are given."""
         if valuation is None:
             return self.valuation(semiring, rule, annotation, dtype)
+        algebra = get_semiring(semiring)
         if isinstance(valuation, Mapping):
-            return as_tensor(self.store, valuation, get_semiring(semiring), dtype or torch.float64)
+            valuation = as_tensor(self.store, valuation, algebra, dtype or torch.float64)
+        width = len(algebra.element_shape)
+        fitting = tuple(valuation.shape[valuation.dim() - width :]) == tuple(algebra.element_shape)
+        if fitting and not bool(torch.isnan(valuation).any()) and (problem := algebra.outside(valuation)):
+            raise ValuationError(f"the valuation leaves the carrier of the semiring {algebra.name!r}: {problem}.")
         return valuation
 
     def marginals(
@@ -184,7 +201,8 @@ class GateCircuit:
         """Return {variable: the value of all paths that use it}, of one root or (None) of the ⊕ of all.
 
         In Boolean the relevant subnetwork, in Viterbi the best path through each edge. Values as in `evaluate`.
-        Source, proof: `provnet.circuit.adjoint`. Raises `UnsupportedOperationError` after a simplification by absorption.
+        Source, proof: `provnet.circuit.adjoint`. Raises `UnsupportedOperationError` after a simplification by
+        absorption.
         """
         algebra = get_semiring(semiring)
         elements = self.elements(algebra, valuation, rule, annotation, dtype)
@@ -214,6 +232,7 @@ class GateCircuit:
         """Return the circuit of some of the roots, with the gates they need; variables keep their numbers."""
         return GateCircuit(restrict(self.store, root_numbers(self.store, roots)), self._origin)
 
+    @plain_torch()
     def valuation(
         self,
         semiring: str | Semiring,
@@ -230,8 +249,8 @@ class GateCircuit:
         origin, table = self._origin, self.store.variables
         if origin is None or not isinstance(table, VariableTable) or table.grain != "edge":
             raise UnsupportedOperationError(
-                "only gates of grain 'edge' that were made from an execution have a valuation from a rule; give the values: "
-                "evaluate(semiring, valuation=...)."
+                "only gates of grain 'edge' that were made from an execution have a valuation from a rule; give the "
+                "values: evaluate(semiring, valuation=...)."
             )
         origin.circuit.check_fresh()
         algebra = get_semiring(semiring)
@@ -294,15 +313,15 @@ def _refuse_edges(origin: Origin, job: Job, segments: Sequence[int], floating: t
     for index, block in enumerate(blocks):
         if block.kind == "elementwise" and not origin.units and workspace.choice(index, job.rule).rule.units:
             raise ValuationError(
-                f"the rule {job.rule!r} gives a coefficient to the unit edges of {block.path!r}, which are no variables of "
-                "these gates. Make them with gates(units=True)."
+                f"the rule {job.rule!r} gives a coefficient to the unit edges of {block.path!r}, which are no "
+                "variables of these gates. Make them with gates(units=True)."
             )
     for index in segments:
         pooling = workspace.policy(index, job.rule, origin.policy).pooling
         if blocks[index].kind == "selection" and origin.policy.pooling == "winner" != pooling:
             raise ValuationError(
-                f"the rule gives the losers of the pooling {blocks[index].path!r} a value (pooling={pooling!r}), and these "
-                f"gates have its winners only. Make them with gates(pooling={pooling!r})."
+                f"the rule gives the losers of the pooling {blocks[index].path!r} a value (pooling={pooling!r}), and "
+                f"these gates have its winners only. Make them with gates(pooling={pooling!r})."
             )
 
 
@@ -329,8 +348,8 @@ def expand_gates(
 ) -> GateCircuit:
     """Return the explicit circuit of one example and one target."""
     data = circuit.data
-    if not 0 <= batch < data.batch:
-        raise TargetError(f"batch={batch}: the circuit has {data.batch} examples, 0 to {data.batch - 1}.")
+    if not isinstance(batch, int) or not 0 <= batch < data.batch:
+        raise TargetError(f"batch={batch!r}: the circuit has {data.batch} examples, 0 to {data.batch - 1}.")
     explained = output_named(data, output)
     neurons = None if isinstance(target, Targets) else target_neurons(target, data.activations[explained], data.batch)
     if neurons is None or isinstance(neurons, Tensor):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from operator import index
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def tensors_at(circuit: BlockCircuit, at: At) -> frozenset[int]:
     if at is None:
         return frozenset(circuit.sources)
     found: set[int] = set()
-    for pattern in [at] if isinstance(at, str) else at:
+    for pattern in at if isinstance(at, Iterable) and not isinstance(at, str) else [at]:
         if not isinstance(pattern, str):
             raise OptionError(f"at={pattern!r}: for relevance give paths or globs; neurons are for gates(at=...).")
         found.update(_matching(circuit, pattern))
@@ -66,8 +67,8 @@ def neurons_at(circuit: BlockCircuit, at: At) -> tuple[tuple[int, tuple[int, ...
 def _path_and_index(item: object) -> tuple[str, tuple[int, ...]]:
     if isinstance(item, tuple) and item and isinstance(item[0], str):
         rest = item[1] if len(item) == 2 and isinstance(item[1], tuple) else item[1:]
-        if all(isinstance(i, int) for i in rest):
-            return item[0], tuple(rest)
+        if all(hasattr(i, "__index__") for i in rest):  # numpy's integers too
+            return item[0], tuple(map(index, rest))
     raise OptionError(f"at={item!r} is no neuron; write (path, index, ...), such as ('fc1', 3) or ('conv1', 0, 2, 2).")
 
 

@@ -41,8 +41,8 @@ class Asked:
 class Relevance:
     """The relevance of every neuron for one target, in one semiring ([GSM25] eq. 3). Made by `Circuit.evaluate`.
 
-    Results have the layout of the recorded tensors, elements wider than a number on trailing axes, and for `Targets(...)`
-    one result a target on a leading axis. Exact counts are numpy arrays of Python integers.
+    Results have the layout of the recorded tensors, elements wider than a number on trailing axes, and for
+    `Targets(...)` one result a target on a leading axis. Exact counts are numpy arrays of Python integers.
     Example: `r = circuit.evaluate("boolean"); r.inputs.sum(); r["conv1"]; print(r.conservation())`
     """
 
@@ -140,7 +140,8 @@ class Relevance:
     # -- edges ---------------------------------------------------------------------------------------------------------
 
     def messages(self, path: str, limit: int = MESSAGES_LIMIT) -> Any:
-        """Return the messages R_{i<-j} of a block ([GSM25] eq. 6): [batch, out, in (+ bias)], zero where there is no edge.
+        """Return the messages R_{i<-j} of a block ([GSM25] eq. 6): [batch, out, in (+ bias)], zero where there is
+        no edge.
 
         Neurons are counted row-major; `in` runs over the block's inputs one after another, a bias is last.
         Raises: `LimitError` above `limit` entries; `UnsupportedOperationError` for a block of unit edges.
@@ -154,7 +155,8 @@ class Relevance:
         size = self._asked.circuit.batch * block.wiring.outputs * (block.wiring.inputs + 1)
         if size > limit:
             raise LimitError(
-                f"the messages of {path!r} have {size:,} entries, above limit={limit:,}. Trace fewer examples, raise limit=, or "
+                f"the messages of {path!r} have {size:,} entries, above limit={limit:,}. Trace fewer examples, "
+                f"raise limit=, or "
                 "take gates(at=...) for chosen neurons."
             )
         return self._of_edges(index, block_messages)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,12 +41,15 @@ def target_neurons(target: Target, output: Activation, batch: int) -> list[int] 
         if target != "predicted":
             raise TargetError(f"target={target!r} is unknown; the only target with a name is 'predicted'.")
         return _predicted(output, batch)
+    if isinstance(target, np.ndarray):
+        target = torch.from_numpy(np.ascontiguousarray(target))
     if isinstance(target, Tensor):
         if target.dim() > 0 and target.shape == output.handle.shape and not (target.dim() == 1 and _is_index(target)):
             return _weighting(target, output, batch)
         if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
             raise TargetError(
-                f"target is a tensor of dtype {target.dtype} and shape {tuple(target.shape)}; wanted whole numbers, one per "
+                f"target is a tensor of dtype {target.dtype} and shape {tuple(target.shape)}; wanted whole "
+                f"numbers, one per "
                 f"example ({batch}), or a weighting of the output's shape {tuple(output.handle.shape)}."
             )
         target = target.tolist()
@@ -74,7 +78,8 @@ def _single_axis(output: Activation) -> bool:
 def _predicted(output: Activation, batch: int) -> list[int]:
     if not _single_axis(output):
         raise TargetError(
-            f"the output has the shape {output.shape} an example, so 'predicted' is ambiguous; give full indices, such as "
+            f"the output has the shape {output.shape} an example, so 'predicted' is ambiguous; give full "
+            f"indices, such as "
             f"target={(0,) * len(output.shape)}, or a weighting of the output's shape."
         )
     # `max` gives the first of equal values.
@@ -91,11 +96,13 @@ def _neuron(target: Target, output: Activation) -> int:
         return index
     if isinstance(target, bool) or not hasattr(target, "__index__"):
         raise TargetError(
-            f"target={target!r} is none of: an int, a tuple of indices, a list or tensor of them, 'predicted', Targets(...)."
+            f"target={target!r} is none of: an int, a tuple of indices, a list or tensor of them, 'predicted', "
+            f"Targets(...)."
         )
     if not _single_axis(output):
         raise TargetError(
-            f"target={target} is one index, but the output has the shape {output.shape} an example; give all indices, such as "
+            f"target={target} is one index, but the output has the shape {output.shape} an example; give all "
+            f"indices, such as "
             f"target={(*(0 for _ in output.shape[:-1]), int(target))}."
         )
     return _checked(target, output.size, target)
@@ -146,7 +153,14 @@ def _start(start: Any, logits: Tensor, semiring: Semiring, like: Tensor) -> Tens
             return _elements(logits, semiring, like)
         raise OptionError(f"start={start!r} is unknown; take 'one', 'logit' or elements of the semiring.")
     given = start if isinstance(start, Tensor) else torch.as_tensor(start)
-    return _elements(given.to(like.device), semiring, like).expand(len(logits), *semiring.element_shape)
+    found = _elements(given.to(like.device), semiring, like)
+    shapes = (semiring.element_shape, (len(logits), *semiring.element_shape))
+    if tuple(found.shape) not in shapes:
+        raise OptionError(
+            f"start has the shape {tuple(found.shape)}; wanted one element for all examples, of shape {shapes[0]}, or "
+            f"one each, {shapes[1]}."
+        )
+    return found.expand(shapes[1])
 
 
 def _elements(values: Tensor, semiring: Semiring, like: Tensor) -> Tensor:

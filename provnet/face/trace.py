@@ -11,6 +11,7 @@ from provnet.face.circuit import Circuit, SemiringLike
 from provnet.face.relevance import Relevance
 from provnet.face.targets import Target
 from provnet.rules.build import build
+from provnet.torch_backend.ambient import plain_torch
 
 
 def trace(
@@ -29,8 +30,8 @@ def trace(
     """Run `model(*args)` once and return its provenance circuit; the model is left as it was.
 
     sources      names of the inputs to explain; default: every floating tensor among the arguments.
-    opaque       modules to keep whole: names or modules, or a mapping to "identity", "uniform", "jacobian" or a function.
-    batch_dim    the axis of the sources that carries examples.
+    opaque       modules to keep whole: names or modules, or a mapping to "identity", "uniform", "jacobian" or a
+    function. batch_dim    the axis of the sources that carries examples.
     batch_norm   "fused": in evaluation, one affine map with the linear map before it; "kept": a block of its own.
     check_batch  replay with NaN in half of the examples to prove that examples do not mix.
     copy         own copies of the weights, so that the model may change afterwards.
@@ -55,7 +56,8 @@ def trace(
         copy=copy,
         model_kwargs={**kwargs, **(model_kwargs or {})},
     )
-    return Circuit(build(execution, batch_norm))
+    with plain_torch():
+        return Circuit(build(execution, batch_norm))
 
 
 def explain(

@@ -11,9 +11,9 @@ from typing import Literal
 from torch import Tensor
 
 from provnet.capture.execution import Execution, TracedOp
-from provnet.circuit.blocks import Activation, Block, BlockCircuit, Kept
+from provnet.circuit.blocks import Activation, Block, BlockCircuit, Kept, Memory
 from provnet.errors import OptionError, TraceError
-from provnet.rules.fusion import can_fuse, fuse
+from provnet.rules.fusion import VIEWS, add_bias, can_bias, can_fuse, fuse
 from provnet.rules.ops import normalisation
 from provnet.rules.ops.arguments import references
 from provnet.rules.ops.base import REGISTRY, Op, Placed, blocks_of, form_of
@@ -32,6 +32,8 @@ class _Site:
     placed: dict[int, Placed] = field(default_factory=dict)
     makers: dict[int, tuple[TracedOp, ...]] = field(default_factory=dict)
     gone: dict[int, str] = field(default_factory=dict)
+    constants: dict[int, str] = field(default_factory=dict)
+    """Where an outside tensor lies in memory -> its name."""
 
 
 def build(execution: Execution, batch_norm: Literal["fused", "kept"] = "fused") -> BlockCircuit:
@@ -89,6 +91,8 @@ def _place(site: _Site, traced: TracedOp, uses: Counter[int]) -> None:
         if before is not None and uses[op.inputs[0]] == 1 and can_fuse(before, op):
             _fuse(site, op, before)
             return
+    if op.name == "aten.add" and traced.index not in site.execution.opaque and _join_bias(site, op, uses):
+        return
     for one in _ask(op):
         site.placed[one.block.output] = one
         site.layouts[one.block.output] = one.layout
@@ -110,6 +114,27 @@ def _ask(op: Op) -> list[Placed]:
             f"{op} has an empty tensor of shape {list(op.shape(empty))}: a circuit wants at least one neuron."
         )
     return blocks_of(op, rule(op))
+
+
+def _join_bias(site: _Site, add: Op, uses: Counter[int]) -> bool:
+    """Join a bias with the product it is added to, looking through views that nothing else reads; tell whether it
+    did."""
+    passed: list[int] = []
+    value = add.inputs[0]
+    while (before := site.placed.get(value)) is not None and uses[value] == 1:
+        passed.append(value)
+        if before.block.op not in VIEWS:
+            break
+        value = before.block.inputs[0]
+    if before is None or uses[value] != 1 or not can_bias(before, add):
+        return False
+    site.placed[add.output] = add_bias(before, add)
+    site.layouts[add.output] = site.placed[add.output].layout
+    site.makers[add.output] = (*site.makers[value], add.traced)
+    for gone in passed:
+        del site.placed[gone]
+        site.gone[gone] = f"it is joined with the bias that {add.traced.label!r} adds. Ask for {add.traced.label!r}."
+    return True
 
 
 def _fuse(site: _Site, norm: Op, before: Placed) -> None:
@@ -160,9 +185,24 @@ def _finished(site: _Site) -> dict[int, Block]:
     for value, one in site.placed.items():
         path = paths[value]
         alone = one.block.has_coefficients and path is not None and sharing[path] == 1
-        parameters = tuple(dict.fromkeys(kept.name for op in site.makers[value] for kept in _owned(site, op)))
-        found[value] = replace(one.block, path=path if alone and path else one.block.path, parameters=parameters)
+        owned = [kept for op in site.makers[value] for kept in _owned(site, op)]
+        found[value] = replace(
+            one.block,
+            path=path if alone and path else one.block.path,
+            parameters=tuple(dict.fromkeys(kept.name for kept in owned)),
+            weight_memory=_memory(one.block.weight, owned),
+            bias_memory=_memory(one.block.bias, owned),
+        )
     return found
+
+
+def _memory(handle: Tensor | None, owned: list[Kept]) -> Memory | None:
+    """Return which entries of the model's tensors a weight shows, None if it is no view of one."""
+    for kept in owned if handle is not None else ():
+        owner: Tensor = kept.handle
+        if handle is not None and handle.untyped_storage().data_ptr() == owner.untyped_storage().data_ptr():
+            return kept.name, int(handle.storage_offset()), tuple(handle.shape), tuple(handle.stride())
+    return None
 
 
 def _leaf_path(site: _Site, op: TracedOp) -> str | None:
@@ -177,7 +217,16 @@ def _owned(site: _Site, op: TracedOp) -> Iterator[Kept]:
     for value in _reads(op):
         read = site.execution.values[value]
         if read.owner is not None and read.version is not None:
-            yield Kept(read.name or f"a constant in {op.label}", read.owner, read.version)
+            yield Kept(read.name or _constant_name(site, read.owner, op), read.owner, read.version)
+
+
+def _constant_name(site: _Site, tensor: Tensor, op: TracedOp) -> str:
+    """Return the name of an outside tensor: by the first op that reads it, with a number if it is not its first one."""
+    memory = tensor.untyped_storage().data_ptr()
+    if memory not in site.constants:
+        taken = sum(name.endswith(f"in {op.label}") for name in site.constants.values())
+        site.constants[memory] = f"constant {taken + 1} in {op.label}" if taken else f"a constant in {op.label}"
+    return site.constants[memory]
 
 
 def _kept(site: _Site) -> tuple[Kept, ...]:

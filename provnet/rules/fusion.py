@@ -1,9 +1,14 @@
-"""A batch normalisation in evaluation, joined with the linear map right before it."""
+"""What is joined with the linear map right before it: a batch normalisation in evaluation, and a bias that is added.
+
+torch computes a linear layer as one op, or as a product and a sum where its input is not contiguous: a dense layer must
+not depend on how its input lies in memory, nor on whether it is written as a module or by hand.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from provnet.capture.execution import Ref
 from provnet.circuit.wiring import Convolution, Dense
 from provnet.rules.ops.base import Op, Placed
 from provnet.rules.ops.normalisation import scale_and_shift
@@ -29,3 +34,28 @@ def fuse(linear: Placed, norm: Op) -> Placed:
     bias = shift if block.bias is None else block.bias * scale + shift
     module = f"{block.module}+{norm.traced.module}"
     return Placed(replace(block, output=norm.output, weight=weight, bias=bias, module=module), linear.layout)
+
+
+VIEWS = ("aten.view", "aten._unsafe_view")
+"""What may stand between a product and the bias that is added to it."""
+
+
+def can_bias(linear: Placed, add: Op) -> bool:
+    """Tell whether `add` adds one number a feature to a dense map without a bias."""
+    block, (first, second) = linear.block, (add["self"], add["other"])
+    constant = second if add.active(first) else first
+    if not isinstance(block.wiring, Dense) or block.role != "linear" or block.bias is not None:
+        return False
+    if add["alpha"] != 1 or len(add.inputs) != 1 or not isinstance(constant, Ref):
+        return False
+    shape, layout = add.shape(add.output), add.layout(add.inputs[0])
+    features = block.wiring.channels
+    alike = add.shape(add.inputs[0]) == shape and layout.axis < len(shape) - 1
+    return alike and add.shape(constant) == (features,) and shape[-1] == features
+
+
+def add_bias(linear: Placed, add: Op) -> Placed:
+    """Return one dense block, z = w·a + b, whose output is the sum's."""
+    constant = add["other"] if add.active(add["self"]) else add["self"]
+    block = replace(linear.block, output=add.output, bias=add.tensor(constant))
+    return Placed(block, add.layout(add.inputs[0]))

@@ -139,6 +139,16 @@ def enough_primes(bits: int) -> tuple[int, ...]:
     raise OptionError(f"there are no counts of {bits} bits: too few primes below 2^31.")
 
 
+def bits(largest: float) -> int:
+    """Return how many bits hold every count up to one that float64 has rounded. Raises `CountOverflowError` for inf."""
+    if largest == inf:
+        raise CountOverflowError(
+            "the number of paths exceeds 2^1023, the range in which exact counts are sized. A higher threshold leaves "
+            "fewer."
+        )
+    return int(largest).bit_length() + 1
+
+
 def size(bound: int | float) -> str:
     """Return a number for a message, however large: as digits, or as a power of two."""
     return f"2^{int(bound).bit_length() - 1}" if 2**53 <= bound < inf else f"{bound:.3g}"

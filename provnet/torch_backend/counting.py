@@ -30,7 +30,7 @@ def reach(block: Block) -> int:
 
 
 def counts(semiring: Semiring, x: Tensor) -> list[Tensor]:
-    """Return the parts of elements that are int64 counts, which may wrap. None of Bitset64's, Security's or residues are."""
+    """Return the parts of elements that are int64 counts, which may wrap: not Bitset64's, Security's or residues."""
     if not semiring.wraps or x.dtype != torch.int64:
         return []
     if isinstance(semiring, Product):
@@ -67,8 +67,8 @@ def check_block(
     """Raise `CountOverflowError` if a sum of int64 counts in this block may exceed 2^63 - 1.
 
     First, where no edge is worth more than one, by the bound max R times the edges of one neuron. Where that fails,
-    `in_float` pulls the same relevance in float64 (relative error below 1e-9 here) and gives the largest true sum, which
-    decides; a product's components are not pulled apart, so there the bound does.
+    `in_float` pulls the same relevance in float64 (relative error below 1e-9 here) and gives the largest true sum,
+    which decides; a product's components are not pulled apart, so there the bound does.
     """
     found = counts(semiring, relevance)
     if not found:
@@ -87,10 +87,18 @@ def check_sum(path: str, semiring: Semiring, x: Tensor, y: Tensor) -> None:
             raise refusal(path, "⊕ of branches")
 
 
+def check_total(block: Block, semiring: Semiring, x: Tensor) -> None:
+    """Raise `CountOverflowError` if the total of int64 counts over a block's inputs exceeds 2^63 - 1."""
+    for part in counts(semiring, x):
+        if part.numel() and float(part.to(torch.float64).sum(1).max()) >= 0.999 * 2.0**63:
+            raise refusal(f"{block.path}, all neurons together", block.op)
+
+
 def refusal(path: str, op: str) -> CountOverflowError:
     """Return the error for a count that does not fit."""
     return CountOverflowError(
         f"a count of paths at {path!r} ({op}) exceeds int64 (2^63 - 1). Ways out: Counting(overflow='exact') for exact "
-        "Python integers, Counting(overflow='float64') for float64 counts (the result says whether they are exact), or a "
+        "Python integers, Counting(overflow='float64') for float64 counts (the result says whether they are "
+        "exact), or a "
         "higher threshold, which leaves fewer paths."
     )

@@ -30,7 +30,8 @@ BlockDone = Callable[[Block], None]
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One question: the relevance of `output`'s neurons to start with, [batch, neurons, *element], and what edges are worth."""
+    """One question: the relevance of `output`'s neurons to start with, [batch, neurons, *element], and what edges
+    are worth."""
 
     semiring: Semiring
     annotation: Annotation
@@ -198,7 +199,8 @@ def _check_numbers(block: Block, semiring: Semiring, x: Tensor) -> None:
     bad = torch.isnan(x) | ((x == -torch.inf) & (least > -torch.inf)) | ((x == torch.inf) & (greatest < torch.inf))
     if bool(bad.any()):
         raise NonFiniteError(
-            f"{int(bad.sum())} of {bad.numel()} elements that block {block.path!r} ({block.op}) passes back in the semiring "
+            f"{int(bad.sum())} of {bad.numel()} elements that block {block.path!r} ({block.op}) passes back in "
+            f"the semiring "
             f"{semiring.name!r} are NaN, or Inf that is no element: a coefficient or a product left the range of "
             f"{x.dtype}. Evaluate with dtype=torch.float64, or stabilise with rule=Epsilon(1e-6)."
         )
@@ -210,11 +212,18 @@ def _record(index: int, block: Block, semiring: Semiring, one: Pulled, came: Ten
     if one.lost is not None:
         evaluation.lost[index] = one.lost
     if semiring.ring or block.output in evaluation.keep:
+        counting.check_total(block, semiring, one.inputs)
         evaluation.passed[index] = semiring.sum(one.inputs, 1)
     if semiring.ring:
         evaluation.totals[index] = semiring.sum(came, 1), evaluation.passed[index]
-    if semiring.name == "counting" and one.inputs.is_floating_point() and one.inputs.numel():
-        evaluation.largest = max(evaluation.largest, float(one.inputs.max()))
+    if semiring.name == "counting" and one.inputs.is_floating_point():
+        _note_largest(evaluation, one.inputs.sum(1), one.bias, one.lost)
+
+
+def _note_largest(evaluation: Evaluation, *totals: Tensor | None) -> None:
+    """Note the largest count, totals over neurons included: exact counts are sized by it."""
+    found = [float(total.max()) for total in totals if total is not None and total.numel()]
+    evaluation.largest = max(evaluation.largest, *found, 0.0)
 
 
 def _accumulate(workspace: Workspace, block: Block, semiring: Semiring, inputs: Tensor, evaluation: Evaluation) -> None:
@@ -225,4 +234,6 @@ def _accumulate(workspace: Workspace, block: Block, semiring: Semiring, inputs: 
         if held is not None:
             counting.check_sum(workspace.circuit.activations[activation].name, semiring, held, part)
             part = semiring.plus(held, part)
+            if semiring.name == "counting" and part.is_floating_point():
+                _note_largest(evaluation, part.sum(1))
         evaluation.relevance[activation] = part

@@ -14,6 +14,7 @@ from provnet.circuit.gates import PLUS, GateStore
 from provnet.circuit.variables import names_of, numbers_of
 from provnet.errors import DTypeError, NonFiniteError, UnsupportedOperationError, ValuationError
 from provnet.semirings.base import Semiring
+from provnet.torch_backend.counting import in_floats, refusal
 from provnet.torch_backend.gate_plan import Plan, Step, make_plan
 
 MEMORY = 1 << 28
@@ -63,7 +64,22 @@ def evaluate_gates(
     parts = [_evaluate(plan, semiring, part) for part in values.split(columns)]
     result = parts[0] if len(parts) == 1 else torch.cat(parts)
     _check_nan(valuation, result, semiring)
+    if semiring.wraps and values.dtype == torch.int64:
+        _check_counts(store, plan, semiring, values, columns)
     return result if batched else result.squeeze(0)
+
+
+def _check_counts(store: GateStore, plan: Plan, semiring: Semiring, values: Tensor, columns: int) -> None:
+    """Raise `CountOverflowError` if an int64 count of a root wrapped: float64, which does not, gives its size.
+
+    What wraps on the way is of no matter, for int64 arithmetic is that of the integers modulo 2^64.
+    """
+    for part in values.to(torch.float64).split(columns):
+        sizes = _evaluate(plan, in_floats(semiring), part).abs().flatten(2).amax(2) if semiring.element_shape else None
+        sizes = _evaluate(plan, in_floats(semiring), part).abs() if sizes is None else sizes
+        large = (sizes >= 0.999 * 2.0**63).any(0)
+        if bool(large.any()):
+            raise refusal(str(store.roots[int(large.nonzero()[0])]), "gates")
 
 
 def evaluate_every_gate(store: GateStore, semiring: Semiring, valuation: Tensor) -> Tensor:

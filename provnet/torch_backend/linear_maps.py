@@ -3,8 +3,8 @@
 `apply(wiring, a, w, b)`     z[batch, outputs] = sum over slots of a * w, plus b
 `transpose(wiring, s, w)`    r[batch, inputs]  = sum over outputs of s * w
 
-Both are None-returning for wirings without a kernel: the caller then folds tiles. Weights are flat in the wiring's order,
-None for ones; biases are indexed by `wiring.bias`. float32 stays float32: no tf32 enters a denominator.
+Both are None-returning for wirings without a kernel: the caller then folds tiles. Weights are flat in the wiring's
+order, None for ones; biases are indexed by `wiring.bias`. float32 stays float32: no tf32 enters a denominator.
 """
 
 from __future__ import annotations
@@ -132,3 +132,17 @@ def _(wiring: Broadcast, s: Tensor, w: Tensor | None) -> Tensor | None:
         return None  # one input is repeated: its messages must be folded
     first, second = (s, s) if w is None else (s * w.reshape(-1)[0], s * w.reshape(-1)[1])
     return torch.cat([first, second], dim=1)
+
+
+def bias_total(wiring: Wiring, s: Tensor, b: Tensor) -> Tensor:
+    """Return Σ over outputs of s * their bias, [batch]. Runs of outputs that share a bias are summed first."""
+    if b.numel() == wiring.outputs:
+        return s @ b
+    match wiring:
+        case Convolution():
+            return s.reshape(len(s), b.numel(), -1).sum(2) @ b
+        case Dense():
+            return s.reshape(len(s), -1, wiring.channels).sum(1) @ b
+        case Scale():
+            return s.reshape(len(s), -1, wiring.size, wiring.inner).sum((1, 3)) @ b
+    return s @ b[wiring.bias(torch.arange(wiring.outputs, device=s.device))]

@@ -2,8 +2,8 @@
 
     columns[b, l, i] = reduce over channels c of ( w[c, i] * share[b, l, c] )
 
-Where an annotation function lets |p_jk| be taken apart into |a_j| * |w_jk|, the max over k of a product with a_j >= 0 is a_j
-times the max over k of the rest: rounding is monotone, so the two agree but for the order of three roundings.
+Where an annotation function lets |p_jk| be taken apart into |a_j| * |w_jk|, the max over k of a product with a_j >=
+0 is a_j times the max over k of the rest: rounding is monotone, so the two agree but for the order of three roundings.
 """
 
 from __future__ import annotations
@@ -22,10 +22,14 @@ from provnet.torch_backend.prepared import Prepared, Sources, Tile
 from provnet.torch_backend.scatter import scatter_any, scatter_taps
 from provnet.torch_backend.tiling import tiles
 
+TILE = {"cpu": 1 << 20}
+"""Products at a time, four megabytes: their memory is used again, so larger tiles cost no fresh pages."""
+
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """One tile: weights [1, positions or 1, channels, fan] and shares [batch, positions, channels], not yet multiplied."""
+    """One tile: weights [1, positions or 1, channels, fan] and shares [batch, positions, channels], not yet
+    multiplied."""
 
     tile: Tile
     batch: slice
@@ -75,6 +79,7 @@ def biases_of(prepared: Prepared) -> Tensor | None:
 def columns(prepared: Prepared, w: Tensor | None, share: Tensor, alive: Tensor, edges: int | None) -> Iterator[Columns]:
     """Yield the tiles of a block. Outputs that are not `alive`, all over a tile, are left out."""
     room = torch.empty(0, dtype=share.dtype, device=share.device)
+    edges = edges or TILE.get(share.device.type)
     for tile, batch, sources in tiles(replace(prepared, b=None), edges, alive):
         at = prepared.outputs(tile)
         some = share[batch][:, at.reshape(-1)].reshape(-1, *at.shape)
@@ -93,10 +98,11 @@ def fold(
     Tiles of the same positions and examples differ in their channels only: they are ⊕-ed before they are scattered.
     """
     for _, group in groupby(tiles, key=lambda part: (part.tile.positions.start, part.batch.start)):
-        first = next(group)
-        total = column(first)
+        first, total = None, None
         for part in group:
-            total = semiring.plus(total, column(part))
+            found = column(part)
+            first, total = first or part, found if total is None else semiring.plus(total, found)
+        assert first is not None and total is not None, "a group has at least one tile"
         index, present, _ = first.sources
         wiring = prepared.block.wiring
         if present is not None:

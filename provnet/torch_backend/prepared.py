@@ -62,7 +62,8 @@ class Prepared:
         return self.block.wiring.fan + (self.b is not None)
 
     def dead(self) -> Tensor | None:
-        """Return which outputs have no defined edge by their denominators alone, [batch, outputs]; None: it takes none."""
+        """Return which outputs have no defined edge by their denominators alone, [batch, outputs]; None: it takes
+        none."""
         if self.winner is not None or not self.z:
             return None
         return torch.stack([(z == 0) | ~torch.isfinite(z) for z in self.z]).all(0)
@@ -100,7 +101,8 @@ class Prepared:
         return self.rule.coefficients(self._terms(tile, batch, sources, outputs, z))
 
     def numerators(self, tile: Tile, batch: slice, sources: Sources, absent: float = 0.0) -> tuple[Tensor, ...]:
-        """Return each branch's contributions, [batch, positions, channels, slots], with `absent` where there is no edge."""
+        """Return each branch's contributions, [batch, positions, channels, slots], with `absent` where there is no
+        edge."""
         terms = self._terms(tile, batch, sources, self.outputs(tile), ())
         found = self.rule.numerators(terms)
         if terms.present is None:

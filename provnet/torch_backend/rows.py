@@ -26,4 +26,4 @@ def shaped(rows: Tensor, activation: Activation, batch: int, element_shape: tupl
 def split_rows(joined: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
     """Return the parts of rows that were concatenated along their neurons."""
     assert joined.shape[1] == sum(sizes), (joined.shape, sizes)
-    return torch.split(joined, sizes, dim=1) if len(sizes) > 1 else (joined,)
+    return torch.split(joined, list(sizes), dim=1) if len(sizes) > 1 else (joined,)

@@ -13,12 +13,14 @@ from provnet.torch_backend.scatter import scatter_any
 
 
 def pull_units(block: Block, semiring: Semiring, relevance: Tensor) -> Tensor:
-    """Return R_j = ⊕ of R_k over the unit edges j -> k: [batch, inputs, *element]. Outputs without a source drop theirs."""
+    """Return R_j = ⊕ of R_k over the unit edges j -> k: [batch, inputs, *element]. Outputs without a source drop
+    theirs."""
     wiring = block.wiring
     if not isinstance(wiring, Gather):
         if wiring.inputs != wiring.outputs or wiring.fan != 1:
             raise UnsupportedOperationError(
-                f"block {block.path!r} ({block.op}) of kind {block.kind!r} has the wiring {type(wiring).__name__}, which is "
+                f"block {block.path!r} ({block.op}) of kind {block.kind!r} has the wiring "
+                f"{type(wiring).__name__}, which is "
                 "not one to one. An op rule for unit edges must give OneToOne or Gather."
             )
         return relevance

@@ -79,5 +79,10 @@ def test_what_is_no_picture_is_refused():
 
 def test_sheets_hold_every_picture_with_gaps():
     one = np.zeros((2, 3, 3), np.uint8)
-    assert beside([one] * 5, columns=3, gap=1).shape == (2 + 1 + 2, 3 * 3 + 2, 3)
+    found = beside([one] * 5, columns=3, gap=1)
+    dark = (found == 0).all(-1)
+    rows, columns = [1, 1, 0, 1, 1], [1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1]
+    wanted = np.outer(rows, columns).astype(bool)
+    wanted[3:, 8:] = False  # the sixth place stays white
+    np.testing.assert_array_equal(dark, wanted)
     assert sheet(get("real"), torch.zeros(4, 2, 2)).shape == (2 * 224 + 4, 2 * 224 + 4, 3)

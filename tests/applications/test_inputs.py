@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +68,8 @@ def test_refusals(tmp_path: Path, photograph: Path):
     np.save(tmp_path / "good.npy", np.zeros(3))
     with pytest.raises(OptionError, match="no image"):
         read_input(tmp_path / "good.npy", size=3)
-    for wrong in ({"mean": (1.0, 2.0)}, {"std": (0.0,)}, {"size": 0}):
+    options: list[dict[str, Any]] = [{"mean": (1.0, 2.0)}, {"std": (0.0,)}, {"size": 0}]
+    for wrong in options:
         with pytest.raises(OptionError):
             read_input(photograph, **wrong)
 

@@ -62,9 +62,14 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path, existing: bool):
         out.mkdir()
         (out / "kept").write_text("mine")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(ZeroDivisionError), staged_folder(out, force=True) as folder:
-        (folder / "half").write_text("written")
-        raise ZeroDivisionError
+
+    def fail_half_way() -> None:
+        with staged_folder(out, force=True) as folder:
+            (folder / "half").write_text("written")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -1,4 +1,5 @@
-"""Evaluation against the model's own forward pass, in one run. `python -m tests.benchmarks.bench_evaluate [mlp|vgg|gates]`.
+"""Evaluation against the model's own forward pass, in one run. `python -m tests.benchmarks.bench_evaluate
+[mlp|vgg|gates]`.
 
 mlp    MNIST perceptron, batch 1: each of six semirings, times a forward pass (target: at most 40)
 vgg    VGG-16 with random weights, 224 x 224: the same (target: at most 300), and memory above model and activations

@@ -93,6 +93,15 @@ def test_taps_and_channels_keep_their_promises(wiring: w.Convolution):
         assert (weight[:, slot] == weight[:, slot - wiring.taps] + wiring.taps).all()
 
 
+@given(convolutions())
+def test_disjoint_windows_share_no_input(convolution: w.Convolution):
+    shapes = (convolution.source_shape, convolution.target_shape, convolution.kernel, convolution.stride)
+    wiring = w.window(2, *shapes, convolution.padding, convolution.dilation)
+    source, present, _ = everything(wiring)
+    met = source[present]
+    assert not wiring.disjoint or len(set(met)) == len(met)
+
+
 @pytest.mark.parametrize("sizes", [((7,), (3,)), ((6, 5), (3, 2)), ((3,), (7,)), ((4, 4), (1, 1))])
 def test_an_adaptive_window_averages_as_torch_does(sizes: tuple[tuple[int, ...], tuple[int, ...]]):
     shape, target = sizes

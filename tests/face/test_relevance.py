@@ -105,7 +105,7 @@ def test_conservation_layer_by_layer(circuit: provnet.Circuit, semiring: str):
 def test_counting_does_not_conserve_and_the_report_says_where(circuit: provnet.Circuit):
     report = circuit.evaluate("counting").conservation()
     assert not report.holds()
-    with pytest.raises(ProvnetError, match="not conserved.*'last'"):
+    with pytest.raises(ProvnetError, match=r"not conserved.*'last'"):
         report.check()
 
 
@@ -157,7 +157,7 @@ def test_several_sources_are_asked_by_name():
 
 
 def test_annotations_by_list_mapping_and_layer(circuit: provnet.Circuit):
-    threshold = provnet.annotations.get("threshold").__class__
+    threshold = provnet.annotations.Threshold
     strict = threshold(0.3)
     one, other = circuit.evaluate(["boolean", "counting"], annotation={"boolean": strict})
     assert torch.equal(one.inputs, circuit.evaluate("boolean", annotation=strict).inputs)
@@ -177,9 +177,7 @@ def test_tables_print(circuit: provnet.Circuit):
     assert "first" in str(summary)
     assert "aten.addmm" in str(summary)
     assert sum(row.edges for row in summary) == circuit.edges == 16 + 16 + 8 + 16 + 24
-    assert "Threshold(0.25)" in str(
-        circuit.plan("epsilon", "boolean", provnet.annotations.get("threshold").__class__(0.25))
-    )
+    assert "Threshold(0.25)" in str(circuit.plan("epsilon", "boolean", provnet.annotations.Threshold(0.25)))
 
 
 def test_explain_is_the_whole_way(model: Branches):

@@ -23,7 +23,7 @@ class Smooth(nn.Module):
         self.conv, self.norm = nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3)
         self.slope = nn.PReLU(3)
         self.fc1, self.fc2 = nn.Linear(27, 4), nn.Linear(4, 3)
-        self.register_buffer("factor", torch.linspace(0.5, 2.0, 6))
+        self.factor = nn.Parameter(torch.linspace(0.5, 2.0, 6))
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.gelu(self.slope(self.norm(self.conv(x * self.factor))))
@@ -101,3 +101,20 @@ def test_an_unknown_step_has_no_derivative():
     circuit = provnet.trace(model, torch.rand(1, 3, dtype=torch.float64), opaque={"1": "identity"})
     with pytest.raises(UnsupportedOperationError, match="no derivative"):
         circuit.evaluate("real", 1, "gradient")
+
+
+def test_an_edge_that_is_one_of_several_has_a_slope_of_its_own():
+    """x * c with x broadcast: each copy of x is multiplied by another constant."""
+
+    class Spread(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x.unsqueeze(2) * torch.tensor([2.0, -3.0, 0.5], dtype=x.dtype)).flatten(1)
+
+    model = seeded(lambda: nn.Sequential(nn.Linear(2, 2), Spread(), nn.Linear(6, 2)))
+    x = torch.rand(2, 2, dtype=torch.float64, requires_grad=True)
+    (wanted,) = torch.autograd.grad(model(x)[:, 0].sum(), x)
+    circuit = provnet.trace(model, x.detach())
+    assert torch.allclose(circuit.evaluate("real", 0, "gradient").inputs, wanted, rtol=1e-12)
+    gates = circuit.gates(0, units=True)
+    found = torch.stack(list(gates.evaluate("real", gates.valuation("real", rule="gradient")).values()))
+    assert torch.allclose(found, wanted[0], rtol=1e-12)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -70,8 +72,8 @@ def test_a_semiring_of_ones_own_is_evaluated_by_the_general_fold(circuit: provne
 def chain(layers: int, width: int, value: float = 1.0) -> nn.Sequential:
     """All weights are `value`, no biases: width ** (layers - 1) paths from each input to an output."""
     net = nn.Sequential(*(nn.Linear(width, width, bias=False) for _ in range(layers)))
-    for layer in net:
-        nn.init.constant_(layer.weight, value / width)  # type: ignore[arg-type]
+    for weight in net.parameters():
+        nn.init.constant_(weight, value / width)
     return net
 
 
@@ -163,7 +165,7 @@ def test_a_nan_from_a_users_semiring_is_reported():
     ],
 )
 @pytest.mark.guarantee("an option of evaluate that is none is refused")
-def test_options_that_are_none(circuit: provnet.Circuit, options: dict[str, object], message: str):
+def test_options_that_are_none(circuit: provnet.Circuit, options: dict[str, Any], message: str):
     with pytest.raises(OptionError, match=message):
         circuit.evaluate("real", **options)
 

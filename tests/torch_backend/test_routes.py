@@ -1,4 +1,5 @@
-"""Every fast route against the definition: random networks with signs, zeros and ties, thresholds on attained values."""
+"""Every fast route against the definition: random networks with signs, zeros and ties, thresholds on attained
+values."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import provnet
-from provnet.semirings.annotations import Threshold
 from provnet.rules import AlphaBeta, Epsilon, Gamma, Zero, ZPlus
+from provnet.semirings.annotations import Threshold
 from provnet.torch_backend.workspace import Policy
 
 LAYERS = ("dense", "rows", "grouped", "strided", "depthwise", "pooled", "sum")
@@ -119,6 +120,19 @@ def test_transposed_maps_are_the_definition_to_rounding(name: str, seed: int):
         options = {"target": weighting(circuit, seed), "rule": rule}
         fast, slow = circuit.evaluate("real", **options), circuit.evaluate("real", route="reference", **options)
         torch.testing.assert_close(fast.inputs, slow.inputs, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("semiring", provnet.semirings.names())
+@pytest.mark.parametrize("geometry", [(2, 2, 0), (3, 2, 1), (3, 1, 1)])
+def test_winners_alone_are_the_fold_over_windows(semiring: str, geometry: tuple[int, int, int]):
+    """Small whole numbers make ties; windows overlap or do not; in every registered semiring."""
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randint(0, 3, (2, 3, 6, 5), generator=generator).double()
+    circuit = provnet.trace(nn.Sequential(nn.MaxPool2d(*geometry), nn.Flatten()), x)
+    target = provnet.Targets(*range(0, circuit.outputs[0].shape[1], 3))
+    fast, slow = circuit.evaluate(semiring, target=target), circuit.evaluate(semiring, target=target, route="reference")
+    assert torch.equal(torch.as_tensor(fast.inputs), torch.as_tensor(slow.inputs))
+    assert "winner" in {step.route for step in fast.plan}
 
 
 @pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e-18, 1e18, 1e30])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from provnet.applications.demo.answers import Answers, answer
@@ -9,8 +10,10 @@ from provnet.applications.demo.data import subject
 from provnet.applications.demo.pictures import Drawing, answer_picture, digit_picture, draw
 from provnet.applications.demo.report import page
 from provnet.applications.demo.rows import csv_text, json_text, rows
+from provnet.applications.demo.summary import summary_svg
 from provnet.applications.heatmaps import beside, png
 from provnet.applications.outputs import require_free, staged_folder
+from provnet.errors import MissingProgramWarning
 from provnet.writers.atomic import write_bytes, write_string
 from provnet.writers.latex import write_latex
 from provnet.writers.text import write_text
@@ -30,7 +33,9 @@ def run_demo(
     target = require_free(out, force, folder=True)
     answers = answer(subject(data, seed), digits)
     with staged_folder(target, force) as folder:
-        write_folder(answers, folder)
+        drawing = write_folder(answers, folder)
+    for what in drawing.missing:
+        warnings.warn(what, MissingProgramWarning, stacklevel=2)
     return answers
 
 
@@ -44,6 +49,7 @@ def write_folder(answers: Answers, folder: Path) -> Drawing:
     table = rows(answers)
     write_string(folder / "answers.csv", csv_text(table))
     write_string(folder / "answers.json", json_text(table, answers))
+    write_string(folder / "summary.svg", summary_svg(answers))
     write_string(folder / "report.html", page(answers, drawing))
     return drawing
 

@@ -171,7 +171,8 @@ wire is its place among the operands.</figcaption></figure>{missing}"""
 
 
 def _example(a: Answers) -> str:
-    return a.cone.gates.formula().variables[0]
+    left = a.cone.gates.formula().variables  # none, if no edge of the first digit reaches the threshold
+    return left[0] if left else a.cone.gates.variables[0].name
 
 
 def own_semiring() -> str:

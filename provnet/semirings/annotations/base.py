@@ -64,7 +64,8 @@ class Annotation:
     name: str = ""
     uses: Literal["p", "d"] = "d"
     form: str = "general"
-    """The structure a fast route may rely on: "identity", "threshold", "normalised", "elementwise" or "general".
+    """The structure a fast route may rely on: "identity", "threshold", "normalised", "neg-log", "elementwise"
+    or "general".
 
     A subclass with a `value` of its own does not inherit it.
     """

@@ -16,8 +16,8 @@ from provnet.semirings.base import Semiring
 class Edits(Annotation):
     """0 where d >= θ, else 1: in Tropical, the least number of edges that must be let pass for a path to be relevant.
 
-    With `deficit`, θ − d instead of 1: the least that coefficients must rise in all. An edge whose d is undefined cannot be
-    repaired: it is zero, infinitely dear. θ may differ by layer, as in `Threshold`.
+    With `deficit`, θ − d instead of 1: the least that coefficients must rise in all. An edge whose d is undefined
+    cannot be repaired: it is zero, infinitely dear. θ may differ by layer, as in `Threshold`.
     Source: why-not provenance, Chapman and Jagadish 2009, as a cost semiring.
     """
 

@@ -18,7 +18,7 @@ class NegLog(Annotation):
     """
 
     uses = "p"
-    form = "general"
+    form = "neg-log"
 
     def value(self, edges: Edges, semiring: Semiring, dtype: torch.dtype) -> Tensor:
         share = max_normalised(edges)

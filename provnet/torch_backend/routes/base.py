@@ -37,7 +37,8 @@ class Pulled:
 
 
 class Route:
-    """The base of routes. A route is keyed on what rules, annotation functions and semirings declare, never on a class."""
+    """The base of routes. A route is keyed on what rules, annotation functions and semirings declare, never on a
+    class."""
 
     name: ClassVar[str] = ""
     rank: ClassVar[int] = 0

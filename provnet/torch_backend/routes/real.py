@@ -14,13 +14,16 @@ from provnet.torch_backend.routes.base import Pulled, Question, Route, register
 
 @register("transpose")
 class Transpose(Route):
-    """R_j = Σ over branches and products of f(a_j) Σ_k g(w_jk) (factor R_k / z'_k), equal to the definition to rounding."""
+    """R_j = Σ over branches and products of f(a_j) Σ_k g(w_jk) (factor R_k / z'_k), equal to the definition to
+    rounding."""
 
     name = "transpose"
     rank = 100
 
     def fits(self, prepared: Prepared, question: Question) -> str | None:
-        declared = question.semiring.family == "sum-product" and question.annotation.form == "identity"
+        # Only where every real number is an element: elsewhere the definition checks what Θ gives.
+        algebra = question.semiring
+        declared = algebra.family == "sum-product" and algebra.ring and question.annotation.form == "identity"
         shared = not (prepared.block.weight_by_example or prepared.block.bias_by_example)
         if not (declared and shared and prepared.winner is None and prepared.void is None):
             return None
@@ -54,9 +57,7 @@ def _pull(prepared: Prepared, relevance: Tensor) -> Pulled | None:
             inputs = part if inputs is None else inputs + part
             if prepared.b is not None and product.bias:
                 b = product.biases(prepared.b)
-                outputs = torch.arange(wiring.outputs, device=prepared.device)
-                # One bias for a run of outputs is one number; the look-up spreads it.
-                taken = share @ (b if b.numel() == wiring.outputs else b[wiring.bias(outputs)])
+                taken = linear_maps.bias_total(wiring, share, b)
                 bias = taken if bias is None else bias + taken
     assert inputs is not None
     if not bool(torch.isfinite(inputs.sum())):

@@ -1,4 +1,5 @@
-"""Reachability above a threshold: one (max, ×) fold gives each input's best score, and borderline ones are decided literally."""
+"""Reachability above a threshold: one (max, ×) fold gives each input's best score, and borderline ones are decided
+literally."""
 
 from __future__ import annotations
 
@@ -13,15 +14,17 @@ from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.routes.base import Pulled, Question, Route, register
 
 NORMAL = {torch.float32: 1e-30, torch.float64: 1e-290}
-"""Contributions near the threshold must be larger than this: smaller ones are rounded coarsely, as denormal numbers are."""
+"""Contributions near the threshold must be larger than this: smaller ones are rounded coarsely, as denormal numbers
+are."""
 
 
 @register("threshold")
 class ThresholdScores(Route):
-    """Some active k has a_j w_jk / z_k >= θ exactly if a_j times the max (for a_j < 0 the min) over active k of w_jk / z_k is.
+    """Some active k has a_j w_jk / z_k >= θ exactly if a_j times the max (for a_j < 0 the min) over active k of
+    w_jk / z_k is.
 
-    Three roundings in another order differ by less than 8 ulp, so scores outside θ (1 ± 8 ulp) decide; a column inside is
-    decided by the definition, edge by edge. θ > 0 only. Memory: a tile and the block's inputs.
+    Three roundings in another order differ by less than 8 ulp, so scores outside θ (1 ± 8 ulp) decide; a column
+    inside is decided by the definition, edge by edge. θ > 0 only. Memory: a tile and the block's inputs.
     """
 
     name = "threshold"
@@ -84,7 +87,9 @@ def _pull(prepared: Prepared, question: Question, active: Tensor, theta: float) 
         undecided = ~((score < theta * (1 - margin)) | (passes & torch.isfinite(score)))
         return _decided(prepared, question, active, part, passes, undecided) if bool(undecided.any()) else passes
 
-    outer.fold(question.semiring, prepared, into, outer.columns(prepared, weights, share, active, question.tile), reached)
+    outer.fold(
+        question.semiring, prepared, into, outer.columns(prepared, weights, share, active, question.tile), reached
+    )
     return into.narrow(1, 0, prepared.block.wiring.inputs)
 
 

@@ -1,0 +1,175 @@
+"""The command line: what it prints and writes, and that a refusal is one message, exit code 2, and nothing written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+import provnet
+from provnet.cli import app
+
+SOURCE = """
+import torch
+from torch import nn
+torch.manual_seed(0)
+net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
+net.load_state_dict({"0.weight": torch.tensor([[1., 2, 0, 0], [0, 1, 1, 0], [0, 0, 1, 3]]), "0.bias": torch.zeros(3),
+                     "2.weight": torch.tensor([[1., 1, 0], [0, 1, 2]]), "2.bias": torch.zeros(2)})
+noisy = nn.Sequential(nn.Linear(4, 4), nn.Dropout()).train()
+"""
+X = np.array([[1.0, 2.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]])
+
+
+@pytest.fixture
+def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module of the current directory with a model, and x.npy beside it."""
+    name = f"cli_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(SOURCE)
+    np.save(tmp_path / "x.npy", X)  # float64, as numpy makes it; the model is float32
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return f"{name}:net"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def good(*arguments: str) -> str:
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refused(*arguments: str) -> str:
+    before = sorted(Path.cwd().rglob("*"))
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert sorted(p for p in Path.cwd().rglob("*") if "__pycache__" not in str(p)) == [
+        p for p in before if "__pycache__" not in str(p)
+    ]
+    return result.stderr
+
+
+def circuit_of(net: str) -> provnet.Circuit:
+    module, _, name = net.partition(":")
+    return provnet.trace(getattr(sys.modules[module], name), torch.tensor(X, dtype=torch.float32))
+
+
+def test_trace_prints_the_blocks_and_saves(net: str):
+    printed = good("trace", net, "x.npy", "--save", "c.provnet")
+    assert str(circuit_of(net).summary()) in printed
+    assert good("trace", "c.provnet").splitlines()[1:] == printed.splitlines()[1:-1]
+
+
+@pytest.mark.parametrize("given", ["model", "saved circuit"])
+def test_eval_writes_what_the_library_finds(net: str, given: str):
+    source = [net, "x.npy"]
+    if given == "saved circuit":
+        good("trace", *source, "--save", "c.provnet")
+        source = ["c.provnet"]
+    options = ["--semiring", "viterbi", "--target", "1", "--rule", "epsilon"]
+    assert "written: r.npy" in good("eval", *source, *options, "--out", "r.npy")
+    wanted = circuit_of(net) if given == "model" else provnet.load("c.provnet")
+    assert isinstance(wanted, provnet.Circuit)
+    np.testing.assert_array_equal(np.load("r.npy"), wanted.evaluate("viterbi", target=1, rule="epsilon").inputs)
+
+
+def test_eval_takes_thresholds_by_layer(net: str):
+    good("eval", net, "x.npy", "--semiring", "counting", "--theta", "0=0.3,2=0.5", "--target", "0", "--out", "r.npy")
+    theta = provnet.annotations.Threshold({"0": 0.3, "2": 0.5})
+    np.testing.assert_array_equal(
+        np.load("r.npy"), circuit_of(net).evaluate("counting", target=0, annotation=theta).inputs
+    )
+
+
+def test_eval_without_out_prints_the_strongest(net: str):
+    assert "strongest: [1] 0.75" in good("eval", net, "x.npy", "--target", "0")
+
+
+def test_formula(net: str):
+    assert good("formula", net, "x.npy", "--at", "input[0]", "--target", "0").strip() == (
+        "0[0<-0] ⊗ 2[0<-0] ⊕ 0[1<-0] ⊗ 2[0<-1] ⊕ 0[2<-0] ⊗ 2[0<-2]"
+    )
+    assert r"\oplus" in good("formula", net, "x.npy", "--at", "input[0]", "--latex")
+    assert "*" in good("formula", net, "x.npy", "--at", "input[0]", "--sympy")
+    assert good("formula", net, "x.npy", "--at", "0").count("[") >= 3
+
+
+def test_draw_writes_every_format(net: str):
+    for name in ("o.svg", "o.dot", "o.json", "o.txt"):
+        assert f"written: {name}" in good("draw", net, "x.npy", name, "--at", "input[0]")
+        assert Path(name).stat().st_size > 0
+
+
+@pytest.mark.parametrize("kind", ["semirings", "rules", "annotations", "writers", "ops"])
+def test_list(kind: str):
+    known = {
+        "semirings": "viterbi",
+        "rules": "epsilon",
+        "annotations": "threshold",
+        "writers": "svg",
+        "ops": "aten.cat",
+    }
+    assert known[kind] in good("list", kind).splitlines()
+
+
+@pytest.mark.guarantee("the command line refuses with one message and exit code 2, and writes nothing")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["eval", "{net}", "y.npy"], "there is no file y.npy"),
+        (["eval", "{net}", "x.npy", "--semiring", "vitrbi"], "Did you mean 'viterbi'"),
+        (["eval", "{net}", "x.npy", "--target", "7"], "7"),
+        (["eval", "{net}", "x.npy", "--target", "cat"], "--target cat"),
+        (["eval", "{net}", "x.npy", "--semiring", "boolean", "--theta", "nan"], "NaN"),
+        (["eval", "{net}", "x.npy", "--out", "r.gif"], ".png"),
+        (["eval", "{net}", "x.npy", "--out", "x.npy"], "exists already"),
+        (["eval", "{net}", "x.npy", "--out", "nowhere/r.npy"], "is missing"),
+        (["trace", "{net}", "x.npy", "--save", "x.npy"], "exists already"),
+        (["trace", "nothing:here", "x.npy"], "importing nothing failed"),
+        (["trace", "{noisy}", "x.npy"], "training mode"),
+        (["trace", "x.npy"], ""),
+        (["formula", "{net}", "x.npy", "--at", "0[9]"], "no neuron"),
+        (["formula", "{net}", "x.npy", "--latex", "--sympy"], "exclude each other"),
+        (["formula", "{net}", "x.npy", "--limit", "3"], "limit"),
+        (["draw", "{net}", "x.npy", "o.gif"], "gif"),
+        (["draw", "{net}", "x.npy", "o.svg", "more"], "3 files"),
+        (["demo", "--out", "x.npy"], "is a file"),
+        (["demo", "--out", ".", "--digits", "2"], "exists already"),
+        (["demo", "--out", "d", "--data", "nowhere"], "no folder nowhere"),
+        (["demo", "--out", "d", "--data", "."], "mnist_mlp.safetensors"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
+)
+def test_refusals(net: str, arguments: list[str], message: str):
+    names = {"net": net, "noisy": net.replace(":net", ":noisy")}
+    said = refused(*(argument.format(**names) for argument in arguments))
+    assert said.startswith("provnet: ")
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_force_writes_over(net: str):
+    Path("r.npy").write_bytes(b"old")
+    good("eval", net, "x.npy", "--out", "r.npy", "--force")
+    assert np.load("r.npy").shape == (2, 4)
+
+
+def test_as_a_program(net: str):
+    """The one test that starts a process: entry point, exit code and streams are as a shell sees them."""
+    command = [sys.executable, "-m", "provnet", "eval", net, "x.npy"]
+    environment = {"PYTHONPATH": str(Path(provnet.__file__).parents[1]), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Relevance(real")
+    done = subprocess.run([*command[:-1], "no.npy"], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 2
+    assert done.stderr.startswith("provnet: there is no file no.npy") and not done.stdout

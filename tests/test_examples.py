@@ -1,0 +1,53 @@
+"""The examples run as a reader runs them, and what they print is what they claim."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def printed(name: str, folder: Path, *arguments: str) -> str:
+    """Run an example in `folder` and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / name), *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_first_circuit(tmp_path: Path):
+    found = printed("01_first_circuit.py", tmp_path)
+    assert "hidden[0<-1] ⊗ output[0<-0] ⊕ hidden[1<-1] ⊗ output[0<-1]" in found
+    assert re.search(r"counting .* 1, 2, 1\n", found)
+    assert re.search(r"real .* 0\.3077, 0\.4615, 0\.2308\n", found)
+
+
+def test_mnist_digits(data: Path, tmp_path: Path):
+    found = printed("02_mnist_digits.py", tmp_path)
+    assert found.count("True") == 2 and "False" not in found
+
+
+@pytest.mark.slow
+@pytest.mark.guarantee(
+    "SqueezeNet's Boolean relevance puts a larger share into the castle's box than the box has of the area"
+)
+def test_squeezenet_sees_the_castle(data: Path, tmp_path: Path):
+    found = printed("03_squeezenet_castle.py", tmp_path, str(tmp_path))
+    shares = re.findall(r"^(Boolean|counting).*: +([\d.]+)% in the box, ([\d.]+)% of the area", found, re.MULTILINE)
+    assert [name for name, *_ in shares] == ["Boolean", "Boolean", "counting"]
+    assert all(float(share) > float(area) for _, share, area in shares), found
+    assert {path.name for path in tmp_path.glob("*.png")} == {
+        f"{name}.png" for name in ("photograph", "real", "boolean", "counting", "boolean_features12")
+    }

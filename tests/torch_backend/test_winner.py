@@ -1,0 +1,50 @@
+"""The route for max pooling against the definition, where windows overlap, tie, and stick out into the padding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import provnet
+from tests.nets import seeded
+
+POOLS = [
+    nn.MaxPool2d(2),
+    nn.MaxPool2d(3, stride=2, padding=1),
+    nn.MaxPool2d(3, stride=1, padding=1, dilation=1),
+    nn.MaxPool2d(2, stride=3, ceil_mode=True),
+    nn.MaxPool2d((2, 3), stride=1, dilation=2),
+]
+
+
+@pytest.mark.guarantee("the route for max pooling equals the definition in every semiring, ties and overlaps included")
+@pytest.mark.parametrize("pool", POOLS, ids=str)
+@pytest.mark.parametrize(
+    "semiring", ["real", "boolean", "counting", "viterbi", "tropical", "bottleneck", "expectation", "log"]
+)
+def test_equals_the_definition(pool: nn.Module, semiring: str):
+    net = seeded(lambda: nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), pool, nn.Flatten(), nn.LazyLinear(4)))
+    x = torch.randint(0, 3, (3, 1, 7, 8), generator=torch.Generator().manual_seed(2)).double()
+    with torch.no_grad():
+        net(x)
+    circuit = provnet.trace(net, x)
+    fast, slow = (circuit.evaluate(semiring, 2, route=route) for route in ("winner", "reference"))
+    assert "winner" in [step.route for step in fast.plan]
+    assert "winner" not in [step.route for step in slow.plan]
+    for path in ("1", "0", "input"):
+        assert torch.allclose(fast[path].double(), slow[path].double(), rtol=1e-13, atol=1e-15), path
+
+
+def test_an_annotation_of_an_unknown_form_is_asked_edge_by_edge():
+    class Odd(provnet.annotations.Annotation):
+        """One that does not say what it is."""
+
+        name = "odd"
+
+        def value(self, edges, semiring, dtype):  # type: ignore[no-untyped-def]
+            return (edges.d / 2).to(dtype)
+
+    net = seeded(lambda: nn.Sequential(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4, 2)))
+    result = provnet.trace(net, torch.rand(1, 1, 4, 4, dtype=torch.float64)).evaluate("real", 0, annotation=Odd())
+    assert "winner" not in [step.route for step in result.plan]
