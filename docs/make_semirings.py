@@ -1,7 +1,7 @@
 """Writes docs/semirings/: a page for each registered semiring, numeric and symbolic, and an index.
 
-Everything on a page comes from the class: its docstring, flags, operations, `question`, the laws that bind it, and what it
-answers on one small network, computed here. A test fails if a page is out of date.
+Everything on a page comes from the class: its docstring, flags, operations, `question`, the laws that bind it, and what
+it answers on one small network, computed here. A test fails if a page is out of date.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ with torch.no_grad():
 model = torch.nn.Sequential(first, torch.nn.ReLU(), second)
 circuit = provnet.trace(model, torch.tensor([[1.0, 2.0, 1.0]]))
 """
-COEFFICIENTS = """Three inputs, two hidden neurons, one output. The LRP-0 coefficients of the first layer are 1, −2, 2 and 1/2, 1/2, 0, those
-of the second 3/4 and 1/4."""
+COEFFICIENTS = """Three inputs, two hidden neurons, one output. The LRP-0 coefficients of the first layer are
+1, −2, 2 and 1/2, 1/2, 0, those of the second 3/4 and 1/4."""
 
 TIED = """import torch
 import provnet
@@ -76,9 +76,9 @@ HEAD = """# Semirings
 
 One circuit, many questions: each semiring gives ⊕ and ⊗ a meaning, and so the circuit an answer. {note}
 
-Flags: **I** ⊕ idempotent, **A** absorptive, **M** ⊗ idempotent, **O** naturally ordered, **S** selective. A flag is stated only
-where it holds: `tests/semirings/test_laws.py` and `tests/symbolic/test_carriers.py` try every one. What they decide is on the
-[theory page](../theory.md).
+Flags: **I** ⊕ idempotent, **A** absorptive, **M** ⊗ idempotent, **O** naturally ordered, **S** selective. A flag is
+stated only where it holds: `tests/semirings/test_laws.py` and `tests/symbolic/test_carriers.py` try every one. What they
+decide is on the [theory page](../theory.md).
 
 ## Numbers: `circuit.evaluate(name)`
 
@@ -133,6 +133,12 @@ def held(semiring: Semiring) -> str:
     return f"a row of {' × '.join(map(str, semiring.element_shape))} numbers on a trailing axis, {dtype}"
 
 
+def option(parameter: inspect.Parameter) -> str:
+    """Return one of a class's options as it is written: k=3."""
+    default = "" if parameter.default is parameter.empty else f"={parameter.default!r}"
+    return f"{'*' if parameter.kind is parameter.VAR_POSITIONAL else ''}{parameter.name}{default}"
+
+
 def element(value: Any) -> str:
     """Return zero or one as the page shows it."""
     return f"`{value.tolist() if isinstance(value, torch.Tensor) else value}`"
@@ -142,15 +148,16 @@ def numeric_page(name: str) -> str:
     """Return the page of one numeric semiring as markdown."""
     semiring = get(name)
     cls = type(semiring)
+    options = inspect.signature(cls).parameters.values()
     theta = annotations.REGISTRY.get(semiring.annotation)
     laws = [law for law in binding(semiring) if law.flag or law.method]
     facts = [
-        ("made by", f"`provnet.semirings.{cls.__name__}{inspect.signature(cls)}`"),
+        ("made by", f"`provnet.semirings.{cls.__name__}({', '.join(map(option, options))})`"),
         ("an element", held(semiring)),
         ("zero, one", f"{element(semiring.zero)}, {element(semiring.one)}"),
         ("flags", "; ".join(flags_of(semiring, FLAGS)) or "none"),
         *(
-            (title, document(getattr(cls, operation)).split("\n")[0] or "exists")
+            (title, document(getattr(cls, operation)).split("\n")[0].removeprefix("Return ") or "componentwise")
             for operation, title in OPERATIONS.items()
             if semiring.offers(operation)
         ),

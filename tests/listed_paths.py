@@ -7,8 +7,21 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations, product
 from math import prod
 
+from hypothesis import strategies as st
+
+from provnet.circuit.counts import count_terms
 from provnet.circuit.gates import ONE, PLUS, VARIABLE, ZERO, GateStore
-from tests.gate_circuits import Polynomial, fold_polynomials, recursive
+from provnet.circuit.lengths import degree_bounds
+from tests.gate_circuits import Polynomial, fold_polynomials, recursive, stores
+
+
+def modest_stores(gates: int, **options: int | bool) -> st.SearchStrategy[GateStore]:
+    """Draw gates whose paths can be listed: at most 2,000 of them, of length 200 at most."""
+
+    def modest(store: GateStore) -> bool:
+        return max(count_terms(store)) <= 2000 and degree_bounds(store)[1] <= 200
+
+    return stores(gates=gates, **options).filter(modest)
 
 
 def polynomials(store: GateStore) -> tuple[Polynomial, ...]:

@@ -68,12 +68,12 @@ def path_entropy(circuit: Circuit, target: Any = "predicted", rule: Any = "zero"
     """Return how evenly the relevance of each input spreads over its paths: one pass over the blocks.
 
     Definition: a path π weighs w(π) = Π |d| over its edges; with Z = Σ w and P = w / Z, H = −Σ P log P = log Z + r /
-    Z, where (Z, r) is the value in Expectation(NonNegative) of edges valued (|d|, −|d| log |d|). Proof: the second
+    Z, where (Z, r) is the value in Expectation(Real) of edges valued (|d|, −|d| log |d|). Proof: the second
     component is a derivation, (pq, ps + rq), so a path carries (w, −w log w), and ⊕ adds. Source: Li and Eisner 2009,
     section 6.1; [Du23] section 3. `options` go to `Circuit.evaluate`. Raises: as it does.
     """
     found = circuit.evaluate(
-        Expectation("non-negative"), target=target, rule=rule, annotation=Shares(), dtype=torch.float64, **options
+        Expectation("real"), target=target, rule=rule, annotation=Shares(), dtype=torch.float64, **options
     ).inputs
     return entropy_of(*found.unbind(-1))
 

@@ -117,8 +117,7 @@ def _ask(op: Op) -> list[Placed]:
 
 
 def _join_bias(site: _Site, add: Op, uses: Counter[int]) -> bool:
-    """Join a bias with the product it is added to, looking through views that nothing else reads; tell whether it
-    did."""
+    """Join a bias with the product it is added to, through views that nothing else reads; tell whether it did."""
     passed: list[int] = []
     value = add.inputs[0]
     while (before := site.placed.get(value)) is not None and uses[value] == 1:

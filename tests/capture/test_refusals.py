@@ -92,6 +92,7 @@ def fail(y: Tensor) -> Tensor:
     raise ValueError("the model's own fault")
 
 
+@pytest.mark.guarantee("model, parameters, hooks and torch's global state are left as found, also after an exception")
 @pytest.mark.filterwarnings("ignore::provnet.errors.TraceWarning")
 @pytest.mark.parametrize(
     ("then", "error"),
@@ -191,6 +192,11 @@ def _reinterpret(x: Tensor) -> Tensor:
     return y
 
 
+@pytest.mark.guarantee(
+    "NaN or Inf in model, input or output; wrong shape, dtype or device; an empty batch; dropout or batch "
+    "statistics in training mode; quantised, sparse, nested and complex tensors: each is refused with "
+    "cause and way out, and the model is unchanged"
+)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(("model", "given", "error", "message"), [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED])
 def test_bad_input_is_refused(model: Any, given: Any, error: type[Exception], message: str) -> None:
@@ -215,6 +221,7 @@ def test_training_mode_without_dropout_or_statistics_is_fine() -> None:
     record(nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.0), nn.LayerNorm(2)).train(), X)
 
 
+@pytest.mark.guarantee("an error of the model's own is reported with the module it came from")
 def test_the_models_own_error_is_kept_as_the_cause() -> None:
     model = nn.Sequential(nn.Linear(3, 2), Lambda(lambda _, y: fail(y)))
     with pytest.raises(InputError, match=r"failed in '1' \(Lambda\).*ValueError: the model's own fault") as caught:
@@ -232,6 +239,7 @@ def test_sources_must_be_arguments() -> None:
 # --- examples ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.guarantee("check_batch=True finds the op that mixes examples by replay")
 @pytest.mark.parametrize("batch", [2, 3, 5])
 @pytest.mark.parametrize(
     ("model", "label"),

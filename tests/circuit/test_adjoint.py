@@ -14,15 +14,15 @@ from provnet.circuit.expand import expand
 from provnet.circuit.gates import PLUS, TIMES, VARIABLE
 from provnet.circuit.simplify import simplify
 from provnet.errors import UnsupportedOperationError
-from tests.gate_circuits import convolutional, make_store, perceptron, residual, stores
-from tests.listed_paths import polynomials, through
+from tests.gate_circuits import convolutional, make_store, perceptron, residual
+from tests.listed_paths import modest_stores, polynomials, through
 
 
 def _sum(parts):
     return sum(parts, Counter())
 
 
-@given(stores(gates=9), st.data())
+@given(modest_stores(gates=9), st.data())
 @pytest.mark.guarantee("a marginal is x ∂f/∂x: the monomials that use x, each as often as it does")
 def test_the_marginal_of_a_variable_holds_the_monomials_that_use_it(store, data):
     chosen = data.draw(st.none() | st.lists(st.integers(0, len(store.roots) - 1), min_size=1, max_size=3))
@@ -33,7 +33,7 @@ def test_the_marginal_of_a_variable_holds_the_monomials_that_use_it(store, data)
         assert marginal == through(whole, variable.name)
 
 
-@given(stores(gates=8))
+@given(modest_stores(gates=8))
 def test_the_derivative_lacks_one_factor(store):
     whole = _sum(polynomials(store))
     for variable, found in zip(store.variables, polynomials(adjoint(store, derivative=True)), strict=True):
@@ -41,7 +41,9 @@ def test_the_derivative_lacks_one_factor(store):
         assert back == through(whole, variable.name)
 
 
-@pytest.mark.parametrize("net", [perceptron(3, 4, 3, 2, bias=True), residual(), convolutional()], ids=["mlp", "skip", "cnn"])
+@pytest.mark.parametrize(
+    "net", [perceptron(3, 4, 3, 2, bias=True), residual(), convolutional()], ids=["mlp", "skip", "cnn"]
+)
 def test_its_size_is_linear(net):
     store = expand(net.circuit(), 0, limit=None)
     assert len(adjoint(store)) <= len(store) + 3 * store.wires + 2

@@ -14,8 +14,8 @@ from provnet.circuit.expand import expand
 from provnet.circuit.gates import Neuron, Variable
 from provnet.errors import CircuitError
 from tests.gate_circuits import multiply as product
-from tests.gate_circuits import perceptron, stores
-from tests.listed_paths import polynomials
+from tests.gate_circuits import perceptron
+from tests.listed_paths import modest_stores, polynomials
 
 
 def renamed(store, path="y", variables=None):
@@ -23,7 +23,7 @@ def renamed(store, path="y", variables=None):
     return replace(store, roots=roots, variables=store.variables if variables is None else variables)
 
 
-@given(stores(gates=7), stores(gates=7))
+@given(modest_stores(gates=7), modest_stores(gates=7))
 def test_a_union_has_the_roots_of_both(a, b):
     joined = check(union(a, renamed(b)))
     assert polynomials(joined) == (*polynomials(a), *polynomials(b))
@@ -31,7 +31,7 @@ def test_a_union_has_the_roots_of_both(a, b):
         union(a, b)
 
 
-@given(stores(gates=5), stores(gates=5))
+@given(modest_stores(gates=5), modest_stores(gates=5))
 @pytest.mark.guarantee("the sum and the product of circuits evaluate to the sum and the product of their values")
 def test_sums_and_products_go_root_by_root(a, b):
     count = min(len(a.roots), len(b.roots))
@@ -41,7 +41,7 @@ def test_sums_and_products_go_root_by_root(a, b):
     assert list(polynomials(check(multiply(a, b)))) == [product(x, y) for x, y in pairs]
 
 
-@given(stores(gates=5), stores(gates=5))
+@given(modest_stores(gates=5), modest_stores(gates=5))
 def test_variables_are_matched_by_name(a, b):
     other = tuple(Variable(f"v{i}") for i in (3, 9, 1, 0))
     joined = union(a, renamed(b, variables=other))
@@ -72,6 +72,6 @@ def test_two_expansions_of_one_network_have_the_same_variables():
     assert [joined[i].name for i in numbers] == [v.name for v in other.variables]
 
 
-@given(stores(gates=6))
+@given(modest_stores(gates=6))
 def test_equal_gates_are_merged(store):
     assert len(union(store, renamed(store))) <= len(store) + 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from fractions import Fraction
 from itertools import product
 from math import prod
@@ -24,7 +25,9 @@ def by_worlds(store, chances):
     total = [Fraction(0)] * len(store.roots)
     for world in product([False, True], repeat=len(chances)):
         weight = prod(p if there else 1 - p for p, there in zip(chances, world, strict=True))
-        found = recursive(store, lambda a, b: a or b, lambda a, b: a and b, False, True, lambda v: world[int(v.name[1:])])
+        found = recursive(
+            store, lambda a, b: a or b, lambda a, b: a and b, False, True, lambda v: world[int(v.name[1:])]
+        )
         total = [t + weight * bool(f) for t, f in zip(total, found, strict=True)]
     return tuple(total)
 

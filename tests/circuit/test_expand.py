@@ -104,6 +104,7 @@ def test_the_size_that_is_announced_is_the_size_before_elision(name):
     assert len(expand(circuit, 1, limit=size)) <= size
 
 
+@pytest.mark.guarantee("gates above the limit are refused with the exact count")
 def test_the_limit_counts_more_edges_than_it_lists():
     """VGG's size, position by position: no edge list would fit."""
     shape = (64, 224, 224)

@@ -10,8 +10,8 @@ from hypothesis import given
 from provnet.circuit.expand import expand
 from provnet.circuit.gates import ONE, PLUS, TIMES, VARIABLE
 from provnet.circuit.lengths import degree_bounds, path_lengths
-from tests.gate_circuits import make_store, residual, stores
-from tests.listed_paths import polynomials
+from tests.gate_circuits import make_store, residual
+from tests.listed_paths import modest_stores, polynomials
 
 
 def lengths_of(polynomial) -> Counter[int]:
@@ -21,7 +21,7 @@ def lengths_of(polynomial) -> Counter[int]:
     return found
 
 
-@given(stores(gates=10))
+@given(modest_stores(gates=10))
 @pytest.mark.guarantee("the distribution of path lengths, found without expansion, is that of the expanded polynomial")
 def test_lengths_are_those_of_the_monomials(store):
     wanted = [lengths_of(polynomial) for polynomial in polynomials(store)]

@@ -115,13 +115,16 @@ def test_an_adaptive_window_averages_as_torch_does(sizes: tuple[tuple[int, ...],
     assert wiring.edges == present.sum()
 
 
-@pytest.mark.parametrize(("first", "second"), [((3, 4), (3, 4)), ((3, 4), (3, 1)), ((4,), (3, 4)), ((1, 4), (3, 1))])
+@pytest.mark.parametrize(
+    ("first", "second"), [((3, 4), (3, 4)), ((3, 4), (3, 1)), ((4,), (3, 4)), ((1, 4), (3, 1)), ((), ())]
+)
 def test_a_broadcast_sum_reads_both_inputs(first: tuple[int, ...], second: tuple[int, ...]):
     shape = tuple(torch.broadcast_shapes(first, second))
     wiring = w.broadcast(shape, first, second)
     x, y = torch.rand(first), torch.rand(second)
     joined = torch.cat([x.flatten(), y.flatten()]).numpy()
     source, _, _ = everything(wiring)
+    assert wiring.source(np.arange(wiring.outputs)[:, None], np.arange(2))[0].shape == (wiring.outputs, 2)
     assert (joined[source].sum(axis=1) == (x + y).flatten().numpy()).all()
 
 

@@ -71,6 +71,7 @@ def test_kept_tensors_need_no_second_walk(circuit: provnet.Circuit):
         assert torch.equal(kept[name], later[name])
 
 
+@pytest.mark.guarantee("messages R_{i<-j} fold to the relevance, the bias column to the bias's total")
 @pytest.mark.parametrize("semiring", SIX)
 def test_messages_fold_to_relevance(circuit: provnet.Circuit, semiring: str):
     """[GSM25] eq. 6 and 7: the ⊕ of a neuron's messages is its relevance, and the bias column is the bias's total."""
@@ -93,6 +94,7 @@ def test_messages_of_unit_edges_and_of_large_blocks_are_refused(circuit: provnet
         found.messages("nowhere")
 
 
+@pytest.mark.guarantee("conservation holds layer by layer where the annotation conserves")
 @pytest.mark.parametrize("semiring", ["real", "viterbi", "tropical"])
 def test_conservation_layer_by_layer(circuit: provnet.Circuit, semiring: str):
     report = circuit.evaluate(semiring).conservation()
@@ -109,6 +111,7 @@ def test_counting_does_not_conserve_and_the_report_says_where(circuit: provnet.C
         report.check()
 
 
+@pytest.mark.guarantee("in the reals, inputs and sinks add up to the start, stabilisers included")
 def test_sinks_close_the_balance_in_the_reals(circuit: provnet.Circuit):
     for rule in ("zero", provnet.rules.Epsilon(0.5)):
         found = circuit.evaluate("real", rule=rule)

@@ -48,7 +48,8 @@ def test_a_dense_layer_may_be_written_by_hand():
     whole = provnet.trace(lambda x: torch.addmm(bias, x, weight), x)
     assert len(by_hand.data.blocks) == len(whole.data.blocks) == 1
     for name in SEMIRINGS:
-        assert torch.equal(by_hand.evaluate(name).inputs, whole.evaluate(name).inputs)
+        # The two kernels round z differently.
+        torch.testing.assert_close(by_hand.evaluate(name).inputs, whole.evaluate(name).inputs, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ def test_shared_gates_are_defined_once_and_products_need_no_brackets_in_sums():
     assert parse(written).text(unicode=False) == "let r1 = a + b\n(r1 * r1 + c) * r1 + r1 * a"
 
 
+@pytest.mark.guarantee("a printed formula reads back as itself")
 @given(stores(), st.booleans(), st.sampled_from([5, 30, 100]))
 def test_a_printed_formula_is_read_back_as_itself(store, unicode, width):
     found = formula(store, int(store.root_gates[0]))
@@ -111,6 +112,7 @@ def test_the_number_of_symbols_is_the_number_printed(store):
     assert len(printed) == found.symbols
 
 
+@pytest.mark.guarantee("the number of terms is computed before anything is unfolded")
 @given(stores(gates=7))
 def test_the_number_of_terms_is_that_of_the_unfolded_polynomial(store):
     found = formula(store, int(store.root_gates[0]))
@@ -128,6 +130,7 @@ def test_sizes_of_what_could_never_be_unfolded_are_known_at_once():
     assert str(formula(chain(2))) == "let r1 = x ⊗ x\nr1 ⊗ r1"
 
 
+@pytest.mark.guarantee("a formula above the limit is refused with its exact length, before it is unfolded")
 def test_too_long_a_formula_is_refused_with_its_exact_length():
     found = parse(" + ".join(f"x{k}" for k in range(40)))
     with pytest.raises(LimitError, match="40 symbols in 41 gates"):
@@ -140,6 +143,7 @@ def test_too_long_a_formula_is_refused_with_its_exact_length():
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.guarantee("a formula has the value of its gates in every semiring")
 @given(stores(), st.lists(st.integers(0, 3), min_size=4, max_size=4))
 def test_a_formula_has_the_value_of_its_gate(store, numbers):
     """A valuation extends to just one homomorphism (Green et al. 2007, Prop. 4.2), so both ways round agree."""

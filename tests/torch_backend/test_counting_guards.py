@@ -17,7 +17,7 @@ EVERY = annotations.Threshold(-1e30)
 
 
 def wide(depth: int, width: int = 64) -> provnet.Circuit:
-    """Return the circuit of `depth` dense layers of `width` neurons: width^(depth - 1) paths from an input to a target."""
+    """Return the circuit of `depth` dense layers of `width` neurons: width^(depth - 1) paths from an input."""
     model = nn.Sequential(*(nn.Linear(width, width, bias=False) for _ in range(depth))).double()
     for layer in model:
         nn.init.constant_(layer.weight, 1 / 64)  # type: ignore[union-attr,arg-type]
@@ -67,7 +67,7 @@ def test_bits_and_costs_in_int64_are_no_counts():
     """All ones is -1 as a number, and a mask of high bits is near 2^63: neither may be taken for a count."""
     model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)).double().eval()
     circuit = provnet.trace(lambda x: model(x) + model(x), torch.rand(2, 6, dtype=torch.float64))
-    thetas = [0.001 * 2**i for i in range(8)] + [-1e30] * 55 + [0.3]
+    thetas = [0.001 * 2**i for i in range(8)] + [-1e30] * 55 + [1e30]
     bits = circuit.evaluate("bitset64", target=0, annotation=annotations.Thresholds(thetas)).inputs
     worlds = semirings.Bitset64().unpack(bits)
     for i in (0, 3, 7, 20, 63):

@@ -24,15 +24,15 @@ from provnet.torch_backend.identity import (
     random_prime,
     semantic_hashes,
 )
-from tests.gate_circuits import make_store, perceptron, residual, stores
-from tests.listed_paths import polynomials
+from tests.gate_circuits import make_store, perceptron, residual
+from tests.listed_paths import modest_stores, polynomials
 
 
 def first_root(store):
     return replace(store, roots=store.roots[:1], root_gates=store.root_gates[:1])
 
 
-@given(stores(gates=10), stores(gates=10), st.integers(0, 2**32))
+@given(modest_stores(gates=10), modest_stores(gates=10), st.integers(0, 2**32))
 @pytest.mark.guarantee("identity testing says equal just where the polynomials are equal")
 def test_the_answer_is_that_of_the_polynomials(a, b, seed):
     a, b = first_root(a), first_root(b)
@@ -42,7 +42,7 @@ def test_the_answer_is_that_of_the_polynomials(a, b, seed):
     assert (semantic_hashes(a) == semantic_hashes(b)) == found.equal
 
 
-@given(stores(gates=12))
+@given(modest_stores(gates=12))
 def test_simplified_circuits_are_equal_to_what_they_were(store):
     for other in (simplify(store), hash_cons(store)):
         assert identity_test(store, other)
@@ -64,7 +64,7 @@ def test_factored_and_expanded_forms_are_equal():
     assert not identity_test(factored, idempotent)
 
 
-@given(stores(gates=12))
+@given(modest_stores(gates=12))
 def test_the_bound_is_made_of_degree_and_coefficients(store):
     whole = [sum(found.values()) for found in polynomials(store)]
     degree = max((len(m) for found in polynomials(store) for m in found), default=0)

@@ -15,13 +15,13 @@ from provnet.errors import UnsupportedOperationError
 from provnet.semirings import Boolean, Counting, Graded, NonNegative, Viterbi
 from provnet.torch_backend.gates import evaluate_gates
 from provnet.torch_backend.marginals import adjoint_of, gate_marginals
-from tests.gate_circuits import residual, stores
-from tests.listed_paths import polynomials, through, total
+from tests.gate_circuits import residual
+from tests.listed_paths import modest_stores, polynomials, through, total
 
 CHOSEN = st.lists(st.integers(0, 3), min_size=4, max_size=4)
 
 
-@given(stores(gates=9), CHOSEN)
+@given(modest_stores(gates=9), CHOSEN)
 def test_marginals_in_numbers(store, values):
     named = {f"v{i}": value for i, value in enumerate(values)}
     found = gate_marginals(store, Counting(), torch.tensor(values))
@@ -29,7 +29,9 @@ def test_marginals_in_numbers(store, values):
     assert found.tolist() == [total(through(whole, name), named) for name in named]
 
 
-@given(stores(gates=9), st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=4, max_size=4), st.integers(0, 3))
+@given(
+    modest_stores(gates=9), st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=4, max_size=4), st.integers(0, 3)
+)
 def test_the_best_path_through_each_variable(store, values, at):
     (root,) = store.roots[at % len(store.roots) : at % len(store.roots) + 1]
     number = store.roots.index(root)
@@ -44,7 +46,7 @@ def test_the_best_path_through_each_variable(store, values, at):
     assert gate_marginals(store, Viterbi(), torch.tensor(values, dtype=torch.float64), [number]).tolist() == wanted
 
 
-@given(stores(gates=12), st.lists(st.booleans(), min_size=8, max_size=8))
+@given(modest_stores(gates=12), st.lists(st.booleans(), min_size=8, max_size=8))
 def test_marginals_are_batched_as_valuations_are(store, values):
     valuation = torch.tensor(values).reshape(2, 4)
     both = gate_marginals(store, Boolean(), valuation)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import provnet
+from provnet.semirings.annotations.base import Edges
+from provnet.semirings.base import Semiring
 from tests.nets import seeded
 
 POOLS = [
@@ -36,15 +38,17 @@ def test_equals_the_definition(pool: nn.Module, semiring: str):
         assert torch.allclose(fast[path].double(), slow[path].double(), rtol=1e-13, atol=1e-15), path
 
 
-def test_an_annotation_of_an_unknown_form_is_asked_edge_by_edge():
-    class Odd(provnet.annotations.Annotation):
-        """One that does not say what it is."""
+def test_an_annotation_that_tells_slots_apart_is_asked_slot_by_slot():
+    class BySlot(provnet.annotations.Annotation):
+        """d divided by the number of the slot: it has no form that a route could know."""
 
-        name = "odd"
+        name = "by-slot"
 
-        def value(self, edges, semiring, dtype):  # type: ignore[no-untyped-def]
-            return (edges.d / 2).to(dtype)
+        def value(self, edges: Edges, semiring: Semiring, dtype: torch.dtype) -> Tensor:
+            return (edges.d / torch.arange(1, edges.d.shape[-1] + 1)).to(dtype)
 
-    net = seeded(lambda: nn.Sequential(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4, 2)))
-    result = provnet.trace(net, torch.rand(1, 1, 4, 4, dtype=torch.float64)).evaluate("real", 0, annotation=Odd())
-    assert "winner" not in [step.route for step in result.plan]
+    net = seeded(lambda: nn.Sequential(nn.MaxPool2d(3, stride=2, padding=1), nn.Flatten(), nn.Linear(4, 2)))
+    circuit = provnet.trace(net, torch.rand(1, 1, 4, 4, dtype=torch.float64))
+    fast, slow = (circuit.evaluate("real", 0, annotation=BySlot(), route=route) for route in ("winner", "reference"))
+    assert "winner" in [step.route for step in fast.plan]
+    torch.testing.assert_close(fast.inputs, slow.inputs)

@@ -82,6 +82,7 @@ def assert_same(a: object, b: object) -> None:
         assert a == b
 
 
+@pytest.mark.guarantee("save and load give back a circuit to the bit")
 def test_a_circuit_comes_back_bit_by_bit(tmp_path):
     found = load_archive(save_archive(circuit(), tmp_path / "net.pnet"))
     assert isinstance(found, BlockCircuit)
@@ -121,6 +122,7 @@ def test_equal_circuits_give_equal_files(tmp_path):
     assert save_archive(saved, tmp_path / "a").read_bytes() == save_archive(saved, tmp_path / "b").read_bytes()
 
 
+@pytest.mark.guarantee("files hold no pickle")
 def test_there_is_no_pickle_in_it(tmp_path):
     path = save_archive(circuit(), tmp_path / "net")
     with zipfile.ZipFile(path) as file:
@@ -148,6 +150,7 @@ def member(path: Path, name: str) -> bytes:
         return file.read(name)
 
 
+@pytest.mark.guarantee("a truncated file is refused")
 def test_every_truncation_is_refused(tmp_path):
     path = save_archive(circuit(), tmp_path / "net")
     data = path.read_bytes()
@@ -157,6 +160,7 @@ def test_every_truncation_is_refused(tmp_path):
             load_archive(path)
 
 
+@pytest.mark.guarantee("a tampered file is refused")
 def test_every_flipped_byte_is_refused_or_harmless(tmp_path):
     """A byte of no meaning (a date in the zip) may change; then the circuit that comes back is the one saved."""
     path = save_archive(circuit(), tmp_path / "net")
@@ -181,6 +185,7 @@ def test_a_changed_part_is_told_by_its_checksum(tmp_path):
         load_archive(tampered(path, structure=structure))
 
 
+@pytest.mark.guarantee("a newer file, another kind of file and a missing one are refused")
 def test_newer_other_and_missing_files_are_refused(tmp_path):
     path = save_archive(circuit(), tmp_path / "net")
     manifest = json.loads(member(path, "manifest.json"))
@@ -228,6 +233,7 @@ def test_a_forged_structure_is_refused_even_with_a_right_checksum(tmp_path, old,
         load_archive(forged)
 
 
+@pytest.mark.guarantee("a failed save leaves nothing behind")
 def test_what_cannot_be_saved_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(OptionError, match="not int"):
         save_archive(3, tmp_path / "a")  # type: ignore[arg-type]

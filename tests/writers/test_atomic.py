@@ -22,6 +22,7 @@ def test_a_file_is_written_and_replaced(tmp_path: Path):
     assert sorted(os.listdir(tmp_path)) == ["a.txt", "b.txt"]
 
 
+@pytest.mark.guarantee("nothing is left half-written")
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path):
     path = tmp_path / "a.txt"
     write_bytes(path, b"old")
@@ -38,6 +39,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path):
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
+@pytest.mark.guarantee("an unwritable output is refused")
 def test_what_cannot_be_written_is_refused(tmp_path: Path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("x")

@@ -65,6 +65,7 @@ def test_names_cannot_break_the_picture(tmp_path):
         assert b"&lt;i&gt;" in write(odd, tmp_path / "a.svg").read_bytes()
 
 
+@pytest.mark.guarantee("with dot: SVG, PDF and PNG")
 @needs_dot
 @pytest.mark.parametrize("format", STARTS)
 def test_graphviz_draws(format, tmp_path):
@@ -77,6 +78,7 @@ def test_graphviz_draws(format, tmp_path):
         assert "fc1[1&lt;&#45;0]" in text
 
 
+@pytest.mark.guarantee("without the program dot: DOT text, a plain drawing, and a message that names the package")
 @pytest.mark.usefixtures("without_dot")
 @pytest.mark.parametrize("format", STARTS)
 def test_without_graphviz_matplotlib_draws_and_the_package_is_named(format, tmp_path):
@@ -126,6 +128,7 @@ def test_the_plain_drawing_puts_operands_below_their_gates_and_nothing_on_top_of
     assert all(b - a > 0.999 for row in rows.values() for a, b in zip(sorted(row), sorted(row)[1:], strict=False))
 
 
+@pytest.mark.guarantee("a circuit too large to draw is refused")
 def test_what_nobody_could_read_is_not_drawn(tmp_path):
     large = parse(" + ".join(f"x{i}" for i in range(500)))
     for name in ("dot", "svg"):
