@@ -11,7 +11,7 @@ help:
 	@echo "make demo    train a small network, explain digits in six semirings, write a report to $(OUT)/"
 	@echo "make test    the whole test suite"
 	@echo "make lint    ruff and pyright"
-	@echo "make docs    docs/guarantees.md and the pages of the programming interface in build/docs/"
+	@echo "make docs    the generated pages of docs/, and those of the programming interface in build/docs/"
 	@echo "make bench   the benchmarks"
 
 demo: $(STAMP)
@@ -27,6 +27,8 @@ lint: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python docs/make_guarantees.py
+	$(BIN)/python docs/make_semirings.py
+	$(BIN)/python docs/make_hierarchy.py
 	$(PIP) -e '.[docs]'
 	$(BIN)/pdoc --output-directory build/docs provnet
 

@@ -1,7 +1,7 @@
 """Writes docs/hierarchy.dot and docs/hierarchy.svg: which provenance forgets what, and where each semiring hangs.
 
-Solid arrows are the registered homomorphisms between symbolic carriers. A dashed arrow leads to the numeric semirings whose
-values a carrier decides, and is drawn from the most forgetful carrier that still does, by the flags that the classes state.
+Solid arrows are the registered homomorphisms between symbolic carriers. A dashed arrow leads to the numeric semirings
+whose values a carrier decides: from the most forgetful carrier that still does, by the flags that the classes state.
 A test fails if the files are out of date; the SVG names the DOT text that it was drawn from.
 """
 

@@ -62,10 +62,12 @@ from provnet.symbolic.carriers.base import REGISTRY
 
 weight = torch.ones(1, 1, 3)
 
+
 def model(x):
     for _ in range(3):
         x = torch.nn.functional.conv1d(x, weight, padding=1)
     return x
+
 
 circuit = provnet.trace(model, torch.ones(1, 1, 7))
 gates = circuit.gates(target=(0, 3), at=("input", 0, 3), grain="parameter")
@@ -77,8 +79,8 @@ HEAD = """# Semirings
 One circuit, many questions: each semiring gives ⊕ and ⊗ a meaning, and so the circuit an answer. {note}
 
 Flags: **I** ⊕ idempotent, **A** absorptive, **M** ⊗ idempotent, **O** naturally ordered, **S** selective. A flag is
-stated only where it holds: `tests/semirings/test_laws.py` and `tests/symbolic/test_carriers.py` try every one. What they
-decide is on the [theory page](../theory.md).
+stated only where it holds: `tests/semirings/test_laws.py` and `tests/symbolic/test_carriers.py` try every one. What
+they decide is on the [theory page](../theory.md).
 
 ## Numbers: `circuit.evaluate(name)`
 

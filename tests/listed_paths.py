@@ -15,13 +15,13 @@ from provnet.circuit.lengths import degree_bounds
 from tests.gate_circuits import Polynomial, fold_polynomials, recursive, stores
 
 
-def modest_stores(gates: int, **options: int | bool) -> st.SearchStrategy[GateStore]:
+def modest_stores(gates: int) -> st.SearchStrategy[GateStore]:
     """Draw gates whose paths can be listed: at most 2,000 of them, of length 200 at most."""
 
     def modest(store: GateStore) -> bool:
         return max(count_terms(store)) <= 2000 and degree_bounds(store)[1] <= 200
 
-    return stores(gates=gates, **options).filter(modest)
+    return stores(gates=gates).filter(modest)
 
 
 def polynomials(store: GateStore) -> tuple[Polynomial, ...]:

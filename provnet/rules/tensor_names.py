@@ -38,8 +38,10 @@ def name_values(execution: Execution, known: Container[int], gone: Mapping[int, 
         elif value in gone:
             names.absent.setdefault(name, f"{name!r} has no relevance: {gone[value]}")
 
+    modules = {call.path for call in execution.modules}
     for name, value in execution.sources.items():
-        give(name, value)
+        # A module may be called "input" too: its output goes by its path, as every module's does.
+        give(f"{name}:source" if name in modules else name, value)
     calls = Counter(call.path for call in execution.modules)
     made = {_name_of(call, calls): call.outputs for call in execution.modules if call.output_keys == ("",)}
     for op in execution.ops:

@@ -1,13 +1,15 @@
-"""The sweep from the inputs to the target: what the paths up to a neuron are worth. With relevance, marginals of "
-"edges."""
+"""The sweep from the inputs to the target: what the paths up to a neuron are worth. With relevance,
+marginals of edges."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from provnet.circuit.wiring import Gather
 from provnet.semirings.base import Semiring
 from provnet.torch_backend.evaluate import Job
 from provnet.torch_backend.messages import block_elements
@@ -36,9 +38,7 @@ def sweep_forward(workspace: Workspace, job: Job, start: Mapping[int, Tensor]) -
             for i in block.inputs
         ]
         before = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-        passed = push_block(workspace, index, job, before)
-        held = found.get(block.output)
-        found[block.output] = passed if held is None else semiring.plus(held, passed)
+        found[block.output] = push_block(workspace, index, job, before)
     return found
 
 
@@ -52,11 +52,13 @@ def push_block(workspace: Workspace, index: int, job: Job, before: Tensor) -> Te
 
 
 def edge_values(workspace: Workspace, index: int, job: Job, outputs: Tensor, before: Tensor) -> Tensor:
-    """Return Θ(d)_jk ⊗ F_j on every slot of some outputs of a block, zero on absent ones: [batch, outputs, fan, "
-    "*element]."""
+    """Return Θ(d)_jk ⊗ F_j on every slot of some outputs of a block, zero on absent ones:
+    [batch, outputs, fan, *element]."""
     block, semiring = workspace.circuit.blocks[index], job.semiring
     wiring = block.wiring
     slots = torch.arange(wiring.fan, device=outputs.device)
+    if isinstance(wiring, Gather):  # its index is numpy's
+        wiring = replace(wiring, index=torch.as_tensor(wiring.index, device=outputs.device))
     source, present, _ = wiring.source(outputs[:, None], slots)
     source = torch.broadcast_to(torch.as_tensor(source, device=outputs.device), (len(outputs), wiring.fan))
     arriving = before[:, source]

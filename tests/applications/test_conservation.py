@@ -43,8 +43,9 @@ def test_residuals_are_shares():
     model = perceptron(2, 1, 1).double()
     with torch.no_grad():
         for layer, values in ((0, [[1.0, 1.0]]), (2, [[1.0]])):
-            model[layer].weight.copy_(torch.tensor(values))
-            model[layer].bias.fill_(1.0)
+            weight, bias = model[layer].parameters()
+            weight.copy_(torch.tensor(values))
+            bias.fill_(1.0)
     circuit = provnet.trace(model, torch.tensor([[1.0, 2.0]], dtype=torch.float64))
     plain = conservation_residuals(circuit.evaluate("real", target=0))
     assert all(float(share) == pytest.approx(1) for share in plain.values())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 import provnet
 from provnet.applications.marginals import Marginals, relevant_parameters
@@ -83,7 +85,7 @@ def test_a_shared_weight_gathers_its_edges():
 @pytest.mark.guarantee("a weight that no relevant path uses can be pruned without loss of a path")
 def test_pruned_weights_take_no_path_away():
     circuit = traced("mlp")
-    theta = Threshold(0.1)
+    theta = Threshold(0.05, absolute=True)
     relevance = circuit.evaluate("boolean", target=1, annotation=theta)
     masks = relevant_parameters(relevance)
     assert {path: tuple(mask.shape) for path, mask in masks.items()} == {"0": (5, 4), "2": (4, 5), "4": (3, 4)}
@@ -91,8 +93,8 @@ def test_pruned_weights_take_no_path_away():
     for batch in range(2):
         gates = circuit.gates(target=1, batch=batch)
         values = gates.valuation("boolean", annotation=theta)
-        kept = torch.tensor([bool(masks[v.path][v.target.index[-1], v.source.index[-1]]) for v in gates.variables])
-        assert torch.equal(gates.evaluate("boolean", values & kept).tensor, relevance.inputs[batch])
+        kept = [bool(masks[v.path][v.key[1], v.key[2]]) for v in gates.variables]  # key: block, output, slot
+        assert torch.equal(gates.evaluate("boolean", values & torch.tensor(kept)).tensor, relevance.inputs[batch])
 
 
 def test_other_questions_are_refused():
@@ -104,3 +106,22 @@ def test_other_questions_are_refused():
         found.edges("relu_1")
     with pytest.raises(OptionError, match="one target"):
         Marginals(circuit.evaluate("real", target=provnet.Targets(0, 1)))
+
+
+class Padded(nn.Module):
+    """A padding written out, then a convolution: what was filled in is no neuron."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(functional.pad(x, (2, 2))).flatten(1)
+
+
+def test_what_was_filled_in_starts_no_path():
+    circuit = provnet.trace(seeded(Padded), torch.rand(1, 1, 4, dtype=torch.float64))
+    found = Marginals(circuit.evaluate("counting", target=3, annotation=Threshold(-1e300)))
+    (pad,) = (block for block in circuit.data.blocks if block.kind == "index" and "pad" in block.op)
+    assert found._forward[pad.output].tolist() == [[0, 0, 1, 1, 1, 1, 0, 0]]
+    assert found.edges("conv").sum() == found._evaluation.relevance[circuit.data.sources[0]].sum()

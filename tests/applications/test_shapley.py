@@ -31,21 +31,23 @@ def by_definition(game, names: list[str], weight) -> dict[str, float]:
 def multilinear(draw):
     """A small circuit whose paths use a variable at most once, of mixed lengths: a product of sums of products."""
     groups = draw(st.lists(st.lists(st.integers(1, 2), min_size=1, max_size=2), min_size=1, max_size=3))
-    kinds, operands, variable, factors = [], [], [], []
     count = sum(sum(group) for group in groups)
-    for i in range(count):
-        kinds.append(VARIABLE), operands.append([]), variable.append(i)
-    at = 0
+    kinds, operands = [VARIABLE] * count, [[] for _ in range(count)]
+
+    def gate(kind: int, wires: list[int]) -> int:
+        kinds.append(kind)
+        operands.append(wires)
+        return len(kinds) - 1
+
+    at, factors = 0, []
     for group in groups:
         terms = []
         for size in group:
-            kinds.append(TIMES), operands.append(list(range(at, at + size))), variable.append(-1)
-            terms.append(len(kinds) - 1)
+            terms.append(gate(TIMES, list(range(at, at + size))))
             at += size
-        kinds.append(PLUS), operands.append(terms), variable.append(-1)
-        factors.append(len(kinds) - 1)
-    kinds.append(draw(st.sampled_from([PLUS, TIMES]))), operands.append(factors), variable.append(-1)
-    return make_store(kinds, operands, variable, count, [len(kinds) - 1])
+        factors.append(gate(PLUS, terms))
+    root = gate(draw(st.sampled_from([PLUS, TIMES])), factors)
+    return make_store(kinds, operands, [*range(count)] + [-1] * (len(kinds) - count), count, [root])
 
 
 @given(multilinear(), st.data())
@@ -75,8 +77,8 @@ def test_several_roots_are_one_game_and_efficient(net):
     values = torch.rand(len(gates.variables), dtype=torch.float64, generator=torch.Generator().manual_seed(1)) - 0.3
     whole = gates.evaluate("real", values).tensor
     assert float(shapley_values(gates, valuation=values).tensor.sum()) == pytest.approx(float(whole.sum()), rel=1e-9)
-    each = sum(shapley_values(gates, root=root, valuation=values).tensor for root in gates.roots)
-    assert torch.allclose(each, shapley_values(gates, valuation=values).tensor)
+    each = torch.stack([shapley_values(gates, root=root, valuation=values).tensor for root in gates.roots])
+    assert torch.allclose(each.sum(0), shapley_values(gates, valuation=values).tensor)
     lengths = {len(m) for found in polynomials(gates.store) for m in found}
     assert (len(lengths) > 1) == (len(net.blocks) > 4)
 

@@ -71,10 +71,10 @@ def test_nothing_blocks_at_a_low_threshold(circuit):
 
 
 def test_a_neuron_without_a_defined_path_cannot_be_repaired():
-    model = seeded(lambda: perceptron(2, 2, 2))
+    model = perceptron(2, 2, 2).double()
     with torch.no_grad():
-        model[0].weight.zero_()
-        model[0].bias.zero_()
+        for parameter in model[0].parameters():
+            parameter.zero_()
     circuit = provnet.trace(model, torch.ones(1, 2, dtype=torch.float64))
     assert why_not(circuit, ("input", 0), 0.1, target=0) == []
 

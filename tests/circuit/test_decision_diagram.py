@@ -25,9 +25,8 @@ def by_worlds(store, chances):
     total = [Fraction(0)] * len(store.roots)
     for world in product([False, True], repeat=len(chances)):
         weight = prod(p if there else 1 - p for p, there in zip(chances, world, strict=True))
-        found = recursive(
-            store, lambda a, b: a or b, lambda a, b: a and b, False, True, lambda v: world[int(v.name[1:])]
-        )
+        named = dict(zip((v.name for v in store.variables), world, strict=True))
+        found = recursive(store, operator.or_, operator.and_, False, True, lambda v, named=named: named[v.name])
         total = [t + weight * bool(f) for t, f in zip(total, found, strict=True)]
     return tuple(total)
 

@@ -109,3 +109,16 @@ def test_every_refusal_is_of_one_family(circuit: provnet.Circuit):
     for call in calls:
         with pytest.raises(ProvnetError):
             call()
+
+
+@pytest.mark.parametrize("route", ["auto", "reference"])
+def test_a_quotient_that_leaves_the_floats_is_undefined_on_every_route(route: str):
+    """1 / 1e-39 is no float32: the edge has no share. The tiny relevance that arrives would hide it in R / z."""
+    first, second = nn.Linear(3, 2, bias=False), nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        first.weight.copy_(torch.tensor([[1.0, -1.0, 1e-39], [1.0, 0.0, 0.0]]))
+        second.weight.copy_(torch.tensor([[1.0, 1.0]]))
+    circuit = provnet.trace(nn.Sequential(first, second).eval(), torch.ones(1, 3))
+    found = circuit.evaluate("real", target=0, route=route).inputs
+    assert torch.equal(found, torch.tensor([[1.0, 0.0, 1e-39]]))
+    assert torch.equal(found[0], circuit.gates(target=0).evaluate("real").tensor)

@@ -172,3 +172,24 @@ def test_building_leaves_the_model_as_it_was():
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name][0])
         assert tensor._version == before[name][1]
+
+
+class Ends(nn.Module):
+    """Layers that go by the names of the ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.input, self.output = nn.Linear(6, 4), nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.output(self.input(x).relu())
+
+
+def test_a_module_called_input_keeps_its_name():
+    """Else `r["input"]` would give the source's relevance for the module's, and say nothing."""
+    circuit = build(record(Ends().eval(), torch.randn(2, 6)))
+    shapes = {
+        name: circuit.activations[circuit.find(name)].shape for name in ("input", "input:source", "input:in", "output")
+    }
+    assert shapes == {"input": (4,), "input:source": (6,), "input:in": (6,), "output": (3,)}
+    assert circuit.activations[circuit.sources[0]].name == "input:source"

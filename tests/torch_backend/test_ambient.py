@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ def model() -> nn.Module:
 @pytest.mark.guarantee("autocast, a default device or inference mode around an evaluation change no number")
 @pytest.mark.parametrize("name", SURROUNDINGS)
 @pytest.mark.parametrize("rule", ["zero", provnet.rules.Gamma(0.25)])
-def test_surroundings_change_no_number(name: str, rule: object):
+def test_surroundings_change_no_number(name: str, rule: Any):
     """Gamma makes its sums anew, by matrix products: under autocast those would be bfloat16."""
     circuit = provnet.trace(model(), torch.rand(2, 2, 8))
     plain = circuit.evaluate(SIX, rule=rule)

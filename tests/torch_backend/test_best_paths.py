@@ -88,6 +88,7 @@ def test_paths_run_from_the_root_to_the_target():
     valuation = torch.linspace(0.1, 0.9, len(store.variables))
     for path in best_paths(store, int(store.root_gates[1]), Viterbi(), valuation, 3):
         first, last = path.variables
+        assert first.target and last.source
         assert (str(first.source), first.target.path, str(last.target)) == ("x[1]", "fc1", "fc2[1]")
         assert first.target.index == last.source.index
         assert str(path).startswith(f"{path.value:.6g}: fc1[")

@@ -18,6 +18,7 @@ from provnet.torch_backend.marginals import adjoint_of, gate_marginals
 from tests.gate_circuits import residual
 from tests.listed_paths import modest_stores, polynomials, through, total
 
+UNIT = st.sampled_from([0.0, 0.25, 0.5, 1.0])
 CHOSEN = st.lists(st.integers(0, 3), min_size=4, max_size=4)
 
 

@@ -6,7 +6,9 @@ one if Θ uses d: the base class writes these, a subclass only says what an ordi
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from functools import reduce
 from typing import Literal, Protocol, TypeVar
 
 import torch
@@ -115,11 +117,10 @@ class Annotation:
         return elements
 
     def lost(self, edges: Edges) -> Tensor | None:
-        """Return where a neuron's whole relevance is lost, [...], for want of one defined edge; None: nowhere."""
-        if self.uses != "d" or edges.defined is None:
-            return None
-        live = edges.defined if edges.present is None else edges.defined & edges.present
-        return ~live.any(dim=-1)
+        """Return where a neuron loses its whole relevance, [...], for want of an edge with a value; None: nowhere."""
+        masks = [edges.present, edges.defined if self.uses == "d" else None]
+        found = [mask for mask in masks if mask is not None]
+        return ~reduce(operator.and_, found).any(dim=-1) if found else None
 
     def key(self) -> tuple[object, ...]:
         """Return what tells two instances apart: jobs with equal keys share their work."""

@@ -5,19 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from provnet.semirings.annotations.base import Annotation, Edges, register
-from provnet.semirings.annotations.max_normalised import max_normalised
+from provnet.semirings.annotations.base import Edges, register
+from provnet.semirings.annotations.max_normalised import Shares, max_normalised
 from provnet.semirings.base import Semiring
 
 
 @register("neg-log")
-class NegLog(Annotation):
+class NegLog(Shares):
     """Θ = -log(|p_jk| / max_j' |p_j'k|) in [0, inf]: it conserves in Tropical. p = 0 gives +inf, Tropical's zero.
 
     Source: GSM25 section 3.4, the image of `MaxNormalised` under -log.
     """
 
-    uses = "p"
     form = "neg-log"
 
     def value(self, edges: Edges, semiring: Semiring, dtype: torch.dtype) -> Tensor:

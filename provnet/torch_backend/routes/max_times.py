@@ -51,7 +51,9 @@ def _pull(prepared: Prepared, question: Question, relevance: Tensor) -> Pulled |
     bias = None if biases is None else (biases.abs() * share).amax(dim=1)
     ceiling = semiring.bounds[1] if semiring.bounds is not None else torch.inf
     clamp = (lambda x: x.clamp(max=ceiling)) if ceiling < torch.inf else (lambda x: x)
-    return Pulled(clamp(inputs), None if bias is None else clamp(bias), None)
+    silent = largest == 0
+    lost = torch.where(silent, relevance, zero).amax(dim=1) if bool(silent.any()) else None
+    return Pulled(clamp(inputs), None if bias is None else clamp(bias), lost)
 
 
 def _safe(*stages: Tensor) -> bool:

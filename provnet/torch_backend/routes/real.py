@@ -11,6 +11,9 @@ from provnet.torch_backend import linear_maps
 from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.routes.base import Pulled, Question, Route, register
 
+SMALLEST = {torch.float32: 1e-15, torch.float64: 1e-150}
+"""Above this, |p / z| stays finite unless |p| is above 3e23 (1e158 in float64)."""
+
 
 @register("transpose")
 class Transpose(Route):
@@ -31,9 +34,32 @@ class Transpose(Route):
         return "Σ d·R is the transposed map of R / z" if probe else None
 
     def pull(self, prepared: Prepared, question: Question, relevance: Sequence[Tensor]) -> list[Pulled] | None:
+        if _some_overflow(prepared):
+            return None
         with linear_maps.full_precision():
             found = [_pull(prepared, r) for r in relevance]
         return None if any(pulled is None for pulled in found) else [pulled for pulled in found if pulled is not None]
+
+
+def _some_overflow(prepared: Prepared) -> bool:
+    """Tell whether some d = p / z may leave the floats: it is undefined then, which R / z does not show.
+
+    Only denominators near 0 can do that, so the weights are looked at only where there is one.
+    """
+    for z in prepared.z:
+        size = torch.where(z == 0, torch.inf, z.abs())
+        least = float(size.min()) if size.numel() else torch.inf
+        if least >= SMALLEST[z.dtype]:
+            continue
+        weights = [product.weights(prepared.w) for product in prepared.rule.products]
+        largest = sum(
+            float(a.abs().max()) * (1.0 if w is None else float(w.abs().max()))
+            for a, w in zip(prepared.a, weights, strict=True)
+        )
+        largest = max(largest, 0.0 if prepared.b is None else float(prepared.b.abs().max()))
+        if largest >= least * torch.finfo(z.dtype).max:
+            return True
+    return False
 
 
 def _pull(prepared: Prepared, relevance: Tensor) -> Pulled | None:

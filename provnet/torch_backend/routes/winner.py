@@ -22,7 +22,10 @@ class Winner(Route):
     rank = 100
 
     def fits(self, prepared: Prepared, question: Question) -> str | None:
-        return None if prepared.winner is None else "losers are absent: each output has one edge"
+        # Where some neurons are none, a window may hold no neuron at all, and its first slot must not win.
+        if prepared.winner is None or prepared.void is not None:
+            return None
+        return "losers are absent: each output has one edge"
 
     def pull(self, prepared: Prepared, question: Question, relevance: Sequence[Tensor]) -> list[Pulled]:
         elements = _by_slot(prepared, question, relevance[0])
