@@ -11,9 +11,13 @@ from provnet.symbolic import rows
 from provnet.symbolic.canonical import Root, cone, find_gate, uses
 from provnet.symbolic.polynomial import Polynomial
 from provnet.symbolic.size import CEILING, degrees, spell, terms
+from provnet.symbolic.unfold import rough_paths, unfold
 
 SLACK = 16
 """Rows in work, before equal ones are merged, may be this many times `max_terms`."""
+
+WIDTH = 16
+"""Entries of a row in work when all paths are written out at once; where they are longer, gate by gate takes over."""
 
 
 def polynomial(store: GateStore, root: Root = None, max_terms: int = 100_000) -> Polynomial:
@@ -33,6 +37,15 @@ def polynomial(store: GateStore, root: Root = None, max_terms: int = 100_000) ->
 
 def expand(store: GateStore, max_terms: int = 100_000) -> rows.Rows:
     """Return the polynomial of a cone's only root as rows of numbers of `store.variables`.
+
+    Raises `LimitError` as `polynomial` does.
+    """
+    unfolded = unfold(store, SLACK * max_terms * WIDTH) if rough_paths(store) <= SLACK * max_terms else None
+    return unfolded if unfolded is not None and len(unfolded) <= max_terms else gate_by_gate(store, max_terms)
+
+
+def gate_by_gate(store: GateStore, max_terms: int) -> rows.Rows:
+    """Return the same, from the leaves up, equal monomials merged at every gate: for more paths than can be listed.
 
     Raises `LimitError` as `polynomial` does.
     """
