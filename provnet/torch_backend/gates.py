@@ -158,27 +158,28 @@ def _evaluate(plan: Plan, semiring: Semiring, valuation: Tensor) -> Tensor:
     if batch == 1:  # torch's binary operations are faster without an axis of one
         values = values.squeeze(1)
     for step in plan.steps:
-        values[step.start : step.stop] = _step(step, semiring, values)
+        _step(step, semiring, values)
     found = values.index_select(0, plan.roots)
     return found.unsqueeze(0) if batch == 1 else found.transpose(0, 1)
 
 
-def _step(step: Step, semiring: Semiring, values: Tensor) -> Tensor:
+def _step(step: Step, semiring: Semiring, values: Tensor) -> None:
+    """Evaluate a step's gates into their rows. A gate is written as soon as its last operand is in: what the others
+    have so far is a prefix, and nothing is copied twice."""
     combine = semiring.plus if step.kind == PLUS else semiring.times
     result = values.index_select(0, step.operands[0])
     for rows in step.operands[1:]:
+        if len(rows) < len(result):
+            values[step.start + len(rows) : step.start + len(result)] = result[len(rows) :]
+            result = result[: len(rows)]
         operand = values.index_select(0, rows)
-        combined = combine(result[: len(rows)], operand)
-        if combined.dtype != values.dtype or combined.shape != operand.shape:
+        result = combine(result, operand)
+        if result.dtype != values.dtype or result.shape != operand.shape:
             raise DTypeError(
-                f"{combine.__name__} of {semiring.name!r} made {combined.dtype} of shape {tuple(combined.shape)} out "
+                f"{combine.__name__} of {semiring.name!r} made {result.dtype} of shape {tuple(result.shape)} out "
                 f"of {values.dtype} of shape {tuple(operand.shape)}: it must keep both. Nothing is cast in silence."
             )
-        if len(rows) == len(result):
-            result = combined
-        else:
-            result[: len(rows)] = combined
-    return result
+    values[step.start : step.start + len(result)] = result
 
 
 def as_tensor(

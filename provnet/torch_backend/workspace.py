@@ -22,6 +22,7 @@ from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.rows import rows
 from provnet.torch_backend.slopes import slopes
 from provnet.torch_backend.tiling import tiles
+from provnet.torch_backend.winners import winners
 
 KEPT_RULES = 4
 """Denominators of this many (rule, bias) pairs are kept for a block; one takes as much memory as its pre-activation."""
@@ -250,14 +251,4 @@ def _folded_sums(plain: Prepared) -> tuple[Tensor, ...]:
         at = plain.outputs(tile).reshape(-1)
         for total, part in zip(found, plain.numerators(tile, batch, sources), strict=True):
             total[batch, at] = part.sum(dim=-1).flatten(1)
-    return found
-
-
-def winners(plain: Prepared) -> Tensor:
-    """Return the slot of each output's first maximum in row-major order: [batch, outputs]."""
-    found = torch.zeros((plain.batch, plain.block.wiring.outputs), dtype=torch.int64, device=plain.device)
-    for tile, batch, sources in tiles(plain):
-        (a,) = plain.numerators(tile, batch, sources, absent=-torch.inf)
-        # `max` gives the first of equal values.
-        found[batch, plain.outputs(tile).reshape(-1)] = a.max(dim=-1).indices.flatten(1)
     return found

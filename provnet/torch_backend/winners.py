@@ -1,0 +1,62 @@
+"""Who wins each window of a max pooling: the first maximum in row-major order, also in an all-zero window."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from provnet.circuit.wiring import Convolution, Window
+from provnet.torch_backend.prepared import Prepared
+from provnet.torch_backend.tiling import tiles
+
+_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+
+
+def winners(plain: Prepared) -> Tensor:
+    """Return the slot of each output's first maximum, [batch, outputs]."""
+    found = _by_pooling(plain)
+    return _by_tiles(plain) if found is None else found
+
+
+def _by_tiles(plain: Prepared) -> Tensor:
+    """The definition, for any wiring."""
+    found = torch.zeros((plain.batch, plain.block.wiring.outputs), dtype=torch.int64, device=plain.device)
+    for tile, batch, sources in tiles(plain):
+        (a,) = plain.numerators(tile, batch, sources, absent=-torch.inf)
+        # `max` gives the first of equal values.
+        found[batch, plain.outputs(tile).reshape(-1)] = a.max(dim=-1).indices.flatten(1)
+    return found
+
+
+def _by_pooling(plain: Prepared) -> Tensor | None:
+    """Return the winners as the library's pooling finds them; None where it has no such pooling.
+
+    Its loops take a later value only if it is greater, so they too give the first of equals (a test holds them to it).
+    """
+    wiring = plain.block.wiring
+    if not isinstance(wiring, Window) or isinstance(wiring, Convolution) or plain.void is not None:
+        return None
+    if any(pad > kernel // 2 for pad, kernel in zip(wiring.padding, wiring.kernel, strict=True)):
+        return None
+    a = plain.a[0].reshape(plain.batch, -1, *wiring.source_shape)
+    options = (wiring.kernel, wiring.stride, wiring.padding, wiring.dilation)
+    for ceil_mode in (False, True):
+        _, place = _POOL[len(wiring.kernel)](a, *options, ceil_mode=ceil_mode, return_indices=True)
+        if place.shape[2:] == wiring.target_shape:
+            return _slots(wiring, place.reshape(plain.batch, wiring.outputs))
+    return None
+
+
+def _slots(wiring: Window, place: Tensor) -> Tensor:
+    """Return which slot of its window each winner is, from its place in the input channel."""
+    output = torch.arange(wiring.outputs, device=place.device) % prod(wiring.target_shape)
+    slot = torch.zeros_like(place)
+    for d in range(len(wiring.kernel)):
+        inner, behind = prod(wiring.source_shape[d + 1 :]), prod(wiring.target_shape[d + 1 :])
+        at = place // inner % wiring.source_shape[d]
+        first = output // behind % wiring.target_shape[d] * wiring.stride[d] - wiring.padding[d]
+        slot = slot * wiring.kernel[d] + (at - first) // wiring.dilation[d]
+    return slot

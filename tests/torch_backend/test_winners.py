@@ -1,0 +1,32 @@
+"""The winners of windows: the library's pooling against the definition, with ties everywhere."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+import provnet
+from provnet.rules import Zero
+from provnet.torch_backend import winners
+from provnet.torch_backend.workspace import Policy
+
+POOLS = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(0, 1), st.integers(1, 2), st.booleans(), st.integers(0, 10**6))
+def test_the_first_maximum_wins(
+    dims: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool, seed: int
+):
+    """Three values only, zeros and negative ones among them: nearly every window has a tie."""
+    pool = POOLS[dims](kernel, stride, min(padding, kernel // 2), dilation, ceil_mode=ceil_mode)
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randint(-1, 2, (2, 2, *(6, 5, 7)[:dims]), generator=generator).float()
+    circuit = provnet.trace(nn.Sequential(pool, nn.Flatten()), x)
+    index = next(i for i, block in enumerate(circuit.data.blocks) if block.kind == "selection")
+    prepared = circuit.workspace(torch.float32).prepared(index, Zero(), Policy())
+    assert prepared.winner is not None
+    assert torch.equal(prepared.winner, winners._by_tiles(prepared))
