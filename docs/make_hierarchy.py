@@ -64,7 +64,11 @@ def decided_by() -> dict[str, list[str]]:
 def unconditional() -> list[Carrier[Any]]:
     """Return the carriers that decide values by the semiring's laws alone, whatever the valuation."""
     all_names = dict.fromkeys(CARRIERS.get(name).name for name in CARRIERS.names())
-    return [CARRIERS.get(name) for name in all_names if name != "lin" and "squares" not in CARRIERS.get(name).valid_for]
+    drawn = {
+        name for pair in QUOTIENTS for name in pair
+    }  # formula and boolexpr are n[x] and posbool, not multiplied out
+    fitting = [CARRIERS.get(name) for name in all_names if name in drawn and name != "lin"]
+    return [carrier for carrier in fitting if "squares" not in carrier.valid_for]
 
 
 def fits(carrier: Carrier[Any], semiring: Semiring) -> bool:

@@ -19,7 +19,7 @@ from provnet.semirings.laws import LAWS, binding
 from provnet.symbolic import carriers
 from provnet.symbolic.carriers.base import REGISTRY as CARRIERS
 from provnet.symbolic.carriers.base import Carrier
-from provnet.symbolic.carriers.quotients import QUOTIENTS
+from provnet.symbolic.homomorphism import MAPS
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "semirings"
@@ -86,7 +86,7 @@ they decide is on the [theory page](../theory.md).
 
 {numeric}
 
-## Symbols: `gates.formula().fold(...)`
+## Symbols: `gates.provenance(name)`
 
 {symbolic}
 
@@ -238,15 +238,15 @@ def symbolic_page(name: str, others: tuple[str, ...]) -> str:
         "value = gates.formula().fold(k.plus, k.times, k.zero, k.one, lambda v: k.variable(w[v]))\n"
         "print(k.text(value))\n"
     )
-    down = [target for source, target in QUOTIENTS if source == name]
-    up = [source for source, target in QUOTIENTS if target == name]
+    down = [target for source, target in MAPS if source == name]
+    up = [source for source, target in MAPS if target == name]
     facts = [
         ("also called", ", ".join(others) or "–"),
         ("zero, one", f"`{carrier.text(carrier.zero)}`, `{carrier.text(carrier.one)}`"),
         ("flags", "; ".join(flags_of(carrier, FLAGS)) or "none"),
         ("decides the value", valid(carrier)),
-        ("made by forgetting from", ", ".join(up) or "–"),
-        ("forgets into", ", ".join(f"{t}: {document(QUOTIENTS[name, t])}" for t in down) or "–"),
+        ("image of", ", ".join(up) or "–"),
+        ("maps to", ", ".join(f"{t}: {document(MAPS[name, t])}" for t in down) or "–"),
     ]
     return "\n".join(
         [

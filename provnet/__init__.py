@@ -24,6 +24,9 @@ from provnet.face import (
 )
 from provnet.rules.ops.base import op_rule as register_op
 from provnet.semirings import annotations
+from provnet.symbolic.homomorphism import Homomorphism, homomorphism
+
+semirings.homomorphism = homomorphism  # semirings/ may not import symbolic/, and users look for it there
 
 __version__ = "0.1.0"
 
@@ -32,6 +35,7 @@ __all__ = [
     "Conservation",
     "Elements",
     "GateCircuit",
+    "Homomorphism",
     "Neuron",
     "ProvnetError",
     "Relevance",
@@ -40,6 +44,7 @@ __all__ = [
     "annotations",
     "errors",
     "explain",
+    "homomorphism",
     "load",
     "register_op",
     "rules",

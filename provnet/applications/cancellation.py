@@ -37,7 +37,8 @@ class Cancellation:
         return float(alive.median()) if alive.numel() else 1.0
 
     def __str__(self) -> str:
-        return f"path mass is {self.median:.3g} times the net value (median over {self.ratio.numel()} neurons)"
+        alive = int((self.supporting + self.opposing > 0).sum())
+        return f"path mass is {self.median:.3g} times the net value (median over the {alive} neurons that have a path)"
 
 
 def cancellation(

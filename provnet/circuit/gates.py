@@ -97,11 +97,13 @@ class GateStore:
 
     def wires_of(self, gates: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Return (row of `gates`, operand) of every wire that leads into one of `gates`, gate by gate, in order."""
-        fan = self.fan[gates]
+        return np.repeat(np.arange(len(gates)), self.fan[gates]), self.below(gates)
+
+    def below(self, gates: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the operands of some gates, gate by gate, in order."""
         if len(gates) and int(gates[-1]) - int(gates[0]) + 1 == len(gates) and (np.diff(gates) == 1).all():
-            run = self.operands[self.first[gates[0]] : self.first[gates[-1] + 1]]
-            return np.repeat(np.arange(len(gates)), fan), run
-        return np.repeat(np.arange(len(gates)), fan), self.operands[ragged(self.first[gates], fan)]
+            return self.operands[self.first[gates[0]] : self.first[gates[-1] + 1]]
+        return self.operands[ragged(self.first[gates], self.fan[gates])]
 
 
 def ragged(start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from provnet.circuit.variables import EdgeSegment, VariableTable
 from provnet.errors import OptionError, TargetError, UnsupportedOperationError, ValuationError
 from provnet.face.edge_elements import EdgeElements
 from provnet.face.names import At, neurons_at, output_named
+from provnet.face.python_values import Values, fold_gates, provenance_of
 from provnet.face.targets import Target, Targets, target_neurons
 from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
@@ -143,6 +145,14 @@ class GateCircuit:
         """Return the provenance polynomial of a root in ℕ[X] ([GKT07]). Raises `LimitError` above `max_terms` terms."""
         return polynomial(self.store, root, max_terms)
 
+    def provenance(self, carrier: str = "n[x]", root: Root = None, max_terms: int = 100_000) -> Any:
+        """Return {root: element} in a symbolic semiring by name ("why", "posbool", "formula" …), or one root's element.
+
+        Each variable is itself. Raises `LimitError` if a root has more paths than `max_terms` and the carrier expands
+        them, `UnsupportedOperationError` after a simplification by laws that the carrier lacks.
+        """
+        return provenance_of(self.store, carrier, root, max_terms)
+
     # -- values --------------------------------------------------------------------------------------------------------
 
     @plain_torch()
@@ -167,6 +177,25 @@ class GateCircuit:
         if isinstance(algebra, Counting) and algebra.primes:
             return Elements(self.roots, found, lambda element: int(algebra.decode(element)))
         return Elements(self.roots, found, lambda element: element)
+
+    def fold(
+        self,
+        values: Mapping[Any, Any] | Callable[[Variable], Any],
+        plus: Callable[[Any, Any], Any] = operator.add,
+        times: Callable[[Any, Any], Any] = operator.mul,
+        zero: Any = 0,
+        one: Any = 1,
+        laws: Collection[str] = ("commutative",),
+    ) -> Values:
+        """Return {root: element} for elements that are any Python objects, such as fractions, sympy symbols, sets.
+
+        values   by variable or its name, or a function of the variable.
+        laws     what plus and times satisfy ("commutative", "idempotent", "absorptive", "times_idempotent"): a
+                 circuit that was merged or simplified by a law asks for it.
+        Raises: `ValuationError` for a missing or unknown variable, `UnsupportedOperationError` for a law not stated.
+        Each gate is visited once; operands are folded from the left. Source: [Gro24] 4.4.
+        """
+        return fold_gates(self.store, values, plus, times, zero, one, laws)
 
     @plain_torch()
     def elements(

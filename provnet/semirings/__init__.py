@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any
 
 from provnet.semirings import annotations
 from provnet.semirings.arctic import Arctic
@@ -31,6 +33,9 @@ from provnet.semirings.security import Security
 from provnet.semirings.signed import Signed
 from provnet.semirings.tropical import Tropical
 from provnet.semirings.viterbi import Viterbi
+
+homomorphism: Callable[[str, str], Any]
+"""`provnet.homomorphism`, put here by the package: symbolic carriers are below this room, which cannot import them."""
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
@@ -61,6 +66,7 @@ __all__ = [
     "annotations",
     "check_laws",
     "get",
+    "homomorphism",
     "make",
     "names",
 ]

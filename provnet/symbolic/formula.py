@@ -144,12 +144,19 @@ def value_of(valuation: Mapping[str, K] | Callable[[str], K], name: str) -> K:
     return valuation[name]
 
 
-def layout_text(store: GateStore, unicode: bool = True, limit: int = LIMIT, width: int = WIDTH) -> str:
+def layout_text(
+    store: GateStore,
+    unicode: bool = True,
+    limit: int = LIMIT,
+    width: int = WIDTH,
+    signs: tuple[str, str] | None = None,
+) -> str:
     """Return a cone's formulas as text: the shared gates, then one expression, or several as `neuron = …`.
 
+    `signs` are written for plus and times in place of ⊕ and ⊗.
     Raises `LimitError` as `Formula.text` does.
     """
-    plus, times = ("⊕", "⊗") if unicode else ("+", "*")
+    plus, times = signs or (("⊕", "⊗") if unicode else ("+", "*"))
     lets, roots = lay_out(store, Style(plus, times, lambda v: quoted(v.name), str), limit)
     lines = [_text_lines(f"let {d.name} = ", d, width) for d in lets]
     lines += [_text_lines(f"{d.name} = " if len(roots) > 1 else "", d, width) for d in roots]

@@ -27,10 +27,10 @@ def rough_paths(store: GateStore) -> float:
 def unfold(store: GateStore, limit: int) -> rows.Rows | None:
     """Return the polynomial of the only root as rows, or None if more than `limit` entries would be in work at a time.
 
-    A row holds the variables of a path so far and the gates that are still to be written out; a ⊕ makes one row for each
-    operand, a ⊗ puts its operands in its place. All rows take a step together, in numpy, so the time does not depend
-    on the number of gates: 10,000 paths of length 3 take 3 ms, and gate by gate 150. Equal monomials meet at the end only, so
-    circuits whose monomials merge early are better served gate by gate (`symbolic.expand`).
+    A row holds the variables of a path so far and the gates that are still to be written out; a ⊕ makes one row for
+    each operand, a ⊗ puts its operands in its place. All rows take a step together, in numpy, so the time does not
+    depend on the number of gates: 10,000 paths of length 3 take 3 ms, and gate by gate 150. Equal monomials meet at
+    the end only, so circuits whose monomials merge early are better served gate by gate (`symbolic.expand`).
     """
     pending = store.root_gates[:1, None].astype(np.int32)
     found = np.empty((1, 0), np.int32)
@@ -68,7 +68,7 @@ def _operand(store: GateStore, wire: NDArray[np.int64], there: NDArray[np.bool_]
 
 
 def _counted(found: Table, variables: int) -> rows.Rows:
-    """Return sorted rows with equal ones counted, in lexicographic order. Short rows are compared as one number each."""
+    """Return rows in lexicographic order with equal ones counted. Short rows are compared as one number each."""
     base, degree = variables + 1, found.shape[1]
     if not len(found) or degree * np.log2(base) >= 62:
         return rows.merged(found, np.ones(len(found), np.int64))

@@ -16,6 +16,7 @@ hashing    hash-consing against a Python dict of tuples (target: at least 10 tim
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -75,17 +76,19 @@ def layered(wires: int, seed: int = 0) -> GateStore:
 
 
 def elements(semiring: Semiring, count: int, batch: int) -> torch.Tensor:
-    """Return a valuation [batch, count, *element_shape] of elements that the carrier holds."""
+    """Return a valuation [batch, count, *element_shape] within the carrier, from which no value overflows."""
     generator = torch.Generator().manual_seed(0)
-    dtype = semiring.element_dtype(torch.float32)
-    if semiring.exact_values(torch.float32).dtype.is_floating_point and not semiring.element_shape:
+    dtype, shape = semiring.element_dtype(torch.float32), (batch, count, *semiring.element_shape)
+    if semiring.name == "counting":
+        return (torch.rand(shape, generator=generator) < 0.1).to(dtype)
+    if dtype.is_floating_point:
+        drawn = torch.rand(shape, generator=generator, dtype=torch.float64) * 0.98 + 0.01
+        if semiring.element_shape:
+            return (drawn / 4).sort(-1, descending=True).values.to(dtype)  # as KBest wants it
         low, high = semiring.bounds or (0.0, 1.0)
-        drawn = torch.rand(batch, count, generator=generator, dtype=torch.float64) * 0.98 + 0.01
-        return (drawn if (low >= 0 and high >= 1) or low < 0 else drawn.log()).to(dtype)
+        return (drawn if low < 0 or high >= 1 else drawn.log()).to(dtype)
     some = semiring.exact_values(torch.float32)
-    some = some[torch.isfinite(some.to(torch.float64)).flatten(1).all(1) if some.dim() > 1 else torch.isfinite(some)]
-    chosen = torch.randint(0, len(some), (batch, count), generator=generator)
-    return some[chosen].to(dtype)
+    return some[torch.randint(0, len(some), (batch, count), generator=generator)].to(dtype)
 
 
 def klay(rounds: int = 21) -> None:
@@ -270,6 +273,6 @@ def hashing(rounds: int = 3) -> None:
 PARTS = {f.__name__: f for f in (klay, semirings, linear, paths, identity, expansion, hashing)}
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     for chosen in sys.argv[1:] or PARTS:
         PARTS[chosen]()

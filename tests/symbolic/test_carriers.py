@@ -16,12 +16,12 @@ from provnet.circuit.gates import GateStore
 from provnet.errors import UnknownNameError
 from provnet.symbolic import carriers
 from provnet.symbolic.carriers.base import REGISTRY, Carrier
-from provnet.symbolic.carriers.quotients import QUOTIENTS
 from provnet.symbolic.formula import formula
+from provnet.symbolic.homomorphism import MAPS
 from provnet.symbolic.parse import parse
 from tests.gate_circuits import stores
 
-NAMES = ("n[x]", "b[x]", "trio", "why", "posbool", "lin", "sorp")
+NAMES = ("n[x]", "b[x]", "trio", "why", "posbool", "lin", "sorp", "formula", "boolexpr")
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,9 @@ def test_no_flag_that_holds_is_left_unstated(name):
     assert k.times_idempotent == (k.times(x, x) == x)
 
 
-@pytest.mark.parametrize("pair", QUOTIENTS, ids=" to ".join)
+@pytest.mark.parametrize("pair", MAPS, ids=" to ".join)
 @given(ELEMENTS)
-def test_quotient_maps_are_homomorphisms(pair, store):
+def test_the_registered_maps_are_homomorphisms(pair, store):
     """h(eval_Q(C)) = eval_Q'(C) on every circuit, its gates included, says that h respects plus, times, zero, one."""
     small(store)
     if pair[1] == "boolean":
@@ -125,7 +125,7 @@ def test_quotient_maps_are_homomorphisms(pair, store):
         expected = below.fold(operator.or_, operator.and_, False, True, lambda _: True)
     else:
         expected = value(REGISTRY.get(pair[1]), store)
-    assert QUOTIENTS[pair](value(REGISTRY.get(pair[0]), store)) == expected
+    assert MAPS[pair](value(REGISTRY.get(pair[0]), store)) == expected
 
 
 def agree(name: str, k: Numbers, store: GateStore, values: tuple[Any, ...]) -> bool:
@@ -191,6 +191,8 @@ def test_hypothesis_finds_that_trio_is_not_valid_for_counting():
         ("posbool", "{{}}"),
         ("lin", "{a, b}"),
         ("sorp", "1"),
+        ("formula", "a ⊗ a ⊕ a ⊗ b ⊕ b ⊗ a ⊕ 1"),
+        ("boolexpr", "a ∧ a ∨ a ∧ b ∨ b ∧ a ∨ 1"),
     ],
 )
 def test_how_elements_read(name, text):

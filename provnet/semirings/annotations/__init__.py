@@ -10,6 +10,7 @@ from provnet.semirings.annotations.base import REGISTRY, Annotation, Edges
 from provnet.semirings.annotations.conserving import Conserving
 from provnet.semirings.annotations.cost import Cost
 from provnet.semirings.annotations.each import Each
+from provnet.semirings.annotations.edits import Edits
 from provnet.semirings.annotations.expectation import ExpectationPair
 from provnet.semirings.annotations.graded import GradedElement
 from provnet.semirings.annotations.identity import Identity
@@ -38,6 +39,7 @@ __all__ = [
     "Cost",
     "Each",
     "Edges",
+    "Edits",
     "ExpectationPair",
     "GradedElement",
     "Identity",

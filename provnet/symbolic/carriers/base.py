@@ -6,6 +6,7 @@ Elements are immutable, hashable, and in normal form, so that equality is `==`. 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import reduce
 from typing import Any, ClassVar, Generic, TypeVar
@@ -78,6 +79,16 @@ def register(*names: str) -> Callable[[type[Carrier[Any]]], type[Carrier[Any]]]:
         return cls
 
     return file
+
+
+def get(name: str) -> Carrier[Any]:
+    """Return the carrier called so; case is free, and ℕ and 𝔹 read as N and B. Raises `UnknownNameError`."""
+    return REGISTRY.get(plain(name))
+
+
+def plain(name: str) -> str:
+    """Return a name as registries hold it: "ℕ[X]" and "N[X]" are n[x]."""
+    return unicodedata.normalize("NFKC", name).casefold()
 
 
 def minimal(items: Iterable[K], divides: Callable[[K, K], bool], size: Callable[[K], int]) -> frozenset[K]:
