@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Self
 
 from provnet.circuit.gates import ONE, PLUS, TIMES, VARIABLE, ZERO, Neuron, Variable
+from provnet.errors import ValuationError
 from provnet.symbolic.canonical import Builder, cone
 from provnet.symbolic.formula import Formula
 
@@ -35,18 +36,27 @@ class Expression:
         raise NotImplementedError
 
     def plus(self, other: Self) -> Self:
-        """Return self ⊕ other."""
+        """Return self ⊕ other. Raises `ValuationError` for an element of another carrier."""
+        self._check(other)
         if ZERO in (self.kind, other.kind):
             return other if self.kind == ZERO else self
         return type(self)(PLUS, (self, other))
 
     def times(self, other: Self) -> Self:
-        """Return self ⊗ other."""
+        """Return self ⊗ other. Raises `ValuationError` for an element of another carrier."""
+        self._check(other)
         if ZERO in (self.kind, other.kind):
             return self if self.kind == ZERO else other
         if ONE in (self.kind, other.kind):
             return other if self.kind == ONE else self
         return type(self)(TIMES, (self, other))
+
+    def _check(self, other: object) -> None:
+        if type(other) is not type(self):
+            raise ValuationError(
+                f"a {type(self).__name__} meets a {type(other).__name__}: combine elements of one carrier only, "
+                "and take others there by a homomorphism."
+            )
 
     @cached_property
     def formula(self) -> Formula:

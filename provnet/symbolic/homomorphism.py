@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,9 @@ class Homomorphism:
         Raises: `ValuationError` for what is no element of the source, `LimitError` where a formula is too long.
         """
         if isinstance(value, Mapping):
-            return {root: self(element) for root, element in value.items()}
+            found = copy(value) if isinstance(value, dict) else {}  # a result that takes names goes on taking them
+            found.update({root: self(element) for root, element in value.items()})
+            return found
         _check(value, self.source)
         for step in self.steps:
             value = step(value)

@@ -78,6 +78,7 @@ def test_symbolic_semirings_by_name(tied):
     assert list(everything) == list(tied.roots)
     why = provnet.homomorphism("N[X]", "Why")
     assert why(everything) == tied.provenance("why")
+    assert why(everything)[MIDDLE] == tied.provenance("why", MIDDLE)
     assert tied.provenance("formula", MIDDLE).formula.terms == 7
     assert tied.provenance("boolexpr")[MIDDLE] == tied.provenance("boolexpr", MIDDLE)
     assert provnet.homomorphism("boolexpr", "posbool")(tied.provenance("boolexpr", MIDDLE)) == tied.provenance(

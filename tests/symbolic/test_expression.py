@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provnet.errors import LimitError
+from provnet.errors import LimitError, ValuationError
 from provnet.symbolic.carriers.base import get
 from provnet.symbolic.parse import parse
 
@@ -49,8 +49,6 @@ def test_shared_parts_stay_shared():
     assert x.formula.terms == 2**61
     assert len(x.formula.store) == 63
     assert x == x.plus(k.zero)
-    other = k.plus(x, k.variable("c"))
-    assert x != other  # told apart by the fingerprint: nothing is expanded
 
 
 def test_a_long_chain_needs_no_recursion():
@@ -69,3 +67,20 @@ def test_a_boolean_normal_form_that_would_be_too_long_is_refused():
         left, right = k.times(left, k.plus(a, b)), k.times(right, k.plus(b, a))
     with pytest.raises(LimitError, match=r"terms before absorption"):
         assert left == right
+
+
+def test_elements_of_two_carriers_do_not_meet():
+    free, boolean = get("formula").variable("a"), get("boolexpr").variable("a")
+    assert free != boolean
+    for operation in (get("formula").plus, get("formula").times):
+        with pytest.raises(ValuationError, match="a FreeExpression meets a BooleanExpression"):
+            operation(free, boolean)
+
+
+def test_unequal_expressions_are_told_apart_without_multiplying_out():
+    k = get("formula")
+    left = k.one
+    for number in range(40):
+        left = k.times(left, k.plus(k.variable(f"a{number}"), k.variable(f"b{number}")))
+    assert left.formula.terms == 2**40
+    assert left != k.plus(left, k.variable("a0"))
