@@ -133,7 +133,9 @@ class Prepared:
         group = tile.positions.start * wiring.groups // wiring.positions
         bank = self.w.reshape(-1, wiring.groups, wiring.channels, wiring.fan)[:, group]
         if len(tile.channels) < wiring.channels:
-            bank = bank.index_select(1, tile.channels)
+            first, last = int(tile.channels[0]), int(tile.channels[-1])
+            run = last - first + 1 == len(tile.channels)  # a run of channels is a view, others are copied
+            bank = bank[:, first : last + 1] if run else bank.index_select(1, tile.channels)
         return (bank[batch] if self.block.weight_by_example else bank)[:, None]
 
     @staticmethod

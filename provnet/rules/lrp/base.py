@@ -114,6 +114,7 @@ class Edges:
     def __init__(self, p: Tensor, z: Tensor, present: Tensor | None, defined: Tensor | None = None) -> None:
         self.p, self.z, self.present = p, z, present
         self._defined = defined
+        self.kept: dict[str, Tensor] = {}  # what an annotation function made of them and needs again
 
     @cached_property
     def _quotient(self) -> tuple[Tensor, Tensor | None]:

@@ -102,13 +102,18 @@ class Annotation:
         """Return an element for each edge, of dtype `dtype`, present or not: [..., slots, *element_shape]."""
         raise NotImplementedError
 
+    def masks_absent(self, semiring: Semiring) -> bool:
+        """Whether `value` itself gives absent edges the semiring's zero, so that no other pass need write it."""
+        return False
+
     def __call__(self, edges: Edges, semiring: Semiring, dtype: torch.dtype) -> Tensor:
         """Return the elements of the edges: `value` where the edge is present and, if d is used, defined; else zero.
 
         Raises: `DTypeError`, `ValuationError` if the annotation function leaves the semiring's carrier.
         """
         elements = self.value(edges, semiring, dtype)
-        for mask in (edges.present, edges.defined if self.uses == "d" else None):
+        present = None if self.masks_absent(semiring) else edges.present
+        for mask in (present, edges.defined if self.uses == "d" else None):
             if mask is not None:
                 zero = semiring.full((), semiring.zero, elements)
                 elements = torch.where(mask[(...,) + (None,) * len(semiring.element_shape)], elements, zero)

@@ -17,13 +17,23 @@ def sizes(edges: Edges) -> Tensor:
     return torch.where(edges.present, size, torch.zeros((), dtype=size.dtype, device=size.device))
 
 
+def largest(edges: Edges, size: Tensor | None = None) -> Tensor:
+    """Return max |p| over each neuron's present inputs, the bias included, [...]. `size` if it is made already.
+
+    It takes passes over all slots, and is asked for twice: edges with a `kept` hold it in between.
+    """
+    kept: dict[str, Tensor] = getattr(edges, "kept", {})
+    if "largest" not in kept:
+        size = sizes(edges) if size is None else size
+        kept["largest"] = size.amax(dim=-1) if size.shape[-1] else size.new_zeros(size.shape[:-1])
+    return kept["largest"]
+
+
 def max_normalised(edges: Edges) -> Tensor:
     """Return |p| / max |p| over each neuron's present inputs, the bias included, [..., slots]; all zero -> zero."""
     size = sizes(edges)
-    if size.shape[-1] == 0:
-        return size
-    largest = size.amax(dim=-1, keepdim=True)
-    return size / torch.where(largest > 0, largest, torch.ones_like(largest))
+    top = largest(edges, size).unsqueeze(-1)
+    return size.div_(torch.where(top > 0, top, torch.ones_like(top)))  # in place: `sizes` gave a fresh tensor
 
 
 class Shares(Annotation):
@@ -32,7 +42,7 @@ class Shares(Annotation):
     uses = "p"
 
     def lost(self, edges: Edges) -> Tensor | None:
-        silent = ~sizes(edges).any(dim=-1)
+        silent = largest(edges) == 0
         return silent if bool(silent.any()) else None
 
 
@@ -41,6 +51,9 @@ class MaxNormalised(Shares):
     """Θ = |p_jk| / max_j' |p_j'k|: conserves in Viterbi and Fuzzy: the largest share is one. Source: GSM25 eq. 12."""
 
     form = "normalised"
+
+    def masks_absent(self, semiring: Semiring) -> bool:
+        return not semiring.element_shape and semiring.zero == 0  # an absent edge has the share 0
 
     def value(self, edges: Edges, semiring: Semiring, dtype: torch.dtype) -> Tensor:
         return self.floats(max_normalised(edges), dtype, semiring)

@@ -19,11 +19,14 @@ class NegLog(Shares):
 
     form = "neg-log"
 
+    def masks_absent(self, semiring: Semiring) -> bool:
+        return not semiring.element_shape and semiring.zero == torch.inf  # an absent edge has the share 0
+
     def value(self, edges: Edges, semiring: Semiring, dtype: torch.dtype) -> Tensor:
         share = max_normalised(edges)
         alive = share > 0
         # The vectorised log takes twelve times as long where zeros (-inf) are among its arguments.
-        # abs: -log 1 is -0.0, which is equal to 0 but prints with its sign.
-        cost = torch.where(alive, share, torch.ones((), dtype=share.dtype, device=share.device)).log_().neg_().abs_()
+        # No share is above one, so its log's size is its cost; -log 1 would be -0.0, which prints with its sign.
+        cost = torch.where(alive, share, torch.ones((), dtype=share.dtype, device=share.device)).log_().abs_()
         infinite = torch.full((), torch.inf, dtype=share.dtype, device=share.device)
         return self.floats(torch.where(alive, cost, infinite), dtype, semiring)
