@@ -53,7 +53,7 @@ class MaxNormalised(Shares):
     form = "normalised"
 
     def masks_absent(self, semiring: Semiring) -> bool:
-        return not semiring.element_shape and semiring.zero == 0  # an absent edge has the share 0
+        return not semiring.element_shape and bool(semiring.zero == 0)  # an absent edge has the share 0
 
     def value(self, edges: Edges, semiring: Semiring, dtype: torch.dtype) -> Tensor:
         return self.floats(max_normalised(edges), dtype, semiring)

@@ -20,7 +20,7 @@ class NegLog(Shares):
     form = "neg-log"
 
     def masks_absent(self, semiring: Semiring) -> bool:
-        return not semiring.element_shape and semiring.zero == torch.inf  # an absent edge has the share 0
+        return not semiring.element_shape and bool(semiring.zero == torch.inf)  # an absent edge has the share 0
 
     def value(self, edges: Edges, semiring: Semiring, dtype: torch.dtype) -> Tensor:
         share = max_normalised(edges)
