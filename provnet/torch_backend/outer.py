@@ -26,6 +26,10 @@ TILE = {"cpu": 1 << 20}
 """Products at a time, four megabytes: their memory is used again, so larger tiles cost no fresh pages."""
 
 
+NORMAL = {torch.float32: 1e-30, torch.float64: 1e-290}
+"""Numbers smaller than this come near the denormal ones, which are rounded coarsely: no bound in ulp holds of them."""
+
+
 @dataclass(frozen=True, eq=False)
 class Columns:
     """One tile: weights [1, positions or 1, channels, fan] and shares [batch, positions, channels], not yet

@@ -152,6 +152,49 @@ def test_thresholds_among_denormal_contributions(seed: int):
     assert torch.equal(fast.inputs, circuit.evaluate("boolean", annotation=Threshold(theta), route="reference").inputs)
 
 
+@given(seed=st.integers(0, 10**6))
+def test_thresholds_where_a_score_is_denormal_before_the_activation(seed: int):
+    """w / z is a denormal number, a is huge: the score comes near θ with a few bits only."""
+    generator = torch.Generator().manual_seed(seed)
+    model = nn.Linear(40, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_((torch.rand(1, 40, generator=generator) + 0.5) * 1e-12)
+        model.weight[0, 0] = 1.0
+    x = (torch.rand(1, 40, generator=generator) + 0.5) * 1e29
+    circuit = provnet.trace(model, x)
+    theta = attained(circuit, torch.float32)[seed % 40]
+    fast = circuit.evaluate("boolean", annotation=Threshold(theta))
+    assert torch.equal(fast.inputs, circuit.evaluate("boolean", annotation=Threshold(theta), route="reference").inputs)
+
+
+def test_a_bias_whose_share_overflows_is_not_defined():
+    """1e30 / 1e-20 is no float32: the coefficient is undefined, and Boolean relevance does not pass."""
+    model = nn.Linear(1, 1)
+    with torch.no_grad():
+        model.weight.fill_(-1e30)
+        model.bias.fill_(1e30)
+    circuit = provnet.trace(model, torch.ones(1, 1))
+    block = circuit.data.blocks[0]
+    with torch.no_grad():
+        circuit.data.activations[block.output].handle.fill_(1e-20)  # what cancellation may leave
+    fast, slow = circuit.evaluate("boolean"), circuit.evaluate("boolean", route="reference")
+    assert not slow.bias[block.path].any()
+    assert torch.equal(fast.bias[block.path], slow.bias[block.path])
+
+
+@given(seed=st.integers(0, 10**6))
+def test_products_that_underflow_before_the_activation(seed: int):
+    """|w| R / m underflows to 0, and |a| would have lifted it: the route must step aside."""
+    generator = torch.Generator().manual_seed(seed)
+    model = nn.Linear(4, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1e-22, 1e-23, 1e-24, 1.0]]))
+    x = (torch.rand(1, 4, generator=generator) + 0.5) * 1e24
+    circuit = provnet.trace(model, x)
+    fast, slow = circuit.evaluate("viterbi"), circuit.evaluate("viterbi", route="reference")
+    close(fast.inputs, slow.inputs)
+
+
 def test_an_all_zero_layer_has_no_relevance_but_at_the_sinks():
     circuit = provnet.trace(nn.Linear(3, 2, bias=False), torch.zeros(1, 3))
     for name in ("boolean", "viterbi", "real", "tropical", "counting", "bottleneck"):

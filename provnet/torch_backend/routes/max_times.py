@@ -11,9 +11,6 @@ from provnet.torch_backend import outer
 from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.routes.base import Pulled, Question, Route, register
 
-SMALLEST = 1e-30
-"""Below this (in float32) a product comes near the denormal numbers and rounds coarsely."""
-
 
 @register("max-times")
 class MaxTimes(Route):
@@ -45,7 +42,7 @@ def _pull(prepared: Prepared, question: Question, relevance: Tensor) -> Pulled |
     outer.fold(semiring, prepared, into, parts, lambda part: part.reduce(torch.amax))
     into = into.narrow(1, 0, wiring.inputs)
     inputs = prepared.a[0].abs() * into
-    if not _safe(share, into, inputs):
+    if not _safe(prepared.a[0], share, into, inputs):
         return None
     biases = outer.biases_of(prepared)
     bias = None if biases is None else (biases.abs() * share).amax(dim=1)
@@ -56,10 +53,13 @@ def _pull(prepared: Prepared, question: Question, relevance: Tensor) -> Pulled |
     return Pulled(clamp(inputs), None if bias is None else clamp(bias), lost)
 
 
-def _safe(*stages: Tensor) -> bool:
-    """Whether all numbers are finite, and none is so small that it was rounded coarsely on the way."""
-    for x in stages:
-        tiny = ((x > 0) & (x < SMALLEST)).any() if x.dtype == torch.float32 else torch.zeros(())
-        if bool(tiny) or not bool(torch.isfinite(x.sum())):
-            return False
-    return True
+def _safe(a: Tensor, *stages: Tensor) -> bool:
+    """Whether all numbers are finite, and none is so small that it was rounded coarsely on the way.
+
+    What underflowed to 0 before |a| came is told by no stage: it must be nothing after |a| too.
+    """
+    small = outer.NORMAL[a.dtype]
+    if a.numel() and float(a.abs().max()) * torch.finfo(a.dtype).tiny > small:
+        return False
+    coarse = any(bool(((x > 0) & (x < small)).any()) for x in stages)
+    return not coarse and all(bool(torch.isfinite(x.sum())) for x in stages)

@@ -13,10 +13,6 @@ from provnet.torch_backend.outer import Columns
 from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.routes.base import Pulled, Question, Route, register
 
-NORMAL = {torch.float32: 1e-30, torch.float64: 1e-290}
-"""Contributions near the threshold must be larger than this: smaller ones are rounded coarsely, as denormal numbers
-are."""
-
 
 @register("threshold")
 class ThresholdScores(Route):
@@ -42,7 +38,7 @@ class ThresholdScores(Route):
         z = prepared.z[0]
         theta = question.annotation.rounded(z.dtype)  # type: ignore[attr-defined]
         usable = z != 0
-        if not bool(((z.abs() * theta >= NORMAL[z.dtype]) | ~usable).all()):
+        if not _safe(z.abs()[usable], theta, prepared.a[0]):
             return None
         found = []
         for r in relevance:
@@ -50,6 +46,19 @@ class ThresholdScores(Route):
             inputs = _pull(prepared, question, active, theta)
             found.append(Pulled(inputs, _bias(prepared, question, active), _lost(r & ~usable)))
         return found
+
+
+def _safe(z: Tensor, theta: float, a: Tensor) -> bool:
+    """Whether a score that comes near θ is rounded finely all the way.
+
+    Contributions near it are θ z; the score's factors are 1 / z, w / z and a, and a w / z that came out too small to
+    be rounded finely must stay below θ whatever a is.
+    """
+    small = outer.NORMAL[z.dtype]
+    if not z.numel() or not a.numel():
+        return True
+    least, greatest = float(z.min()), float(z.max())
+    return least * theta >= small and greatest <= 1 / small and float(a.abs().max()) * small < theta / 2
 
 
 def _lost(dead: Tensor) -> Tensor | None:
@@ -60,7 +69,8 @@ def _bias(prepared: Prepared, question: Question, active: Tensor) -> Tensor | No
     biases = outer.biases_of(prepared)
     if biases is None:
         return None
-    return (question.annotation.passes(biases / prepared.z[0]) & active).any(1)  # type: ignore[attr-defined]
+    d = biases / prepared.z[0]
+    return (question.annotation.passes(d) & torch.isfinite(d) & active).any(1)  # type: ignore[attr-defined]
 
 
 def _pull(prepared: Prepared, question: Question, active: Tensor, theta: float) -> Tensor:
