@@ -61,18 +61,33 @@ class EdgeSegment:
     def variable(self, at: int) -> Variable:
         """Return the variable in row `at`."""
         output, slot, source = int(self.output[at]), int(self.slot[at]), int(self.source[at])
-        target, key = self.target.neuron(output), (self.block, output, slot)
-        head = f"{self.path}[{_numbers(target)}<-"
+        key, feed = (self.block, output, slot), None
+        if source >= 0:
+            number, index = self.split(source)
+            feed = self.inputs[number].neuron(index)
+        return Variable(self._head(output) + self._tail(source), self.path, feed, self.target.neuron(output), key)
+
+    def names(self) -> list[str]:
+        """Return all names, in order. Neurons are written once each, not once an edge."""
+        outputs, head = np.unique(self.output, return_inverse=True)
+        sources, tail = np.unique(self.source, return_inverse=True)
+        heads, tails = list(map(self._head, outputs.tolist())), list(map(self._tail, sources.tolist()))
+        return [heads[i] + tails[j] for i, j in zip(head.tolist(), tail.tolist(), strict=True)]
+
+    def _head(self, output: int) -> str:
+        return f"{self.path}[{_numbers(self.target.neuron(output))}<-"
+
+    def _tail(self, source: int) -> str:
         if source < 0:
-            return Variable(head + "bias]", self.path, None, target, key)
+            return "bias]"
         number, index = self.split(source)
         feed = self.inputs[number].neuron(index)
         if len(self.inputs) == 1:
-            return Variable(f"{head}{_numbers(feed)}]", self.path, feed, target, key)
+            return f"{_numbers(feed)}]"
         # x + x has two edges between the same two neurons: only their places as operands tell them apart.
         repeated = self.inputs.count(self.inputs[number]) > 1
         which = f"{number}:" if repeated else ""
-        return Variable(f"{head}{which}{feed.path}[{_numbers(feed)}]]", self.path, feed, target, key)
+        return f"{which}{feed.path}[{_numbers(feed)}]]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +110,10 @@ class PatternSegment:
         row = tuple(int(i) for i in self.index[at])
         source = Neuron(self.place.path, row) if self.place else None
         return Variable(self.pattern.format(*row), self.path, source, None, row)
+
+    def names(self) -> list[str]:
+        """Return all names, in order."""
+        return [self.pattern.format(*row) for row in self.index.tolist()]
 
 
 def _numbers(neuron: Neuron) -> str:
@@ -136,8 +155,8 @@ class VariableTable(Sequence[Variable]):
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """All names, in order. Made on the first call: about a microsecond each."""
-        return tuple(variable.name for variable in self)
+        """All names, in order. Made on the first call: some 0.3 microseconds each."""
+        return tuple(name for segment in self.segments for name in segment.names())
 
     @cached_property
     def numbers(self) -> dict[str, int]:

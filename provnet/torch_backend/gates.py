@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +15,10 @@ from provnet.circuit.variables import names_of, numbers_of
 from provnet.errors import DTypeError, NonFiniteError, UnsupportedOperationError, ValuationError
 from provnet.semirings.base import Semiring
 from provnet.torch_backend.counting import in_floats, refusal
+from provnet.torch_backend.gate_kernel import LINE as KERNEL_LINE
+from provnet.torch_backend.gate_kernel import family_of, kernel
 from provnet.torch_backend.gate_plan import Plan, Step, make_plan
+from provnet.torch_backend.residues import check_residues
 
 MEMORY = 1 << 28
 """Bytes of values held at a time, 256 MiB: a larger batch is cut. One example is never cut."""
@@ -24,18 +27,18 @@ LINE = 128
 """Bytes a row on the CPU, 32 columns of float32: a level then stays in the cache. 64 valuations of 220,000 gates took
 41 ms so, and 73 ms at once."""
 
-_PLANS: WeakKeyDictionary[GateStore, dict[torch.device, Plan]] = WeakKeyDictionary()
+_PLANS: WeakKeyDictionary[GateStore, dict[tuple[torch.device, bool], Plan]] = WeakKeyDictionary()
 
 
-def plan_of(store: GateStore, device: torch.device) -> Plan:
-    """Return the store's plan on `device`; made once, kept as long as the store lives."""
+def plan_of(store: GateStore, device: torch.device, every: bool = False) -> Plan:
+    """Return the store's plan on `device`, for its roots or for every gate; made once, kept as long as the store."""
     plans = _PLANS.setdefault(store, {})
-    if device not in plans:
-        home = torch.device("cpu")
+    home, key = (torch.device("cpu"), every), (device, every)
+    if key not in plans:
         if home not in plans:
-            plans[home] = make_plan(store)
-        plans[device] = plans[home].to(device)
-    return plans[device]
+            plans[home] = make_plan(store, np.arange(len(store)) if every else store.root_gates)
+        plans[key] = plans[home].to(device)
+    return plans[key]
 
 
 def evaluate_gates(
@@ -47,9 +50,12 @@ def evaluate_gates(
     order of `store.variables`; `device` is where to compute, by default where the valuation lies.
     Returns: [roots, *element_shape], with a leading batch axis if the valuation has one, of the valuation's dtype.
     Raises: `ValuationError` for another shape, or a dtype that does not hold the semiring's elements; `NonFiniteError`
-    if a NaN comes in or out; `DTypeError` if plus or times change the dtype; `UnsupportedOperationError` if the circuit
-    was simplified by a law the semiring lacks.
-    Memory: rows * batch elements, cut to 256 MiB by batch. The fold's order is fixed, so results repeat to the bit.
+    if a NaN comes in or out; `DTypeError` if plus or times change the dtype; `CountOverflowError` if a count exceeds
+    int64, or what residues tell apart; `UnsupportedOperationError` if the circuit was simplified by a law that the
+    semiring lacks.
+    Memory: rows * batch elements, cut to 256 MiB by batch; `gate_rows` says how few rows do.
+    The fold's order is fixed, so results repeat to the bit.
+    On a CPU, families of numbers run as compiled code (`gate_kernel`) if the `fast` extra is there, one thread.
     Source: jagged diagonals; [GKT07] for the homomorphism.
     """
     check_assumption(store, semiring)
@@ -57,29 +63,23 @@ def evaluate_gates(
     values = valuation.detach() if device is None else valuation.detach().to(device)
     plan = plan_of(store, values.device)
     values = values if batched else values.unsqueeze(0)
-    width = max(plan.rows * values.element_size() * _numel(semiring.element_shape), 1)
-    columns = max(MEMORY // width, 1)
-    if values.device.type == "cpu":
-        columns = min(columns, max(LINE * plan.rows // width, 1))
-    parts = [_evaluate(plan, semiring, part) for part in values.split(columns)]
-    result = parts[0] if len(parts) == 1 else torch.cat(parts)
+    result = _evaluate(plan, semiring, values)
     _check_nan(valuation, result, semiring)
     if semiring.wraps and values.dtype == torch.int64:
-        _check_counts(store, plan, semiring, values, columns)
+        _check_counts(store, plan, semiring, values)
+    check_residues(semiring, values, lambda rough, given: _evaluate(plan, rough, given))
     return result if batched else result.squeeze(0)
 
 
-def _check_counts(store: GateStore, plan: Plan, semiring: Semiring, values: Tensor, columns: int) -> None:
+def _check_counts(store: GateStore, plan: Plan, semiring: Semiring, values: Tensor) -> None:
     """Raise `CountOverflowError` if an int64 count of a root wrapped: float64, which does not, gives its size.
 
     What wraps on the way is of no matter, for int64 arithmetic is that of the integers modulo 2^64.
     """
-    for part in values.to(torch.float64).split(columns):
-        sizes = _evaluate(plan, in_floats(semiring), part).abs().flatten(2).amax(2) if semiring.element_shape else None
-        sizes = _evaluate(plan, in_floats(semiring), part).abs() if sizes is None else sizes
-        large = (sizes >= 0.999 * 2.0**63).any(0)
-        if bool(large.any()):
-            raise refusal(str(store.roots[int(large.nonzero()[0])]), "gates")
+    sizes = _evaluate(plan, in_floats(semiring), values.to(torch.float64)).abs()
+    fits = (sizes.flatten(2).amax(2) if semiring.element_shape else sizes) < 0.999 * 2.0**63
+    if not bool(fits.all()):  # a NaN, infinity times zero, does not fit
+        raise refusal(str(store.roots[int((~fits).any(0).nonzero()[0])]), "gates")
 
 
 def evaluate_every_gate(store: GateStore, semiring: Semiring, valuation: Tensor) -> Tensor:
@@ -91,8 +91,8 @@ def evaluate_every_gate(store: GateStore, semiring: Semiring, valuation: Tensor)
     check_assumption(store, semiring)
     if _check(store, semiring, valuation):
         raise ValuationError(f"the valuation has shape {tuple(valuation.shape)}: give one, without a batch axis.")
-    plan = plan_of(store, valuation.device)
-    found = _evaluate(replace(plan, roots=plan.gates), semiring, valuation.detach().unsqueeze(0)).squeeze(0)
+    plan = plan_of(store, valuation.device, every=True)
+    found = _evaluate(plan, semiring, valuation.detach().unsqueeze(0)).squeeze(0)
     _check_nan(valuation, found, semiring)
     return found
 
@@ -106,10 +106,6 @@ def check_assumption(store: GateStore, semiring: Semiring) -> None:
             f"not state {'that flag' if len(lacking) == 1 else 'those flags'}. Evaluate the circuit as it was before "
             "`simplify`, or simplify it for this semiring."
         )
-
-
-def _numel(shape: tuple[int, ...]) -> int:
-    return torch.Size(shape).numel()
 
 
 def _check(store: GateStore, semiring: Semiring, valuation: Tensor) -> bool:
@@ -136,22 +132,60 @@ def _check(store: GateStore, semiring: Semiring, valuation: Tensor) -> bool:
 def _check_nan(valuation: Tensor, result: Tensor, semiring: Semiring) -> None:
     if not (result.is_floating_point() or result.is_complex()):
         return
-    # isnan of the sum alone would mistake inf - inf for a NaN.
-    if bool(torch.isnan(valuation).any()):
+    if _has_nan(valuation):
         raise NonFiniteError("the valuation holds NaN: give every variable a number.")
-    if bool(torch.isnan(result).any()):
+    if _has_nan(result):
         raise NonFiniteError(
             f"{semiring.name!r} made a NaN out of a valuation without one: infinite elements do not suit it "
             "(∞ · 0, ∞ − ∞), or a product overflowed. Use finite elements or a wider dtype."
         )
 
 
+def _has_nan(x: Tensor) -> bool:
+    # The sum of a NaN is one, and is read four times as fast; but inf - inf is a NaN too.
+    return bool(torch.isnan(x.sum())) and bool(torch.isnan(x).any())
+
+
 def _evaluate(plan: Plan, semiring: Semiring, valuation: Tensor) -> Tensor:
-    """Return [batch, roots, …] for a valuation [batch, variables, …]. Values are kept as [rows, batch, …]."""
+    """Return [batch, wanted gates, …] for a valuation [batch, variables, …]."""
+    if plan.variables is not None:
+        valuation = valuation.index_select(1, plan.variables)
+    family = family_of(semiring, valuation)
+    if family is not None:
+        return _compiled(plan, semiring, family, valuation)
+    width = max(plan.rows * valuation.element_size() * torch.Size(semiring.element_shape).numel(), 1)
+    columns = max(MEMORY // width, 1)
+    if valuation.device.type == "cpu":
+        columns = min(columns, max(LINE * plan.rows // width, 1))
+    parts = [_by_torch(plan, semiring, part) for part in valuation.split(columns)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _compiled(plan: Plan, semiring: Semiring, family: str, valuation: Tensor) -> Tensor:
+    """Return what `_by_torch` does, to the bit, by a kernel: a few valuations at a time, in the same rows."""
+    batch, leaves = valuation.shape
+    width, size = KERNEL_LINE // valuation.element_size(), valuation.element_size()
+    while width > 1 and (width >= 2 * batch or width * plan.rows * size > MEMORY):
+        width //= 2
+    evaluate = kernel(family, valuation.dtype, width)
+    values = valuation.new_empty((plan.rows, width))
+    values[0], values[1] = semiring.zero, semiring.one
+    if batch < width:  # columns that nobody reads: denormal numbers there would take their time
+        values[2 : 2 + leaves] = semiring.zero
+    result = valuation.new_empty((batch, len(plan.wanted)))
+    addresses = values.data_ptr(), plan.runs.data_ptr(), len(plan.runs), plan.wires.data_ptr()
+    for start in range(0, batch, width):
+        part = valuation[start : start + width]
+        values[2 : 2 + leaves, : len(part)] = part.t()
+        evaluate(*addresses, getattr(semiring, "p", 0))
+        result[start : start + width] = values.index_select(0, plan.wanted)[:, : len(part)].t()
+    return result
+
+
+def _by_torch(plan: Plan, semiring: Semiring, valuation: Tensor) -> Tensor:
+    """Return [batch, wanted gates, …] by torch's operations: any semiring, any device. Values: [rows, batch, …]."""
     batch = valuation.shape[0]
     inside = valuation.transpose(0, 1)
-    if plan.variables is not None:
-        inside = inside.index_select(0, plan.variables)
     values = valuation.new_empty((plan.rows, batch, *semiring.element_shape))
     values[0], values[1] = (semiring.full((batch,), e, valuation) for e in (semiring.zero, semiring.one))
     values[2 : 2 + inside.shape[0]] = inside
@@ -159,7 +193,7 @@ def _evaluate(plan: Plan, semiring: Semiring, valuation: Tensor) -> Tensor:
         values = values.squeeze(1)
     for step in plan.steps:
         _step(step, semiring, values)
-    found = values.index_select(0, plan.roots)
+    found = values.index_select(0, plan.wanted)
     return found.unsqueeze(0) if batch == 1 else found.transpose(0, 1)
 
 
