@@ -6,10 +6,11 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 OUT ?= demo
 
-.PHONY: help demo test lint docs bench
+.PHONY: help demo test triton lint docs bench
 help:
 	@echo "make demo    train a small network, explain digits in six semirings, write a report to $(OUT)/"
 	@echo "make test    the whole test suite"
+	@echo "make triton  the GPU kernels, in Triton's interpreter; installs triton (Linux)"
 	@echo "make lint    ruff and pyright"
 	@echo "make docs    the generated pages of docs/, and those of the programming interface in build/docs/"
 	@echo "make bench   the benchmarks"
@@ -19,6 +20,11 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# The extra `gpu`, without what torch has brought. Triton compiles without a GPU, and runs in its interpreter.
+triton: $(STAMP)
+	$(PIP) --no-deps $$(grep -E '^(triton|platformdirs)==' constraints.txt)
+	$(BIN)/python -m pytest tests/torch_backend/test_triton.py tests/torch_backend/test_triton_compiled.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ class Arctic(MaxSemiring):
     zero, one = float("-inf"), 0.0
     bounds = (float("-inf"), FINITE)
     family = "max-plus"
+    scalar = ("max(x, y)", "x + y")
     annotation = "log-absolute"
     question = "What is the logarithm of the largest product of coefficients, in absolute value, along one path?"
     examples = (1.0, -2.0, 5.0)

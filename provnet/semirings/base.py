@@ -64,8 +64,16 @@ class Semiring:
 
     A subclass with a plus or times of its own does not inherit it.
     """
+    scalar: tuple[str, str] | None = None
+    """Plus and times of two numbers x and y, as expressions (see `semirings.scalar`) from which kernels are generated.
+
+    A subclass with a plus or times of its own does not inherit it.
+    """
     bounds: tuple[float, float] | None = None
     """The least and the greatest number of the carrier, where it is an interval; `FINITE` stands for "not infinite"."""
+
+    differentiable: bool = False
+    """Whether plus, times and sum give autograd the derivatives of the algebra, none of them NaN on the carrier."""
 
     wraps: bool = False
     """Whether elements are int64 sums and products that would wrap in silence: the evaluator bounds them beforehand."""
@@ -82,6 +90,10 @@ class Semiring:
         super().__init_subclass__()
         if {"plus", "times"} & vars(cls).keys() and "family" not in vars(cls):
             cls.family = None  # else it would inherit a wrong shortcut
+        if {"plus", "times"} & vars(cls).keys() and "scalar" not in vars(cls):
+            cls.scalar = None
+        if {"plus", "times", "sum"} & vars(cls).keys() and "differentiable" not in vars(cls):
+            cls.differentiable = False
 
     def plus(self, x: Tensor, y: Tensor) -> Tensor:
         raise NotImplementedError
@@ -125,7 +137,7 @@ class Semiring:
         """Return what is wrong with elements that the carrier does not hold, None if it holds them all. One pass."""
         if not x.numel() or x.dtype == torch.bool:
             return None
-        low, high = (float(end) for end in x.aminmax())
+        low, high = (float(end) for end in x.detach().aminmax())
         if low != low or high != high:
             return "it holds no NaN"
         least, greatest = self.bounds or (-float("inf"), float("inf"))

@@ -21,6 +21,7 @@ class Bottleneck(MaxSemiring):
     zero: float | int = float("-inf")
     one: float | int = float("inf")
     family = "max-min"
+    scalar = ("max(x, y)", "min(x, y)")
     absorptive = times_idempotent = True
     annotation = "identity"  # an undefined d becomes zero, -inf
     question = "Up to which threshold θ is there a path on which every coefficient is at least θ?"

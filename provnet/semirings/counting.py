@@ -14,7 +14,7 @@ from torch import Tensor
 from provnet.errors import CountOverflowError, OptionError, UnsupportedOperationError
 from provnet.semirings.base import FINITE, Semiring, register
 
-Overflow = Literal["raise", "float64", "exact"]
+Overflow = Literal["raise", "float64", "exact", "promote"]
 
 
 def is_prime(n: int) -> bool:
@@ -32,7 +32,9 @@ class Counting(Semiring):
     """(N, +, *, 0, 1): the number of paths to the target over passing edges. Source: GKT07 section 3.
 
     overflow   "raise": int64, and the evaluator raises `CountOverflowError` before a count could exceed 2^63 - 1;
-               "float64": exact below 2^53, rounded above; "exact": residues modulo several primes, `decode` joins them.
+               "float64": exact below 2^53, rounded above; "exact": residues modulo several primes, `decode` joins them;
+               "promote": int64, and where a count may not fit, all of that evaluation in float64 instead. Inside
+               other semirings and on gates it raises.
     bits       of "exact": how large the largest count may be. The evaluator raises it with `with_primes`.
     Carrier: whole numbers from 0 to `largest`. `plus` and `times` themselves do not check: int64 arithmetic wraps in
     silence, so whoever evaluates calls `check` with a bound first.
@@ -52,7 +54,7 @@ class Counting(Semiring):
         self.dtype = torch.float64 if overflow == "float64" else torch.int64
         self.primes = enough_primes(bits) if overflow == "exact" else ()
         self.element_shape = (len(self.primes),) if self.primes else ()
-        self.wraps = overflow == "raise"
+        self.wraps = overflow in ("raise", "promote")
         self.family = None if self.primes else "sum-product"
         # Residues are not ordered: their natural order is that of the ring of integers modulo the product.
         self.naturally_ordered = not self.primes

@@ -25,6 +25,9 @@ class Expectation(ChannelSemiring):
     def __init__(self, base: str | Semiring = "real") -> None:
         super().__init__(get(base), channels=2)
         self.dtype = self.base.dtype or torch.float64
+        # Over log, -inf would meet its own differences. A subclass with another product says for itself.
+        plain = self.base.family == "sum-product" and type(self).times is Expectation.times
+        self.differentiable = plain and self.base.differentiable
         self.zero, self.one = self.row(), self.row(self.base.one)
 
     def times(self, x: Tensor, y: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ class Fuzzy(MaxSemiring):
     zero, one = 0.0, 1.0
     bounds = (0.0, 1.0)
     family = "max-min"
+    scalar = ("max(x, y)", "min(x, y)")
     absorptive = times_idempotent = True
     annotation = "max-normalised"
     question = "How strong is the weakest edge of the best path, each edge measured by its neuron's strongest input?"

@@ -20,6 +20,7 @@ class Log(Semiring):
     zero, one = float("-inf"), 0.0
     bounds = (float("-inf"), FINITE)
     family = "logsum-plus"
+    differentiable = True
     naturally_ordered = True
     annotation = "log-positive"
     question = "How much supporting relevance reaches a neuron, as a logarithm, which long paths do not underflow?"
@@ -27,14 +28,25 @@ class Log(Semiring):
     examples = (-1.0, 2.0, -3.0)
 
     def plus(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.logaddexp(x, y)
+        if not (x.requires_grad or y.requires_grad):
+            return torch.logaddexp(x, y)
+        return self.sum(torch.stack(torch.broadcast_tensors(x, y)), 0)
 
     def times(self, x: Tensor, y: Tensor) -> Tensor:
         return x + y
 
     def sum(self, x: Tensor, dim: int) -> Tensor:
-        """Fold with logaddexp, [.., n, ..] -> [.., ..], shifted by the maximum; -inf over nothing."""
-        return torch.logsumexp(x, dim) if x.shape[dim] else super().sum(x, dim)
+        """Fold with logaddexp, [.., n, ..] -> [.., ..], shifted by the maximum; -inf over nothing.
+
+        Where all are -inf, the sum is a constant for autograd, whose own derivative there is NaN.
+        """
+        if not x.shape[dim]:
+            return super().sum(x, dim)
+        if not x.requires_grad:
+            return torch.logsumexp(x, dim)
+        nothing = (x == self.zero).all(dim, keepdim=True)
+        found = torch.logsumexp(torch.where(nothing, torch.zeros_like(x), x), dim)
+        return torch.where(nothing.squeeze(dim), self.full((), self.zero, x), found)
 
     def star(self, x: Tensor) -> Tensor:
         """Return -log(1 - exp(x)). Raises `NonFiniteError` where x >= 0: the series diverges."""

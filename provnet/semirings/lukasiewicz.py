@@ -18,6 +18,7 @@ class Lukasiewicz(MaxSemiring):
 
     zero, one = 0.0, 1.0
     bounds = (0.0, 1.0)
+    scalar = ("max(x, y)", "max(min(x, y) - (1 - max(x, y)), 0)")
     absorptive = True
     annotation = "max-normalised"
     question = "What is left of 1 on the best path, each edge taking off what it lacks to its neuron's strongest input?"

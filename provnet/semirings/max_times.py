@@ -20,6 +20,7 @@ class MaxTimes(MaxSemiring):
     zero, one = 0.0, 1.0
     bounds = (0.0, FINITE)
     family = "max-times"
+    scalar = ("max(x, y)", "x * y")
     annotation = "absolute"
     question = "How large, in absolute value, is the largest product of coefficients along one path?"
     examples = (0.5, 2.0, 4.0)

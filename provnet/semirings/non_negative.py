@@ -19,6 +19,8 @@ class NonNegative(Semiring):
     zero, one = 0.0, 1.0
     bounds = (0.0, FINITE)
     family = "sum-product"
+    scalar = ("x + y", "x * y")
+    differentiable = True
     naturally_ordered = True
     annotation = "positive"
     question = "How much supporting relevance reaches a neuron over all paths, if no opposing edge may be used?"

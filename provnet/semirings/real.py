@@ -20,6 +20,8 @@ class Real(Semiring):
     zero, one = 0.0, 1.0
     bounds = (-FINITE, FINITE)
     family = "sum-product"
+    scalar = ("x + y", "x * y")
+    differentiable = True
     ring = True
     annotation = "identity"
     question = "Which share of the target does a neuron hold, once supporting and opposing paths have cancelled?"

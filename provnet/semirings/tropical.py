@@ -19,6 +19,7 @@ class Tropical(MinSemiring):
     zero, one = float("inf"), 0.0
     bounds = (0.0, float("inf"))
     family = "min-plus"
+    scalar = ("min(x, y)", "x + y")
     absorptive = True
     annotation = "neg-log"
     question = "How much does the cheapest path cost, if an edge pays for falling behind its neuron's strongest input?"

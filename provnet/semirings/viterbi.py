@@ -19,6 +19,7 @@ class Viterbi(MaxSemiring):
     zero, one = 0.0, 1.0
     bounds = (0.0, 1.0)
     family = "max-times"
+    scalar = ("max(x, y)", "x * y")
     absorptive = True
     annotation = "max-normalised"  # |p| / max |p|: it conserves in this semiring, GSM25 eq. 12
     question = "How strong is the strongest single path, each edge measured by its neuron's strongest input?"

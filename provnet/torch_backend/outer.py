@@ -16,6 +16,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from provnet.circuit.wiring import Convolution, Dense
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.base import Semiring
 from provnet.torch_backend.prepared import Prepared, Sources, Tile
@@ -56,13 +57,21 @@ def single_product(prepared: Prepared) -> bool:
     rule = prepared.rule
     plain = len(rule.products) == 1 and type(rule).coefficients is Rule.coefficients and rule.branches[0].factor == 1
     shared = not (prepared.block.weight_by_example or prepared.block.bias_by_example)
-    return plain and shared and prepared.winner is None
+    return plain and shared and not prepared.selects
 
 
 def weights_of(prepared: Prepared, signed: bool = False) -> Tensor | None:
     """Return |g(w)| of a single product, flat, or g(w) if `signed`; None where the block has no weights."""
     w = prepared.rule.products[0].weights(prepared.w)
     return w if w is None or signed else w.abs()
+
+
+def size(x: Tensor | None) -> float:
+    """Return max |x|, 0 of nothing."""
+    if x is None or not x.numel():
+        return 0.0
+    low, high = x.aminmax()
+    return max(-float(low), float(high))
 
 
 def bank(prepared: Prepared, w: Tensor | None, tile: Tile, batch: slice, sources: Sources) -> Tensor:
@@ -72,12 +81,25 @@ def bank(prepared: Prepared, w: Tensor | None, tile: Tile, batch: slice, sources
     return replace(prepared, w=w).tile_weights(tile, batch, sources[2])
 
 
-def biases_of(prepared: Prepared) -> Tensor | None:
-    """Return the bias's contribution to every output, [outputs], or None."""
+def bias_column(prepared: Prepared) -> Tensor | None:
+    """Return the bias's contributions to the channels that `by_bias` makes of outputs, [channels, 1]; None: no bias."""
     if prepared.b is None:
         return None
     b = prepared.rule.products[0].biases(prepared.b)
-    return b[prepared.block.wiring.bias(torch.arange(prepared.block.wiring.outputs, device=prepared.device))]
+    wiring = prepared.block.wiring
+    if isinstance(wiring, Convolution | Dense):
+        return b[:, None]
+    return b[wiring.bias(torch.arange(wiring.outputs, device=prepared.device))][:, None]
+
+
+def by_bias(prepared: Prepared, x: Tensor) -> Tensor:
+    """Return x [batch, outputs] as a view [batch, channels, places], so that outputs share a bias without copies."""
+    match prepared.block.wiring:
+        case Convolution(channels=channels, groups=groups):
+            return x.view(len(x), channels * groups, -1)
+        case Dense(rows=rows, channels=channels):
+            return x.view(len(x), rows, channels).transpose(1, 2)
+    return x.unsqueeze(2)
 
 
 def columns(prepared: Prepared, w: Tensor | None, share: Tensor, alive: Tensor, edges: int | None) -> Iterator[Columns]:
@@ -117,6 +139,15 @@ def fold(
             scatter_taps(semiring, into[first.batch], index, total, wiring.taps)
 
 
+def larger_of_bias(prepared: Prepared, found: Tensor) -> Tensor:
+    """Return the larger of `found` and the bias's contribution by size, [batch, outputs]; `found` is overwritten."""
+    b = bias_column(prepared)
+    if b is not None:
+        part = by_bias(prepared, found)
+        torch.maximum(part, b.abs(), out=part)
+    return found
+
+
 def largest_contributions(prepared: Prepared) -> Tensor:
     """Return max |p| over each neuron's inputs, bias included, [batch, outputs]: exact. Made once and kept."""
     if "largest" not in prepared.memo:
@@ -131,6 +162,5 @@ def largest_contributions(prepared: Prepared) -> Tensor:
             room = room if len(room) >= prod(shape) else a.new_empty(prod(shape))
             size = torch.mul(near[:, :, None], weights, out=room[: prod(shape)].view(shape))
             found[batch, at.reshape(-1)] = size.amax(dim=-1).flatten(1)
-        biases = biases_of(prepared)
-        prepared.memo["largest"] = found if biases is None else torch.maximum(found, biases.abs())
+        prepared.memo["largest"] = larger_of_bias(prepared, found)
     return prepared.memo["largest"]

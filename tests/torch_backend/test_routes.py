@@ -3,6 +3,9 @@ values."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
 from hypothesis import given
@@ -11,11 +14,29 @@ from torch import Tensor, nn
 
 import provnet
 from provnet.rules import AlphaBeta, Epsilon, Gamma, Zero, ZPlus
+from provnet.rules.lrp.base import Rule
 from provnet.semirings.annotations import Threshold
+from provnet.semirings.counting import Counting
+from provnet.torch_backend import contractions
+from provnet.torch_backend.contractions.numba_engine import NUMBA
 from provnet.torch_backend.workspace import Policy
 
 LAYERS = ("dense", "rows", "grouped", "strided", "depthwise", "pooled", "sum")
 DTYPES = (torch.float32, torch.float64)
+ENGINES = ("torch", pytest.param("numba", marks=pytest.mark.skipif(not NUMBA, reason="numba is not installed")))
+CONTRACTED = ("dense", "rows", "grouped", "strided", "depthwise")
+"""Layers that a compiled contraction takes."""
+
+
+@contextmanager
+def by(engine: str) -> Iterator[None]:
+    """Take the engine for every block that it can take, however small; "torch": for none."""
+    before = contractions.FEW_EDGES
+    contractions.FEW_EDGES = 0 if engine == "numba" else 1 << 60
+    try:
+        yield
+    finally:
+        contractions.FEW_EDGES = before
 
 
 class Twice(nn.Module):
@@ -70,15 +91,17 @@ def attained(circuit: provnet.Circuit, dtype: torch.dtype) -> list[float]:
 
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("engine", ENGINES)
 @given(seed=st.integers(0, 10**6), data=st.data())
 @pytest.mark.guarantee("Boolean reachability by scores equals the definition, at thresholds placed on attained values")
-def test_threshold_scores_are_exact(name: str, dtype: torch.dtype, seed: int, data: st.DataObject):
+def test_threshold_scores_are_exact(engine: str, name: str, dtype: torch.dtype, seed: int, data: st.DataObject):
     model, x = network(name, seed, dtype)
     circuit = provnet.trace(model, x)
     theta = data.draw(st.sampled_from(attained(circuit, dtype) or [0.5]))
     annotation = Threshold(theta, strict=data.draw(st.booleans()), absolute=data.draw(st.booleans()))
     options = {"target": weighting(circuit, seed), "annotation": annotation, "rule": data.draw(st.sampled_from(RULES))}
-    fast = circuit.evaluate("boolean", **options)
+    with by(engine):
+        fast = circuit.evaluate("boolean", **options)
     slow = circuit.evaluate("boolean", route="reference", **options)
     assert torch.equal(fast.inputs, slow.inputs)
     assert all(torch.equal(fast.bias[path], slow.bias[path]) for path in slow.bias)
@@ -92,18 +115,97 @@ RULES = (Zero(), Epsilon(0.5), Gamma(0.25))
 
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("engine", ENGINES)
 @given(seed=st.integers(0, 10**6), data=st.data())
-def test_max_times_is_within_eight_units(name: str, dtype: torch.dtype, seed: int, data: st.DataObject):
+def test_max_times_is_within_eight_units(engine: str, name: str, dtype: torch.dtype, seed: int, data: st.DataObject):
     model, x = network(name, seed, dtype)
     circuit = provnet.trace(model, x)
     generator = torch.Generator().manual_seed(seed)
     start = torch.rand(circuit.outputs[0].shape, generator=generator, dtype=torch.float64) * weighting(circuit, seed)
     options = {"target": start, "rule": data.draw(st.sampled_from(RULES))}
-    fast, slow = circuit.evaluate("viterbi", **options), circuit.evaluate("viterbi", route="reference", **options)
+    with by(engine):
+        fast = circuit.evaluate("viterbi", **options)
+    slow = circuit.evaluate("viterbi", route="reference", **options)
     close(fast.inputs, slow.inputs)
     for path in slow.bias:
         close(fast.bias[path], slow.bias[path])
     assert "max-times" in {step.route for step in fast.plan}
+
+
+def same_totals(fast: provnet.Relevance, slow: provnet.Relevance, semiring: str) -> None:
+    """Biases and sinks are the same; one that is absent is nothing."""
+    zero = provnet.semirings.get(semiring).zero
+    for found, wanted in ((fast.bias, slow.bias), (fast.sinks, slow.sinks)):
+        for path in {*found, *wanted}:
+            like = found[path] if path in found else wanted[path]
+            nothing = torch.full_like(like, zero)  # pyright: ignore[reportArgumentType]
+            torch.testing.assert_close(found.get(path, nothing), wanted.get(path, nothing), rtol=0, atol=0)
+
+
+@pytest.mark.skipif(not NUMBA, reason="numba is not installed")
+@pytest.mark.parametrize("name", CONTRACTED)
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(seed=st.integers(0, 10**6), data=st.data())
+@pytest.mark.guarantee("counts by compiled comparisons equal the definition, at thresholds placed on attained values")
+def test_compiled_counts_are_exact(name: str, dtype: torch.dtype, seed: int, data: st.DataObject):
+    model, x = network(name, seed, dtype)
+    circuit = provnet.trace(model, x)
+    options_of = {"strict": data.draw(st.booleans()), "absolute": data.draw(st.booleans())}
+    theta = data.draw(st.sampled_from([*(attained(circuit, dtype) or [0.5]), -0.5, -1.0]))
+    start = (torch.randint(0, 4, circuit.outputs[0].shape) * weighting(circuit, seed)).long()
+    options = {"target": start, "annotation": Threshold(theta, **options_of), "rule": data.draw(st.sampled_from(RULES))}
+    for semiring in (Counting(), Counting("float64")):
+        if semiring.overflow == "float64":
+            options["target"] = start.double()
+        with by("numba"):
+            fast = circuit.evaluate(semiring, **options)
+        slow = circuit.evaluate(semiring, route="reference", **options)
+        assert torch.equal(fast.inputs, slow.inputs)
+        same_totals(fast, slow, "counting")
+        aside = options_of["absolute"] and theta <= 0
+        assert ("passing" in {step.route for step in fast.plan}) != aside
+
+
+@pytest.mark.skipif(not NUMBA, reason="numba is not installed")
+@pytest.mark.parametrize("name", CONTRACTED)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("semiring", ["bottleneck", "fuzzy", "lukasiewicz", "max-times", "min-plus", "arctic"])
+@given(seed=st.integers(0, 10**6), rule=st.sampled_from((Zero(), Epsilon(0.5), Gamma(0.25))))
+@pytest.mark.guarantee("kernels generated from scalar expressions give the definition's bits where plus does not round")
+def test_compiled_edges_are_the_definition(name: str, dtype: torch.dtype, semiring: str, seed: int, rule: Rule):
+    model, x = network(name, seed, dtype)
+    circuit = provnet.trace(model, x)
+    start = weighting(circuit, seed)  # 0 stands for the semiring's zero
+    with by("numba"):
+        fast = circuit.evaluate(semiring, target=start, rule=rule)
+    slow = circuit.evaluate(semiring, target=start, rule=rule, route="reference")
+    eps = torch.finfo(dtype).eps
+    # The logarithms of the two libraries differ in their last bit.
+    tolerance = 4 * eps if semiring in ("min-plus", "arctic") else 0
+    torch.testing.assert_close(fast.inputs, slow.inputs, rtol=tolerance, atol=tolerance)
+    assert "edges" in {step.route for step in fast.plan}
+
+
+@pytest.mark.parametrize("name", CONTRACTED)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("engine", ENGINES)
+@given(seed=st.integers(0, 10**6), data=st.data())
+@pytest.mark.guarantee("tropical costs by best products are within 8 ulp of max(1, cost) of the definition")
+def test_cheapest_is_within_eight_units(engine: str, name: str, dtype: torch.dtype, seed: int, data: st.DataObject):
+    model, x = network(name, seed, dtype)
+    circuit = provnet.trace(model, x)
+    costs = torch.rand(circuit.outputs[0].shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    start = 20 * costs * weighting(circuit, seed)  # 0 stands for the semiring's zero, no path
+    options = {"target": start, "rule": data.draw(st.sampled_from(RULES))}
+    with by(engine):
+        fast = circuit.evaluate("tropical", **options)
+    slow = circuit.evaluate("tropical", route="reference", **options)
+    assert (fast.inputs >= 0).all()
+    assert torch.equal(fast.inputs == torch.inf, slow.inputs == torch.inf)
+    finite = slow.inputs < torch.inf
+    gap = (fast.inputs[finite] - slow.inputs[finite]).abs()
+    assert (gap <= 8 * torch.finfo(dtype).eps * slow.inputs[finite].clamp(min=1)).all()
+    assert "cheapest" in {step.route for step in fast.plan}
 
 
 def close(found: Tensor, wanted: Tensor) -> None:
@@ -123,16 +225,19 @@ def test_transposed_maps_are_the_definition_to_rounding(name: str, seed: int):
 
 
 @pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e-18, 1e18, 1e30])
-@pytest.mark.parametrize("semiring", ["boolean", "viterbi", "real", "tropical", "counting", "bottleneck"])
+@pytest.mark.parametrize("semiring", ["boolean", "viterbi", "real", "tropical", "counting", "bottleneck", "fuzzy"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.guarantee("extreme scales (1e-40 to 1e30 in float32): fast routes step aside, no NaN, no wrong number")
-def test_extreme_scales(scale: float, semiring: str):
+def test_extreme_scales(engine: str, scale: float, semiring: str):
     model, x = network("dense", 7, torch.float32, scale)
     with torch.no_grad():
         model.bias.zero_()  # type: ignore[union-attr]
     circuit = provnet.trace(model, x)
-    fast, slow = circuit.evaluate(semiring), circuit.evaluate(semiring, route="reference")
+    with by(engine):
+        fast = circuit.evaluate(semiring)
+    slow = circuit.evaluate(semiring, route="reference")
     assert not torch.isnan(fast.inputs.double()).any()
-    if semiring in ("boolean", "counting", "bottleneck", "tropical"):
+    if semiring in ("boolean", "counting", "bottleneck"):
         assert torch.equal(fast.inputs, slow.inputs)
     else:
         torch.testing.assert_close(fast.inputs, slow.inputs, rtol=1e-5, atol=1e-6)

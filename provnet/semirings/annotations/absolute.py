@@ -14,6 +14,8 @@ class Absolute(Annotation):
     """Θ(d) = |d|: for MaxTimes, the path of the largest product whatever its sign. Source: Du23 section 3."""
 
     form = "elementwise"
+    scalar = "abs(d)"
+    differentiable = True
 
     def value(self, edges: Edges, semiring: Semiring, dtype: torch.dtype) -> Tensor:
         return self.floats(edges.d.abs(), dtype, semiring)

@@ -72,10 +72,23 @@ class Annotation:
     A subclass with a `value` of its own does not inherit it.
     """
 
+    scalar: str | None = None
+    """The element of one edge, as an expression (see `semirings.scalar`) of its contribution p, its coefficient d, or p
+    and its neuron's largest contribution m; None: it is no such expression. A subclass with a `value` of its own does
+    not inherit it.
+    """
+
+    differentiable: bool = False
+    """Whether autograd gets the derivative of `value`, and no NaN where d is 0, not defined or absent."""
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if "value" in vars(cls) and "differentiable" not in vars(cls):
+            cls.differentiable = False
         if "value" in vars(cls) and "form" not in vars(cls):
             cls.form = "general"  # else it would inherit a wrong shortcut
+        if "value" in vars(cls) and "scalar" not in vars(cls):
+            cls.scalar = None
 
     def at(self, path: str) -> Annotation:
         """Return the annotation function of the block `path`: itself, unless it differs by layer."""

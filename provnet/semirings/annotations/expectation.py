@@ -12,8 +12,8 @@ from provnet.semirings.base import Semiring
 
 
 def surprise(d: Tensor) -> Tensor:
-    """Return -log |d|, and 0 where d = 0, for 0 log 0 counts as 0."""
-    return torch.where(d == 0, torch.zeros_like(d), -d.abs().log())
+    """Return -log |d|, and 0 where d = 0, for 0 log 0 counts as 0. There it is constant for autograd too."""
+    return -torch.where(d == 0, torch.ones_like(d), d.abs()).log()
 
 
 @register("expectation")
@@ -24,6 +24,7 @@ class ExpectationPair(Annotation):
     """
 
     form = "elementwise"
+    differentiable = True
 
     def __init__(self, f: Callable[[Tensor], Tensor] = surprise) -> None:
         self.f = f

@@ -14,6 +14,8 @@ class Identity(Annotation):
     """Θ(d) = d: classical LRP in Real, every threshold at once in Bottleneck. Source: GSM25 eq. 3."""
 
     form = "identity"
+    scalar = "d"
+    differentiable = True
 
     def value(self, edges: Edges, semiring: Semiring, dtype: torch.dtype) -> Tensor:
         return self.floats(edges.d, dtype, semiring)

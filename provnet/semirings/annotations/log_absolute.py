@@ -14,6 +14,7 @@ class LogAbsolute(Annotation):
     """Θ(d) = log |d|: `Absolute` for Arctic. d = 0 gives -inf, its zero. Source: Du23 section 3."""
 
     form = "elementwise"
+    scalar = "log(abs(d))"
 
     def value(self, edges: Edges, semiring: Semiring, dtype: torch.dtype) -> Tensor:
         return self.floats(edges.d.abs().log(), dtype, semiring)

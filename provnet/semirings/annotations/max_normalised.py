@@ -51,6 +51,7 @@ class MaxNormalised(Shares):
     """Θ = |p_jk| / max_j' |p_j'k|: conserves in Viterbi and Fuzzy: the largest share is one. Source: GSM25 eq. 12."""
 
     form = "normalised"
+    scalar = "abs(p) / m"
 
     def masks_absent(self, semiring: Semiring) -> bool:
         return not semiring.element_shape and bool(semiring.zero == 0)  # an absent edge has the share 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
 
 from provnet.errors import OptionError
 from provnet.torch_backend.prepared import Prepared
@@ -17,13 +18,15 @@ _RANKED: tuple[Route, ...] = tuple(
 )
 
 
-def candidates(prepared: Prepared, question: Question, wanted: str) -> list[tuple[Route, str]]:
+def candidates(prepared: Prepared, question: Question, wanted: str) -> Iterator[tuple[Route, str]]:
     """Return the routes that fit, best first, each with the reason; the reference is always the last.
+
+    A route is asked only when those before it have been refused.
 
     `wanted`: "auto", or the name of a route ("reference"), which is then taken wherever it fits.
     """
     if wanted != "auto" and wanted not in REGISTRY:
         raise OptionError(f"route={wanted!r} is unknown; take 'auto' or one of {', '.join(REGISTRY.names())}.")
     chosen = [route for route in _RANKED if wanted in ("auto", route.name) or route.rank == 0]
-    fitting = [(route, route.fits(prepared, question)) for route in chosen]
-    return [(route, why) for route, why in fitting if why is not None]
+    fitting = ((route, route.fits(prepared, question)) for route in chosen)
+    return ((route, why) for route, why in fitting if why is not None)

@@ -29,11 +29,13 @@ class Question:
 @dataclass(frozen=True, eq=False)
 class Pulled:
     """What a block passes back: relevance of its inputs [batch, inputs, *element], the total that its bias took and the
-    total that was lost where no edge is defined, [batch, *element] (None: nothing)."""
+    total that was lost where no edge is defined, [batch, *element] (None: nothing), and the total of the inputs (None:
+    not known yet)."""
 
     inputs: Tensor
     bias: Tensor | None
     lost: Tensor | None
+    total: Tensor | None = None
 
 
 class Route:

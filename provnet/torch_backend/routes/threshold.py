@@ -8,7 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from provnet.torch_backend import outer
+from provnet.torch_backend import contractions, outer
+from provnet.torch_backend.columns import columns_of
+from provnet.torch_backend.contractions.base import Engine
+from provnet.torch_backend.contractions.body import MAX_TIMES, MAX_TIMES_ABS
 from provnet.torch_backend.outer import Columns
 from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.routes.base import Pulled, Question, Route, register
@@ -32,23 +35,29 @@ class ThresholdScores(Route):
         # The declared form has a θ, and says whether it is strict or takes |d|.
         if not declared or not outer.single_product(prepared) or getattr(theta, "theta", 0.0) <= 0:
             return None
-        return "some edge passes if the best score does; scores near θ are decided literally"
+        engine = contractions.engine_for(prepared)
+        by = "" if engine is None else f" ({engine.name})"
+        return f"some edge passes if the best score does; scores near θ are decided literally{by}"
 
     def pull(self, prepared: Prepared, question: Question, relevance: Sequence[Tensor]) -> list[Pulled] | None:
         z = prepared.z[0]
         theta = question.annotation.rounded(z.dtype)  # type: ignore[attr-defined]
         usable = z != 0
-        if not _safe(z.abs()[usable], theta, prepared.a[0]):
+        if not _safe(z, usable, theta, prepared.a[0]):
             return None
         found = []
         for r in relevance:
             active = r & usable
-            inputs = _pull(prepared, question, active, theta)
+            engine = contractions.engine_for(prepared)
+            if engine is None:
+                inputs = _pull(prepared, question, active, theta)
+            else:
+                inputs = _contracted(engine, prepared, question, active, theta)
             found.append(Pulled(inputs, _bias(prepared, question, active), _lost(r & ~usable)))
         return found
 
 
-def _safe(z: Tensor, theta: float, a: Tensor) -> bool:
+def _safe(z: Tensor, usable: Tensor, theta: float, a: Tensor) -> bool:
     """Whether a score that comes near θ is rounded finely all the way.
 
     Contributions near it are θ z; the score's factors are 1 / z, w / z and a, and a w / z that came out too small to
@@ -57,8 +66,8 @@ def _safe(z: Tensor, theta: float, a: Tensor) -> bool:
     small = outer.NORMAL[z.dtype]
     if not z.numel() or not a.numel():
         return True
-    least, greatest = float(z.min()), float(z.max())
-    return least * theta >= small and greatest <= 1 / small and float(a.abs().max()) * small < theta / 2
+    least, greatest = (float(end) for end in torch.where(usable, z.abs(), torch.ones_like(z)).aminmax())
+    return least * theta >= small and greatest <= 1 / small and outer.size(a) * small < theta / 2
 
 
 def _lost(dead: Tensor) -> Tensor | None:
@@ -66,11 +75,25 @@ def _lost(dead: Tensor) -> Tensor | None:
 
 
 def _bias(prepared: Prepared, question: Question, active: Tensor) -> Tensor | None:
-    biases = outer.biases_of(prepared)
-    if biases is None:
+    """Return whether the bias is reached, [batch]: of the outputs that share one, the |z| next to 0 give the ends of
+    d."""
+    b = outer.bias_column(prepared)
+    if b is None:
         return None
-    d = biases / prepared.z[0]
-    return (question.annotation.passes(d) & torch.isfinite(d) & active).any(1)  # type: ignore[attr-defined]
+    z, active = outer.by_bias(prepared, prepared.z[0]), outer.by_bias(prepared, active)
+    reached = torch.zeros(len(z), dtype=torch.bool, device=z.device)
+    infinite = torch.full((), torch.inf, dtype=z.dtype, device=z.device)
+    for sign in (1, -1):
+        side = active & (z > 0 if sign > 0 else z < 0)
+        if not bool(side.any()):
+            continue
+        near = sign * torch.where(side, z.abs(), infinite).amin(2, keepdim=True)
+        d = b / near
+        if not bool(torch.isfinite(d).all()):  # it is undefined, and the next z may not be
+            near, d = z, torch.where(side, b / z, torch.zeros_like(z))
+        found = question.annotation.passes(d) & torch.isfinite(d)  # type: ignore[attr-defined]
+        reached |= (found & torch.isfinite(near)).flatten(1).any(1)
+    return reached
 
 
 def _pull(prepared: Prepared, question: Question, active: Tensor, theta: float) -> Tensor:
@@ -101,6 +124,34 @@ def _pull(prepared: Prepared, question: Question, active: Tensor, theta: float) 
         question.semiring, prepared, into, outer.columns(prepared, weights, share, active, question.tile), reached
     )
     return into.narrow(1, 0, prepared.block.wiring.inputs)
+
+
+def _contracted(engine: Engine, prepared: Prepared, question: Question, active: Tensor, theta: float) -> Tensor:
+    """The same by a compiled contraction: [batch, inputs]."""
+    z, a = prepared.z[0], prepared.a[0]
+    absolute = question.annotation.absolute  # type: ignore[attr-defined]
+    share = 1 / z  # that of outputs that are not active is not read
+    weights = outer.weights_of(prepared, signed=True)
+    assert weights is not None, "engine_for has seen them"
+    if absolute:
+        share, a = share.abs_(), a.abs()
+    body = MAX_TIMES_ABS if absolute else MAX_TIMES
+    # θ > 0: only a positive score can pass, so that none is less than 0, what the fold starts from.
+    score = a * contractions.contract(engine, body, prepared, "pull", weights, (share,), active)
+    if not absolute and bool((a < 0).any()):
+        least = contractions.contract(engine, body, prepared, "pull", weights, (share.neg_(),), active)
+        score = torch.where(a < 0, a.neg() * least, score)
+    margin = 8 * torch.finfo(z.dtype).eps
+    passes, below = score > theta * (1 + margin), score < theta * (1 - margin)
+    decided = int(passes.sum()) + int(below.sum()) == score.numel() and float(score.max()) < torch.inf
+    if not decided:  # an overflow or a NaN is not either
+        batch, inputs = (~(below | (passes & torch.isfinite(score)))).nonzero(as_tuple=True)
+        for column in columns_of(prepared, batch, inputs):
+            d = column.p / column.of(z)
+            live = column.of(active) & column.present & torch.isfinite(d)
+            found = question.annotation.passes(d) & live  # type: ignore[attr-defined]
+            passes[column.batch[:, 0], column.inputs] = found.any(1)
+    return passes
 
 
 def _decided(

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor
 
+from provnet.circuit.deferred import raw
+from provnet.circuit.wiring import Window
 from provnet.rules.lrp.base import Edges
+from provnet.semirings.base import Semiring
 from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.routes.base import Pulled, Question, Route, register
 from provnet.torch_backend.scatter import scatter_any
+from provnet.torch_backend.winners import Winners
 
 
 @register("winner")
@@ -23,7 +28,7 @@ class Winner(Route):
 
     def fits(self, prepared: Prepared, question: Question) -> str | None:
         # Where some neurons are none, a window may hold no neuron at all, and its first slot must not win.
-        if prepared.winner is None or prepared.void is not None:
+        if not prepared.selects or prepared.void is not None:
             return None
         return "losers are absent: each output has one edge"
 
@@ -42,11 +47,38 @@ def _by_slot(prepared: Prepared, question: Question, relevance: Tensor) -> Tenso
 
 
 def _pull(prepared: Prepared, question: Question, elements: Tensor, relevance: Tensor) -> Pulled:
-    semiring, wiring, winner = question.semiring, prepared.block.wiring, prepared.winner
-    assert winner is not None
-    messages = semiring.times(elements[winner], relevance)
-    index, _, _ = wiring.source(torch.arange(wiring.outputs, device=prepared.device), winner)
-    into = semiring.full((1, prepared.batch * wiring.inputs), semiring.zero, relevance)
+    semiring, wiring = question.semiring, prepared.block.wiring
+    messages = relevance if _is_one(semiring, elements) else semiring.times(elements[prepared.winner], relevance)
+    places = _planes(prepared)
+    if places is not None and not semiring.element_shape:
+        area = prod(wiring.source_shape)  # type: ignore[attr-defined]
+        into = semiring.full((prepared.batch * wiring.inputs // area, area), semiring.zero, relevance)
+        messages = messages.reshape(places.shape)
+        if wiring.disjoint:
+            return Pulled(into.scatter_(1, places, messages).reshape(prepared.batch, -1), None, None)
+        if semiring.family == "sum-product" and prepared.device.type == "cpu" and messages.dtype != torch.bool:
+            return Pulled(into.scatter_add_(1, places, messages).reshape(prepared.batch, -1), None, None)
+    return _scattered(prepared, semiring, messages)
+
+
+def _planes(prepared: Prepared) -> Tensor | None:
+    """Return the winners' places in their input channels, [batch * channels, places of an output channel]."""
+    held, wiring = raw(prepared, "winner"), prepared.block.wiring
+    if not isinstance(held, Winners) or held.places is None or not isinstance(wiring, Window):
+        return None
+    return held.places.reshape(-1, prod(wiring.target_shape))
+
+
+def _is_one(semiring: Semiring, elements: Tensor) -> bool:
+    """Tell whether Θ gives one to every slot: then it does not matter which slot won."""
+    return not elements.requires_grad and bool((elements == semiring.full((), semiring.one, elements)).all())
+
+
+def _scattered(prepared: Prepared, semiring: Semiring, messages: Tensor) -> Pulled:
+    """Fold messages into the neurons that won, for any semiring and wiring."""
+    wiring = prepared.block.wiring
+    index, _, _ = wiring.source(torch.arange(wiring.outputs, device=prepared.device), prepared.winner)
+    into = semiring.full((1, prepared.batch * wiring.inputs), semiring.zero, messages)
     index = index + torch.arange(prepared.batch, device=prepared.device)[:, None] * wiring.inputs
     if wiring.disjoint:
         into.index_copy_(1, index.reshape(-1), messages.flatten(0, 1)[None])

@@ -1,0 +1,61 @@
+"""Compiled contractions: numba on a CPU, Triton on a GPU. A file whose name ends in `_engine` is found by itself."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from provnet.circuit.deferred import raw
+from provnet.torch_backend import outer
+from provnet.torch_backend.contractions.base import Direction, Engine, Operands
+from provnet.torch_backend.contractions.body import Body
+from provnet.torch_backend.contractions.geometry import Geometry, geometry_of
+from provnet.torch_backend.prepared import Prepared
+
+FEW_EDGES = 1 << 14
+"""Blocks below this are left to torch: a kernel's first call compiles it for a second."""
+
+
+@cache
+def _engines() -> tuple[Engine, ...]:
+    names = [module.name for module in pkgutil.iter_modules(__path__) if module.name.endswith("_engine")]
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    return tuple(module.ENGINE for module in modules if hasattr(module, "ENGINE"))
+
+
+def engine_for(prepared: Prepared) -> Engine | None:
+    """Return what can contract a block: plain products with shared weights, dense or convolution; None: nothing."""
+    wiring = prepared.block.wiring
+    if geometry_of(wiring) is None or raw(prepared, "w") is None or prepared.void is not None:
+        return None
+    if not outer.single_product(prepared) or wiring.edges * prepared.batch < FEW_EDGES:
+        return None
+    if prepared.a[0].dtype not in (torch.float32, torch.float64):
+        return None
+    return next((engine for engine in _engines() if engine.takes(prepared.device)), None)
+
+
+def contract(
+    engine: Engine,
+    body: Body,
+    prepared: Prepared,
+    direction: Direction,
+    weights: Tensor,
+    scalars: tuple[Tensor, ...],
+    alive: Tensor,
+    near: Tensor | None = None,
+    constants: tuple[float, ...] = (),
+    zero: float | int = 0,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Return v of every near end of a block, [batch, near neurons]. See `Operands`."""
+    geometry = geometry_of(prepared.block.wiring)
+    assert isinstance(geometry, Geometry), "engine_for has seen it"
+    return engine.contract(
+        body,
+        Operands(geometry, direction, weights, scalars, alive, near, constants, zero, dtype or weights.dtype),
+    )

@@ -1,0 +1,72 @@
+"""What a compiled contraction does at each edge: one expression of numbers, from which kernels are generated."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+
+from provnet.errors import OptionError
+from provnet.semirings import scalar
+
+NAMES = frozenset({"v", "a", "w", "s0", "s1", "c0", "c1"})
+
+
+@dataclass(frozen=True)
+class Body:
+    """v ← update at every edge (j, k) whose far end is alive, in the order of k within a fixed blocking.
+
+    v       the element of the near end so far, from the contraction's `zero` on
+    a       the near end's activation (only if `near` says so)
+    w       the edge's weight
+    s0, s1  numbers of the far end: `scalars` says how many there are
+    c0, c1  numbers of the whole contraction
+    join    v and s0, two folds of different edges, as one; None if the body cannot tell
+    dead    scalars with which `update` gives v back, whatever finite a and w are: a GPU gives them to far ends that are
+            not alive, and saves a test at every edge. None if there are none
+    The near end is the input when relevance is pulled, the output when contributions are pushed forward.
+    `update` may not depend on the order of edges beyond rounding.
+    """
+
+    name: str
+    update: str
+    scalars: int = 1
+    near: bool = False
+    join: str | None = None
+    dead: tuple[float, ...] | None = None
+    tree: ast.expr = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tree", checked(self.update))
+        if self.join is not None:
+            checked(self.join, frozenset({"v", "s0"}))
+        if self.dead is not None and not len(self.dead) == self.scalars > 0:
+            raise OptionError(f"dead={self.dead} of body {self.name!r} should be {self.scalars} numbers, or None.")
+
+
+def checked(text: str, names: frozenset[str] = NAMES) -> ast.expr:
+    """Return the syntax tree of a body's expression. Raises `OptionError` (see `semirings.scalar`)."""
+    return scalar.checked(text, names)
+
+
+COEFFICIENT, CONTRIBUTION = ast.parse("a * w / s0", mode="eval").body, ast.parse("a * w", mode="eval").body
+
+
+def edge_body(name: str, plus: str, times: str, element: str) -> Body:
+    """Return the definition itself: v ⊕ Θ(d) ⊗ R, with p = a w, d = p / s0, and s1 the relevance R.
+
+    plus, times   expressions of x and y; element   one of p, d, c0, c1, and m, by which s0 stands for the neuron's
+    largest contribution instead of its denominator.
+    """
+    names = frozenset({"x", "y"})
+    parts: dict[str, ast.expr] = {"d": COEFFICIENT, "p": CONTRIBUTION, "m": ast.Name("s0", ast.Load())}
+    theta = scalar.substituted(scalar.checked(element, frozenset({"p", "d", "m", "c0", "c1"})), parts)
+    relevance, so_far = ast.Name("s1", ast.Load()), ast.Name("v", ast.Load())
+    message = scalar.substituted(scalar.checked(times, names), {"x": theta, "y": relevance})
+    update = scalar.substituted(scalar.checked(plus, names), {"x": so_far, "y": message})
+    joined = scalar.substituted(scalar.checked(plus, names), {"x": so_far, "y": ast.Name("s0", ast.Load())})
+    return Body(name, ast.unparse(update), scalars=2, near=True, join=ast.unparse(joined))
+
+
+MAX_TIMES = Body("max_times", "max(v, s0 * w)", join="max(v, s0)")
+# Of its v, which starts from 0 or more, 0 * |w| takes nothing away.
+MAX_TIMES_ABS = Body("max_times_abs", "max(v, s0 * abs(w))", join="max(v, s0)", dead=(0.0,))

@@ -1,0 +1,90 @@
+"""The shape of a contraction: which blocks a compiled kernel knows, and where each tap of a position reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provnet.circuit.wiring import Convolution, Dense, Wiring
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A dense layer or a convolution, seen as `taps` matrices between positions.
+
+    Inputs lie as [rows, groups, near, places], outputs as [rows, groups, far, positions], weights as [groups, far,
+    near, taps]; a dense layer has one place, one position and one tap, and its rows are counted with the examples.
+    """
+
+    per_example: int
+    groups: int
+    near: int
+    far: int
+    places: int
+    positions: int
+    taps: int
+    convolution: Convolution | None = None
+
+    def pulling(self) -> NDArray[np.int32]:
+        """Return the output position that each tap of an input place feeds, [taps, places]; -1: none."""
+        return _table(self.convolution, pull=True)
+
+    def pushing(self) -> NDArray[np.int32]:
+        """Return the input place that each tap of an output position reads, [taps, positions]; -1: padding."""
+        return _table(self.convolution, pull=False)
+
+
+def geometry_of(wiring: Wiring) -> Geometry | None:
+    """Return the geometry of a dense layer or a convolution, None of any other wiring."""
+    match wiring:
+        case Dense():
+            return Geometry(wiring.rows, 1, wiring.fan, wiring.channels, 1, 1, 1)
+        case Convolution():
+            taps, places, positions = prod(wiring.kernel), prod(wiring.source_shape), prod(wiring.target_shape)
+            near, groups = wiring.fan // taps, wiring.groups
+            return Geometry(1, groups, near, wiring.channels, places, positions, taps, wiring)
+    return None
+
+
+def _table(wiring: Convolution | None, pull: bool) -> NDArray[np.int32]:
+    if wiring is None:
+        return np.zeros((1, 1), np.int32)
+    options = (wiring.source_shape, wiring.target_shape, wiring.kernel, wiring.stride, wiring.padding, wiring.dilation)
+    return _tables(*options)[0 if pull else 1]
+
+
+@lru_cache(maxsize=32)
+def _tables(
+    source: tuple[int, ...],
+    target: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return (pulling, pushing). Layers of one geometry share them: 4 bytes a tap and place."""
+    taps, positions = prod(kernel), prod(target)
+    wiring = Convolution(
+        inputs=prod(source),
+        outputs=positions,
+        fan=taps,
+        source_shape=source,
+        target_shape=target,
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+    )
+    at = np.arange(positions, dtype=np.int64)
+    pulling = np.full((taps, prod(source)), -1, np.int32)
+    pushing = np.full((taps, positions), -1, np.int32)
+    for tap in range(taps):
+        place, present = wiring.place(at, tap)
+        # One tap reaches distinct places from distinct positions (Wiring.taps), so nothing is overwritten.
+        pulling[tap, place[present]] = at[present]
+        pushing[tap, present] = place[present]
+    return pulling, pushing

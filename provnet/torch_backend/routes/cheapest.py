@@ -1,0 +1,95 @@
+"""Tropical costs of shares, found as Viterbi's best products: -log is an isomorphism, and one log an input is left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from provnet.torch_backend import outer
+from provnet.torch_backend.columns import columns_of, listable
+from provnet.torch_backend.prepared import Prepared
+from provnet.torch_backend.routes.base import Pulled, Question, Route, register
+from provnet.torch_backend.routes.max_times import best_bias, best_products, safe_largest
+
+LARGEST_COST = {torch.float32: 60.0, torch.float64: 600.0}
+"""exp(-cost) of dearer outputs than this comes near the denormal numbers."""
+
+
+@register("cheapest")
+class Cheapest(Route):
+    """R_j = c - log( |f(a_j)| max_k |g(w_jk)| exp(c - R_k) / m_k ), c the least R_k of the example.
+
+    Within 8 ulp of max(1, R): a share's rounding error is an error of that size in its logarithm, here as in the
+    definition. Memory: as `max-times`.
+    """
+
+    name = "cheapest"
+    rank = 50
+
+    def fits(self, prepared: Prepared, question: Question) -> str | None:
+        declared = question.semiring.family == "min-plus" and question.annotation.form == "neg-log"
+        if not declared or not outer.single_product(prepared) or not listable(prepared):
+            return None
+        return "min over k of a sum of logarithms: the logarithm of a maximum of products"
+
+    def pull(self, prepared: Prepared, question: Question, relevance: Sequence[Tensor]) -> list[Pulled] | None:
+        found = [_pull(prepared, question, r) for r in relevance]
+        return None if any(pulled is None for pulled in found) else [pulled for pulled in found if pulled is not None]
+
+
+def _pull(prepared: Prepared, question: Question, relevance: Tensor) -> Pulled | None:
+    least = relevance.amin(dim=1, keepdim=True)
+    least = torch.where(torch.isfinite(least), least, torch.zeros_like(least))
+    above = relevance - least
+    finite = torch.where(above == torch.inf, torch.zeros_like(above), above)
+    largest = safe_largest(prepared, relevance < torch.inf)
+    if largest is None or (finite.numel() and float(finite.max()) > LARGEST_COST[relevance.dtype]):
+        return None
+    share = torch.where(largest > 0, torch.exp(-above) / largest, torch.zeros_like(largest))
+    found = best_products(prepared, question, share)
+    if found is None:
+        return None
+    products, faint = found
+    inputs = _cost(products, least)
+    for batch, chosen in (faint, (products > _best(products)).nonzero(as_tuple=True)):
+        for column in columns_of(prepared, batch, chosen):
+            costs = _literal(column.p, column.of(largest), column.of(relevance))
+            costs = torch.where(column.present, costs, torch.inf)
+            inputs[column.batch[:, 0], column.inputs] = costs.amin(1)
+    silent = (largest == 0) & (relevance < torch.inf)
+    lost = torch.where(silent, relevance, torch.inf).amin(dim=1) if bool(silent.any()) else None
+    return Pulled(inputs, _bias(prepared, relevance, largest, share, least[:, 0]), lost)
+
+
+def _best(products: Tensor) -> float:
+    """Return the product from which one may be that of the cheapest path: its cost is c exactly, not to rounding."""
+    return 1 - 16 * torch.finfo(products.dtype).eps
+
+
+def _literal(p: Tensor, largest: Tensor, relevance: Tensor) -> Tensor:
+    """Return -log(|p| / m) + R, inf where p = 0, of any shape."""
+    size = p.abs() / torch.where(largest > 0, largest, torch.ones_like(largest))
+    return torch.where(size > 0, size.log().abs() + relevance, torch.inf)  # no share is above one
+
+
+def _bias(prepared: Prepared, relevance: Tensor, largest: Tensor, share: Tensor, least: Tensor) -> Tensor | None:
+    """Return what the biases' cheapest edge costs, [batch]."""
+    products = best_bias(prepared, share)
+    b = outer.bias_column(prepared)
+    if products is None or b is None:
+        return None
+    if not bool((products > _best(products)).any()):
+        return _cost(products, least)
+    parts = [outer.by_bias(prepared, x) for x in (largest, relevance)]
+    return _literal(b, *parts).flatten(1).amin(1)
+
+
+def _cost(product: Tensor, least: Tensor) -> Tensor:
+    """Return least - log(product), at least `least`: no share is above one, so nothing is cheaper."""
+    alive = product > 0
+    one = torch.ones((), dtype=product.dtype, device=product.device)
+    # The vectorised log takes twelve times as long where zeros (-inf) are among its arguments.
+    cost = torch.where(alive, product, one).log_().neg_().clamp_(min=0).add_(least)
+    return torch.where(alive, cost, torch.full((), torch.inf, dtype=product.dtype, device=product.device))

@@ -1,0 +1,106 @@
+"""The definition itself, edge by edge, by a kernel that is generated from the scalar expressions of ⊕, ⊗ and Θ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from provnet.semirings import scalar
+from provnet.semirings.base import Semiring
+from provnet.torch_backend import contractions, outer
+from provnet.torch_backend.contractions.body import Body, edge_body
+from provnet.torch_backend.prepared import Prepared
+from provnet.torch_backend.routes.base import Pulled, Question, Route, register
+from provnet.torch_backend.routes.max_times import largest_contributions
+from provnet.torch_backend.routes.passing import largest_product
+
+
+@register("edges")
+class CompiledEdges(Route):
+    """R_j = ⊕_k Θ(d)_jk ⊗ R_k, literally, where the semiring and Θ say what they do to single numbers.
+
+    Equal to the reference to the bit where ⊕ does not round, else but for the order of sums. Memory: lists of living
+    outputs, packed weights (see the engine).
+    """
+
+    name = "edges"
+    rank = 30
+
+    def fits(self, prepared: Prepared, question: Question) -> str | None:
+        semiring, theta = question.semiring, question.annotation
+        if semiring.scalar is None or theta.scalar is None or semiring.element_shape or semiring.dtype is not None:
+            return None
+        # Elsewhere the definition checks that what Θ gives lies in the carrier.
+        if theta.name != semiring.annotation and semiring.bounds != (-torch.inf, torch.inf):
+            return None
+        engine = contractions.engine_for(prepared)
+        return None if engine is None else f"a kernel of {semiring.scalar[0]}, {semiring.scalar[1]} ({engine.name})"
+
+    def pull(self, prepared: Prepared, question: Question, relevance: Sequence[Tensor]) -> list[Pulled] | None:
+        if relevance[0].dtype != prepared.z[0].dtype:
+            return None
+        shared = question.annotation.uses == "p"
+        below = largest_contributions(prepared) if shared else prepared.z[0]
+        usable = below != 0
+        size = torch.where(usable, below.abs(), torch.ones_like(below))
+        if not shared and not _all_finite(prepared, size):
+            return None
+        return [_pull(prepared, question, r, below, usable) for r in relevance]
+
+
+def _all_finite(prepared: Prepared, size: Tensor) -> bool:
+    """Whether no quotient p / z overflows: it would be undefined."""
+    if not size.numel():
+        return True
+    low, high = (float(end) for end in size.aminmax())
+    limit = torch.finfo(size.dtype).max
+    return high < limit and largest_product(prepared) < limit * min(low, 1.0) / 2
+
+
+@lru_cache(maxsize=64)
+def _body(name: str, plus: str, times: str, element: str) -> Body:
+    return edge_body(name, plus, times, element)
+
+
+def _pull(prepared: Prepared, question: Question, relevance: Tensor, below: Tensor, usable: Tensor) -> Pulled:
+    semiring, theta = question.semiring, question.annotation
+    assert semiring.scalar is not None and theta.scalar is not None, "fits has seen them"
+    zero = semiring.full((), semiring.zero, relevance)
+    reached = relevance != zero
+    alive = reached & usable
+    engine, weights = contractions.engine_for(prepared), outer.weights_of(prepared, signed=True)
+    assert engine is not None and weights is not None, "fits has asked"
+    inputs = contractions.contract(
+        engine,
+        _body(semiring.name.replace("-", "_"), *semiring.scalar, theta.scalar),
+        prepared,
+        "pull",
+        weights,
+        (below, relevance),
+        alive,
+        prepared.a[0],
+        zero=float(zero),
+    )
+    dead = reached & ~usable
+    lost = semiring.sum(torch.where(dead, relevance, zero), 1) if bool(dead.any()) else None
+    return Pulled(inputs, _bias(prepared, semiring, theta.scalar, relevance, below, alive), lost)
+
+
+def _bias(
+    prepared: Prepared, semiring: Semiring, element: str, relevance: Tensor, below: Tensor, alive: Tensor
+) -> Tensor | None:
+    """Return what the bias takes, [batch]: the same expressions, on tensors."""
+    p = outer.bias_column(prepared)
+    if p is None:
+        return None
+    relevance, below, alive = (outer.by_bias(prepared, x) for x in (relevance, below, alive))
+    one = torch.ones((), dtype=below.dtype, device=below.device)
+    safe = torch.where(alive, below, one)
+    elements = scalar.on_tensors(
+        scalar.checked(element, frozenset({"p", "d", "m"})), {"p": p.expand_as(safe), "m": safe, "d": p / safe}
+    )
+    messages = torch.where(alive, semiring.times(elements, relevance), semiring.full((), semiring.zero, relevance))
+    return semiring.sum(messages.flatten(1), 1)

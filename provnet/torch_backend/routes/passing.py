@@ -1,0 +1,117 @@
+"""Edges that pass a threshold, or-ed or counted by a compiled kernel: the definition itself decides what passes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import nan
+
+import torch
+from torch import Tensor
+
+from provnet.torch_backend import contractions, outer
+from provnet.torch_backend.contractions.base import Engine
+from provnet.torch_backend.contractions.body import Body
+from provnet.torch_backend.least_passing import decidable
+from provnet.torch_backend.prepared import Prepared
+from provnet.torch_backend.routes.base import Pulled, Question, Route, register
+
+REACH = Body("reach", "c0 if a * w >= s0 else v", near=True, dead=(nan,), join="max(v, s0)")
+REACH_BELOW = Body("reach_below", "c0 if a * w <= s0 else v", near=True, dead=(nan,), join="max(v, s0)")
+REACH_BEYOND = Body("reach_beyond", "c0 if abs(a * w) >= s0 else v", near=True, dead=(nan,), join="max(v, s0)")
+COUNT = Body("count", "v + s1 if a * w >= s0 else v", scalars=2, near=True, dead=(0.0, 0), join="v + s0")
+COUNT_BELOW = Body("count_below", "v + s1 if a * w <= s0 else v", scalars=2, near=True, dead=(0.0, 0), join="v + s0")
+COUNT_BEYOND = Body(
+    "count_beyond", "v + s1 if abs(a * w) >= s0 else v", scalars=2, near=True, dead=(0.0, 0), join="v + s0"
+)
+
+
+@register("passing")
+class Passing(Route):
+    """R_j = ⊕ over k of [fl(a_j w_jk) >= P_k] R_k, with P_k the least contribution whose quotient by z_k reaches θ.
+
+    To the bit for Booleans and whole numbers. Memory: lists of living outputs, packed weights (see the engine).
+    """
+
+    name = "passing"
+    rank = 40
+
+    def fits(self, prepared: Prepared, question: Question) -> str | None:
+        theta, semiring = question.annotation, question.semiring
+        counted = semiring.name == "counting" and semiring.family == "sum-product"
+        if not (counted or semiring.family == "or-and") or theta.form != "threshold":
+            return None
+        engine = contractions.engine_for(prepared)
+        if engine is None or (theta.absolute and theta.theta <= 0):  # type: ignore[attr-defined]
+            return None
+        return f"what passes θ is compared without a division ({engine.name})"
+
+    def pull(self, prepared: Prepared, question: Question, relevance: Sequence[Tensor]) -> list[Pulled] | None:
+        found = [_pull(prepared, question, r) for r in relevance]
+        return None if any(pulled is None for pulled in found) else [pulled for pulled in found if pulled is not None]
+
+
+def _pull(prepared: Prepared, question: Question, relevance: Tensor) -> Pulled | None:
+    z, theta = prepared.z[0], question.annotation
+    number = theta.rounded(z.dtype)  # type: ignore[attr-defined]
+    reached, usable = relevance != 0, z != 0
+    alive = reached & usable
+    size = torch.where(alive, z.abs(), torch.ones((), dtype=z.dtype, device=z.device))
+    if not bool(torch.isfinite(z.sum())) or not decidable(size, number, largest_product(prepared)):
+        return None
+    engine = contractions.engine_for(prepared)
+    assert engine is not None, "fits has asked"
+    least = engine.least_passing(z, alive, number, theta.strict)  # type: ignore[attr-defined]
+    inputs = _contracted(engine, prepared, question, relevance, alive, least)
+    dead = reached & ~usable
+    lost = _total(relevance, dead) if bool(dead.any()) else None
+    return Pulled(inputs, _bias(prepared, question, relevance, alive), lost)
+
+
+def _bias(prepared: Prepared, question: Question, relevance: Tensor, alive: Tensor) -> Tensor | None:
+    b = outer.bias_column(prepared)
+    if b is None:
+        return None
+    relevance, alive, z = (outer.by_bias(prepared, x) for x in (relevance, alive, prepared.z[0]))
+    passes = question.annotation.passes(b / z)  # type: ignore[attr-defined]
+    return _total(relevance.flatten(1), (passes & alive).flatten(1))
+
+
+def _total(relevance: Tensor, mask: Tensor) -> Tensor:
+    """Return ⊕ over the outputs in the mask, [batch]."""
+    if relevance.dtype == torch.bool:
+        return (relevance & mask).any(1)
+    return torch.where(mask, relevance, torch.zeros((), dtype=relevance.dtype, device=relevance.device)).sum(1)
+
+
+def _contracted(
+    engine: Engine, prepared: Prepared, question: Question, relevance: Tensor, alive: Tensor, least: Tensor
+) -> Tensor:
+    """Return the relevance of the inputs, [batch, inputs], from the edges of outputs with z > 0 and with z < 0."""
+    boolean, z, weights = relevance.dtype == torch.bool, prepared.z[0], outer.weights_of(prepared, signed=True)
+    assert weights is not None, "engine_for has seen them"
+
+    def part(body: Body, some: Tensor, least: Tensor) -> Tensor:
+        scalars = (least,) if boolean else (least, relevance)
+        dtype = weights.dtype if boolean else relevance.dtype
+        near = prepared.a[0]
+        return contractions.contract(engine, body, prepared, "pull", weights, scalars, some, near, (1.0,), dtype=dtype)
+
+    if question.annotation.absolute:  # type: ignore[attr-defined]
+        found = part(REACH_BEYOND if boolean else COUNT_BEYOND, alive, least)
+    else:
+        found = part(REACH if boolean else COUNT, alive & (z > 0), least)
+        below = alive & (z < 0)
+        if bool(below.any()):
+            other = part(REACH_BELOW if boolean else COUNT_BELOW, below, least.neg())
+            found = torch.maximum(found, other) if boolean else found + other
+    return found > 0 if boolean else found
+
+
+def largest_product(prepared: Prepared) -> float:
+    """Return a bound of |p|, the bias's too. That of the weights is made once and kept."""
+    if "largest weight" not in prepared.memo:
+        weights = outer.weights_of(prepared, signed=True)
+        biases = None if prepared.b is None else prepared.rule.products[0].biases(prepared.b)
+        prepared.memo["largest weight"] = torch.tensor([outer.size(weights), outer.size(biases)], dtype=torch.float64)
+    weight, bias = prepared.memo["largest weight"].tolist()
+    return max(outer.size(prepared.a[0]) * weight, bias)
