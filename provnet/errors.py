@@ -76,6 +76,10 @@ class CountOverflowError(ProvnetError, OverflowError):
     """A count of paths may exceed what its dtype holds."""
 
 
+class OutOfMemoryError(ProvnetError, MemoryError):
+    """An evaluation does not fit in memory, with the smallest tiles either."""
+
+
 # --- algebra ---------------------------------------------------------------------------------------------------------
 
 

@@ -52,7 +52,8 @@ def cancellation(
     `question`: a circuit (`options` go to `Circuit.evaluate`), or a result that was evaluated in Signed.
     """
     if isinstance(question, Circuit):
-        question = question.evaluate(Signed(), target=target, rule=rule, **options)
+        answer: Relevance = question.evaluate(Signed(), target=target, rule=rule, **options)
+        question = answer
     semiring = question.semiring
     if not isinstance(semiring, Signed):
         raise OptionError(

@@ -21,10 +21,30 @@ def check_model(model: Any, modules: Mapping[str, nn.Module]) -> None:
     if not callable(model):
         raise InputError(f"a model is an nn.Module or a function, but {type(model).__name__} came.")
     _check_training(modules)
-    for path, module in modules.items():
-        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-            if tensor is not None:
-                _check_owned(f"{path}.{name}" if path else name, tensor, name in module._parameters)
+    owned = [
+        (f"{path}.{name}" if path else name, tensor, name in module._parameters)
+        for path, module in modules.items()
+        for name, tensor in (*module._parameters.items(), *module._buffers.items())
+        if tensor is not None
+    ]
+    if not _all_finite([tensor for _, tensor, _ in owned]):
+        for name, tensor, is_parameter in owned:
+            _check_owned(name, tensor, is_parameter)
+
+
+def _all_finite(tensors: list[Tensor]) -> bool:
+    """Tell whether the sums of all tensors are finite, which says that all entries are; False may mean nothing.
+
+    One look at all sums: a deep net has a hundred small tensors, and a look at each costs more than its sum.
+    """
+    plain = [t for t in tensors if not is_lazy(t) and not t.is_meta and kind_of(t) is None]
+    if len(plain) < len(tensors):
+        return False
+    by_device: dict[torch.device, list[Tensor]] = {}
+    for tensor in plain:
+        if tensor.is_floating_point():
+            by_device.setdefault(tensor.device, []).append(tensor.detach().sum().float())
+    return all(bool(torch.isfinite(torch.stack(sums)).all()) for sums in by_device.values())
 
 
 def _check_training(modules: Mapping[str, nn.Module]) -> None:
@@ -98,8 +118,11 @@ def check_sources(sources: Mapping[str, Tensor], modules: Mapping[str, nn.Module
 
 
 def check_other_arguments(arguments: list[tuple[str, Tensor]]) -> None:
-    """Raise `NonFiniteError` for a NaN in an argument that is no source (a mask may hold -inf)."""
+    """Raise `NonFiniteError` for a NaN in an argument that is no source (a mask may hold -inf), `DeviceError` for one
+    without values."""
     for name, tensor in arguments:
+        if tensor.is_meta:
+            raise DeviceError(f"the argument {name!r} is on the meta device, so it has no values. Pass one that has.")
         if kind_of(tensor) is None and tensor.is_floating_point() and bool(torch.isnan(tensor).any()):
             raise NonFiniteError(f"the argument {name!r} holds NaN. Clean the input first.")
 

@@ -24,7 +24,8 @@ class Value:
 
     `active` values depend on a source through floats. `version` is the tensor's version counter when it was recorded
     (parameters, buffers and constants share storage with the model, so a later change can be told) and `owner` a tensor
-    that still counts versions with it.
+    that still counts versions with it. `live` is the caller's own tensor, or a copy that its graph leads to, where it
+    requires a gradient: `replay_with_graph` starts there.
     """
 
     id: int
@@ -34,6 +35,7 @@ class Value:
     active: bool = False
     version: int | None = None
     owner: Tensor | None = None
+    live: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,8 +44,13 @@ def finish(
     )
 
 
+_PLAIN = frozenset({int, float, bool, str, type(None)})
+
+
 def refs_in(tree: Any) -> Iterator[int]:
     """Yield the ids of all references in an op's arguments."""
+    if type(tree) in _PLAIN:  # most arguments; the checks for containers cost ten times as much
+        return
     if isinstance(tree, Ref):
         yield tree.id
     elif isinstance(tree, tuple | list):
@@ -67,12 +72,12 @@ def _needed(steps: list[Step], entries: list[Entry], wanted: set[int]) -> list[S
 
 def _value(number: int, entry: Entry, source: str | None, computed: bool, copy: bool) -> Value:
     if source is not None:
-        return Value(number, entry.tensor, "source", source, True)
+        return Value(number, entry.tensor, "source", source, True, live=entry.live)
     # What an op computes that is left out here (the winners of a top-k, say) counts as constant.
     kind = "constant" if entry.kind == "computed" and not computed else entry.kind
     if copy and entry.version is not None:
         return Value(number, entry.tensor.clone(), kind, entry.name, entry.active)
-    return Value(number, entry.tensor, kind, entry.name, entry.active, entry.version, entry.owner)
+    return Value(number, entry.tensor, kind, entry.name, entry.active, entry.version, entry.owner, entry.live)
 
 
 def _labels(steps: list[Step], calls: Counter[str]) -> list[str]:

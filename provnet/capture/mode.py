@@ -69,12 +69,19 @@ class Recorder(TorchDispatchMode):
 
     @contextmanager
     def _paused(self) -> Iterator[None]:
-        """Let ops of our own, such as copies, pass by."""
+        """Let ops of our own, such as copies, pass by, and looks at a tensor's shape not go round by `Escapes`."""
         quiet, self._quiet = self._quiet, True
         try:
-            yield
+            with torch._C.DisableTorchFunction():
+                yield
         finally:
             self._quiet = quiet
+
+    def close(self) -> None:
+        """Let go of all values. Recorder and store refer to each other, so the collector would find them late."""
+        self.steps.clear()
+        self.store.close()
+        self.names.close()
 
     def emit(
         self,
@@ -87,6 +94,11 @@ class Recorder(TorchDispatchMode):
     ) -> None:
         """Write down one op at the place where the run is now."""
         self.steps.append(Step(name, function, args, kwargs, outputs, self.names.here, opaque))
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Torch would wrap each call of ours to keep its compiler out: some 10 µs an op, and there is none here."""
+        return False
 
     # --- one op -------------------------------------------------------------------------------------------------------
 

@@ -97,6 +97,10 @@ class Names:
     def here(self) -> Frame:
         return self.stack[-1]
 
+    def close(self) -> None:
+        """Let go of the watcher, which may refer to this."""
+        del self.watcher
+
     def blame(self, error: BaseException) -> None:
         """Remember the innermost place at which `error` was seen."""
         if self.blamed is None or self.blamed[0] is not error:

@@ -14,6 +14,7 @@ from provnet.capture.checks import check_model, check_other_arguments, check_out
 from provnet.capture.escape import Escapes
 from provnet.capture.execution import Execution
 from provnet.capture.finish import finish
+from provnet.capture.graph import check_gradients, replay_with_graph
 from provnet.capture.mode import Recorder
 from provnet.capture.names import modules_of
 from provnet.capture.opaque import Opaque, opaque_modes
@@ -31,6 +32,7 @@ def record(
     batch_dim: int = 0,
     check_batch: bool = False,
     copy: bool = False,
+    graph: bool = False,
     model_kwargs: Mapping[str, Any] | None = None,
 ) -> Execution:
     """Run `model(*args, **model_kwargs)` once and return the ops on the way from its sources to its outputs.
@@ -44,6 +46,8 @@ def record(
         batch_dim: the axis of all sources along which the examples lie.
         check_batch: test that examples are independent, by 2 * ceil(log2 batch) replays.
         copy: copy the model's weights, so that they may change afterwards.
+        graph: let the recorded tensors carry autograd's graph, back to those of the caller's tensors that require a
+            gradient: by a replay, whose values and gradients are held against the model's own.
 
     Raises: `InputError`, `DeviceError`, `NonFiniteError`, `TrainingModeError` for input that cannot be explained;
         `TraceError` for an execution that cannot be recorded; `CrossExampleError`; `UnknownNameError`, `OptionError`.
@@ -58,15 +62,18 @@ def record(
     check_model(model, modules)
     modes = opaque_modes(opaque, modules)
     given = [tensor for _, tensor in named_arguments(model, args, kwargs)]
-    with _undisturbed():
-        args, kwargs = own_arguments(args, kwargs)
+    with _undisturbed(graph):
+        args, kwargs = own_arguments(args, kwargs, graph)
         arguments = named_arguments(model, args, kwargs)
         chosen = choose_sources(arguments, given, sources)
         batch = check_sources(chosen, modules, batch_dim)
         check_other_arguments(arguments)
-        execution = _run(model, modules, modes, args, kwargs, chosen, (batch, batch_dim, copy))
+        execution, outputs = _run(model, modules, modes, args, kwargs, chosen, (batch, batch_dim, copy))
         if check_batch:
             check_examples(execution)
+        if graph:
+            execution = replay_with_graph(execution)
+            check_gradients(execution, outputs)
     return execution
 
 
@@ -78,7 +85,7 @@ def _run(
     kwargs: dict[str, Any],
     sources: Mapping[str, Tensor],
     rest: tuple[int, int, bool],
-) -> Execution:
+) -> tuple[Execution, dict[str, Tensor]]:
     recorder = Recorder(name_of(model))
     recorder.store.own(modules)
     recorder.opaque.modes = modes
@@ -98,7 +105,9 @@ def _run(
     finally:
         recorder.store.restore()
     recorder.tell()
-    return finish(recorder, ids, outputs, *rest)
+    execution = finish(recorder, ids, outputs, *rest)
+    recorder.close()
+    return execution, {name: returned[name] for name in outputs}
 
 
 def _failure(
@@ -115,11 +124,12 @@ def _failure(
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Set torch up for recording, and then as it was: no gradients, attention in plain ops, random numbers put back."""
+def _undisturbed(graph: bool) -> Iterator[None]:
+    """Set torch up for recording, and then as it was: gradients or none, attention in plain ops, random numbers put
+    back."""
     fast = torch.backends.mha.get_fastpath_enabled()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), torch.random.fork_rng(devices):
+    with torch.set_grad_enabled(graph), sdpa_kernel(SDPBackend.MATH), torch.random.fork_rng(devices):
         torch.backends.mha.set_fastpath_enabled(False)
         try:
             yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -43,15 +43,31 @@ def replay_values(execution: Execution, inputs: Tensor | Mapping[str, Tensor]) -
             raise InputError(f"the source {name!r} had shape {tuple(recorded.shape)}, but {came} came. Trace it anew.")
         values[value] = inputs[name].detach()
     with torch.no_grad():
-        for op in execution.ops:
-            _run(execution, op, values)
+        run_ops(execution, values)
     return values
 
 
+def run_ops(execution: Execution, values: dict[int, Tensor]) -> None:
+    """Compute all other values from the given ones, which are taken in place of the recorded ones. In the caller's
+    gradient mode."""
+    for op in execution.ops:
+        _run(execution, op, values)
+
+
 def _run(execution: Execution, op: TracedOp, values: dict[int, Tensor]) -> None:
+    results = results_of(op, lambda value: values[value] if value in values else execution.values[value].tensor)
+    for value, result in zip(op.outputs, results, strict=True):
+        if value is not None:
+            # x += y keeps the dtype of x, where x + y would not.
+            values[value] = result.to(execution.values[value].tensor.dtype)
+
+
+def results_of(op: TracedOp, tensor: Callable[[int], Tensor]) -> Sequence[Any]:
+    """Run one op, `tensor` giving the value behind each reference, and return its results: one for each output."""
+
     def resolve(tree: Any) -> Any:
         if isinstance(tree, Ref):
-            return values[tree.id] if tree.id in values else execution.values[tree.id].tensor
+            return tensor(tree.id)
         if isinstance(tree, tuple | list):
             parts = [resolve(part) for part in tree]
             return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
@@ -61,11 +77,7 @@ def _run(execution: Execution, op: TracedOp, values: dict[int, Tensor]) -> None:
 
     function = _REPLAYED_AS.get(op.func, op.func)
     results = function(*resolve(op.args), **resolve(op.kwargs))
-    results = results if isinstance(results, tuple | list) else (results,)
-    for value, result in zip(op.outputs, results, strict=True):
-        if value is not None:
-            # x += y keeps the dtype of x, where x + y would not.
-            values[value] = result.to(execution.values[value].tensor.dtype)
+    return results if isinstance(results, tuple | list) else (results,)
 
 
 def check_examples(execution: Execution) -> None:

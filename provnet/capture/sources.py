@@ -15,16 +15,18 @@ from provnet.errors import InputError, TraceError, UnknownNameError
 Sources = str | int | Tensor | Iterable[str | int | Tensor] | None
 
 
-def own_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def own_arguments(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any], graph: bool = False
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return copies of the arguments' tensors in the same structure, so that neither side can write over the other's.
 
-    A tensor that is given twice stays one tensor.
+    A tensor that is given twice stays one tensor. `graph`: autograd knows where the copies come from.
     """
     copies: dict[int, Tensor] = {}
 
     def copy(tensor: Tensor) -> Tensor:
         if id(tensor) not in copies:
-            copies[id(tensor)] = tensor.detach().clone()
+            copies[id(tensor)] = tensor.clone() if graph else tensor.detach().clone()
         return copies[id(tensor)]
 
     return tuple(replace_tensors(a, copy) for a in args), {k: replace_tensors(a, copy) for k, a in kwargs.items()}

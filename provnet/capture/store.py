@@ -44,6 +44,7 @@ class Entry:
     name: str | None = None
     version: int | None = None
     owner: Tensor | None = None
+    live: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -129,7 +130,10 @@ class Store:
         version, owner = None, None
         if kind is None and not active:
             kind, name, version, owner = self._owner(tensor)
-        entry = Entry(tensor.detach(), kind or "computed", active, name, version, owner)
+        live = None
+        if tensor.requires_grad and kind != "computed":  # a source is copied, for the model may write over it
+            live = tensor.clone() if active else tensor
+        entry = Entry(tensor.detach(), kind or "computed", active, name, version, owner, live)
         where, memory = geometry(tensor), self._memory(tensor)
         memory.fresh[where] = len(self.entries)
         memory.live[len(self.entries)] = where
@@ -223,6 +227,11 @@ class Store:
                     self._detach(memory, value)
             storage.copy_(saved)
         self.saved.clear()
+
+    def close(self) -> None:
+        """Let go of all values and of whoever is told of ops."""
+        self.entries, self.memories, self.owned = [], {}, {}
+        del self._emit
 
     # --- reading again ------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from provnet.circuit.deferred import deferrable
 from provnet.circuit.wiring import Wiring
 from provnet.errors import UnknownNameError
 
@@ -83,6 +84,8 @@ class Block:
              examples if `weight_by_example`. Likewise `bias`, indexed by `wiring.bias(output)`.
     weight_memory, bias_memory   which entries of the model's tensors they are, where they are views of one: blocks that
              share weights, transposed or in part, share entries. None: tensors of the block's own.
+    places   of a max pooling, in the layout of its output: where in its plane each window's first maximum lies, as the
+             model's own op said. None: it did not say.
     function what a unit edge computes ("relu", "gelu"), and `call` how to compute it: rules that give unit edges a
              coefficient look here.
     """
@@ -95,7 +98,7 @@ class Block:
     inputs: tuple[int, ...]
     output: int
     wiring: Wiring
-    weight: Handle = None
+    weight: Handle = deferrable(None)  # noqa: RUF009  # a descriptor: instances share nothing
     bias: Handle = None
     weight_by_example: bool = False
     bias_by_example: bool = False
@@ -104,6 +107,7 @@ class Block:
     parameters: tuple[str, ...] = ()
     weight_memory: Memory | None = None
     bias_memory: Memory | None = None
+    places: Handle = None
 
     @property
     def has_coefficients(self) -> bool:
@@ -129,6 +133,7 @@ class BlockCircuit:
     absent   names of tensors that have no relevance of their own -> why, and the way out (a convolution that is fused
              with its batch norm; the bare name of a module that is called twice).
     rule     a propagation rule as JSON that goes with the circuit, for whoever loads it; it changes nothing here.
+    lean     what makes activations again whose handles are promises of tensors; None: all handles are tensors.
     """
 
     model: str
@@ -141,6 +146,7 @@ class BlockCircuit:
     absent: Mapping[str, str] = field(default_factory=dict)
     kept: tuple[Kept, ...] = ()
     rule: str | None = None
+    lean: Handle = None
 
     def find(self, name: str) -> int:
         """Return the id of the activation called `name`. Raises `UnknownNameError`, with the reason if known."""

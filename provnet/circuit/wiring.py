@@ -168,14 +168,16 @@ class Window(Wiring):
     def edges(self) -> int:
         """Places in the padding are counted out axis by axis: an edge is present if it is on every axis."""
         found = self.outputs * self.fan // (prod(self.target_shape) * prod(self.kernel))
-        for d, size in enumerate(self.source_shape):
-            places = (
-                out * self.stride[d] + tap * self.dilation[d] - self.padding[d]
-                for out in range(self.target_shape[d])
-                for tap in range(self.kernel[d])
-            )
-            found *= sum(-1 < place < size for place in places)
+        for d in range(len(self.source_shape)):
+            found *= sum(self._reached(d, tap) for tap in range(self.kernel[d]))
         return found
+
+    def _reached(self, d: int, tap: int) -> int:
+        """Return how many of the outputs along axis d find an input under a tap of their window."""
+        size, step, first = self.source_shape[d], self.stride[d], tap * self.dilation[d] - self.padding[d]
+        begin = max(-(first // step), 0)  # the first output o with o * step + first > -1
+        end = min((size - 1 - first) // step + 1, self.target_shape[d])
+        return max(end - begin, 0)
 
     @property
     def disjoint(self) -> bool:

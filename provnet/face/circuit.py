@@ -8,36 +8,28 @@ from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from provnet.circuit.blocks import Block, BlockCircuit
+from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import OptionError, StaleCircuitError
 from provnet.face.gate_circuit import GateCircuit, expand_gates
-from provnet.face.names import At, check_patterns, masks_of, output_named
+from provnet.face.lists import annotations_of, asks_of
+from provnet.face.names import At, masks_of, output_named
 from provnet.face.plan import Plan, Summary, plan_of, summary_of
-from provnet.face.relevance import Asked, Relevance, kept_tensors
-from provnet.face.targets import Target, Targets, start_rows, target_neurons
+from provnet.face.relevance import Relevance, kept_tensors
+from provnet.face.targets import Target
+from provnet.face.task import Task, tile_of
 from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
-from provnet.semirings import annotations
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.base import Semiring
-from provnet.semirings.counting import Counting, bits
 from provnet.semirings.lookup import get as get_semiring
 from provnet.torch_backend.ambient import plain_torch
-from provnet.torch_backend.evaluate import Evaluation, Job, evaluate
 from provnet.torch_backend.ranges import coefficient_range
 from provnet.torch_backend.workspace import Policy, Workspace
 
 SemiringLike = str | Semiring
 AnnotationLike = str | Annotation
 RuleLike = str | Rule | Mapping[Any, Any]
-
-TILE_COPIES = 8
-"""An evaluation holds about this many tiles at a time."""
-
-SHOW_PROGRESS = 200_000_000
-"""Edges from which an evaluation may take longer than two seconds and gets a progress bar."""
 
 
 class Circuit:
@@ -47,9 +39,11 @@ class Circuit:
     Example: `circuit = provnet.trace(model, x); circuit.evaluate("viterbi", target=3).inputs`
     """
 
-    def __init__(self, data: BlockCircuit) -> None:
-        self.data = data
+    def __init__(self, data: BlockCircuit, live: BlockCircuit | None = None) -> None:
+        """`live`: the same circuit with tensors that carry autograd's graph, which `data` must not."""
+        self.data, self.live = data, live
         self._workspaces: OrderedDict[torch.dtype, Workspace] = OrderedDict()
+        self._live_workspaces: dict[torch.dtype, Workspace] = {}
 
     # -- what it is ----------------------------------------------------------------------------------------------------
 
@@ -102,7 +96,7 @@ class Circuit:
         Raises: `OptionError` for a rule that cannot apply to a block, `UnknownNameError` for an entry that fits none.
         """
         algebra = get_semiring(semiring)
-        (theta,) = self._annotations([algebra], annotation)
+        (theta,) = annotations_of(self.data, [algebra], annotation)
         found, policy = lrp.get(rule), Policy(bias, _pooling(pooling))
         workspace = self.workspace(self.floating(None)) if coefficients else None
 
@@ -120,16 +114,16 @@ class Circuit:
         semiring: SemiringLike = ...,
         target: Target = ...,
         rule: RuleLike = ...,
-        annotation: Any = ...,
+        annotation: AnnotationLike | Mapping[str, Any] | None = ...,
         **options: Any,
     ) -> Relevance: ...
     @overload
     def evaluate(
         self,
-        semiring: Sequence[SemiringLike],
+        semiring: SemiringLike | Sequence[SemiringLike] = ...,
         target: Target = ...,
-        rule: RuleLike = ...,
-        annotation: Any = ...,
+        rule: RuleLike | Sequence[RuleLike] = ...,
+        annotation: AnnotationLike | Mapping[str, Any] | Sequence[AnnotationLike | None] | None = ...,
         **options: Any,
     ) -> list[Relevance]: ...
     @plain_torch()
@@ -137,7 +131,7 @@ class Circuit:
         self,
         semiring: SemiringLike | Sequence[SemiringLike] = "real",
         target: Target = "predicted",
-        rule: RuleLike = "zero",
+        rule: RuleLike | Sequence[RuleLike] = "zero",
         annotation: Any = None,
         at: At = None,
         only: Mapping[str, Any] | None = None,
@@ -151,68 +145,53 @@ class Circuit:
         dtype: torch.dtype | None = None,
         memory: int | None = None,
         route: str = "auto",
+        exact: bool = False,
+        measure_memory: bool = False,
     ) -> Relevance | list[Relevance]:
-        """Return the relevance of every neuron for the target, in one semiring or in a list of them (work is shared).
+        """Return the relevance of every neuron for the target; of lists, a list of results (work is shared).
 
         semiring    name, object, or a list of both.
         target      "predicted"; an int or a tuple of indices, for all examples; a list or 1-D tensor, one per example;
                     `Targets(...)` for several results; a tensor shaped like the output, a weighting.
-        rule        propagation rule, name or object: it applies to the linear maps, pooling and sums keep proportions.
+        rule        propagation rule, name or object, or a list: it applies to the linear maps, pooling and sums keep
+                    proportions.
         annotation  Θ: None (each semiring's default), one for all, a list, or a mapping by semiring name.
+                    Lists of semirings, rules and annotation functions run side by side (result n is of the n-th of
+                    each) and must be of one length; what is no list stands for all.
         at          tensors, by path or glob, whose relevance is kept besides the sources'; others are found when
-        asked for.
+                    asked for.
         only        {tensor: channels or mask}: relevance passes through these neurons only, so that what comes out is
                     conditional on them. Channels are indices on the first axis of an example; a mask has its shape.
         output      which output, if there are several.   start   "one", "logit", or elements.
         bias        False leaves biases out, of denominators too.   pooling   what a max pooling passes on.
         products, softmax, norm   policies of products of traced tensors, softmax and normalisation layers, whose op
-        rules
-                    are not there yet: a model that has any is refused by `trace`.
+                    rules are not there yet: a model that has any is refused by `trace`.
         dtype       floating dtype of the evaluation; default: the model's, at least float32.
-        memory      bytes that tiles may take.   route   "auto", or "reference" for the literal definition.
+        memory      bytes that tiles may take. Where memory runs out, tiles are halved anyway; the plan then says so.
+        route       "auto", or "reference" for the literal definition.
+        exact       counting in Python integers of any size: short for Counting(overflow="exact").
+        measure_memory   note the call's peak of memory, in `result.peak_memory`.
 
         Raises: `TargetError`, `OptionError`, `UnknownNameError`, `CountOverflowError`, `NonFiniteError`,
-        `StaleCircuitError`. Source: [GSM25] eq. 3, 6, 7.
+        `StaleCircuitError`, `OutOfMemoryError`. Source: [GSM25] eq. 3, 6, 7.
         """
         _check_unused(products, softmax, norm)
-        several = isinstance(semiring, list | tuple)
-        algebras = [get_semiring(s) for s in (semiring if several else [semiring])]  # type: ignore[union-attr,list-item]
+        asks, several = asks_of(self.data, semiring, rule, annotation, exact)
         self.check_fresh()
         floating = self.floating(dtype)
-        question = _Question(
+        task = Task(
             self,
             output_named(self.data, output),
             target,
-            lrp.get(rule),
             Policy(bias, _pooling(pooling)),
             start,
             floating,
             route,
-            None if memory is None else _tile(memory, floating),
+            None if memory is None else tile_of(memory, floating),
             masks_of(self.data, only),
         )
-        results = question.answer(algebras, self._annotations(algebras, annotation), kept_tensors(self.data, at))
+        results = task.answer(asks, kept_tensors(self.data, at), measure_memory)
         return results if several else results[0]
-
-    def _annotations(self, algebras: list[Semiring], given: Any) -> list[Annotation]:
-        """Return one annotation function for each semiring, resolved; a pattern of paths must fit a block."""
-        if isinstance(given, Mapping):
-            unknown = set(given) - {s.name for s in algebras}
-            if unknown:
-                raise OptionError(
-                    f"annotation names {sorted(unknown)}, which are not asked for ({[s.name for s in algebras]})."
-                )
-            chosen = [given.get(s.name) for s in algebras]
-        elif isinstance(given, list | tuple):
-            if len(given) != len(algebras):
-                raise OptionError(f"annotation lists {len(given)} functions for {len(algebras)} semirings.")
-            chosen = list(given)
-        else:
-            chosen = [given] * len(algebras)
-        found = [annotations.resolve(theta, s) for theta, s in zip(chosen, algebras, strict=True)]
-        for theta in found:
-            check_patterns(theta.patterns(), self.data.blocks, "the annotation's pattern")
-        return found
 
     def floating(self, dtype: torch.dtype | None) -> torch.dtype:
         """Return the floating dtype of an evaluation: `dtype`, or the model's, at least float32. Raises
@@ -227,6 +206,12 @@ class Circuit:
     def workspace(self, floating: torch.dtype) -> Workspace:
         """Return what evaluations in one floating dtype share."""
         return self._workspaces.setdefault(floating, Workspace(self.data, floating))
+
+    def live_workspace(self, floating: torch.dtype) -> Workspace:
+        """Return the one whose tensors carry a graph, if the circuit has it and gradient mode is on; else the other."""
+        if self.live is None or not torch.is_grad_enabled():
+            return self.workspace(floating)
+        return self._live_workspaces.setdefault(floating, Workspace(self.live, floating))
 
     def check_fresh(self) -> None:
         """Raise `StaleCircuitError` if a tensor that the circuit refers to was changed in place since tracing."""
@@ -272,89 +257,6 @@ class Circuit:
             f"Circuit({data.model}, batch {data.batch}, {len(data.blocks)} blocks, {self.edges:,} edges an example, "
             f"sources {', '.join(self.sources)})"
         )
-
-
-class _Question:
-    """All of an evaluation but its semirings, annotation functions and the tensors it keeps."""
-
-    def __init__(
-        self,
-        circuit: Circuit,
-        output: int,
-        target: Target,
-        rule: Rule,
-        policy: Policy,
-        start: Any,
-        floating: torch.dtype,
-        route: str,
-        tile: int | None,
-        only: Mapping[int, Tensor],
-    ) -> None:
-        self.circuit, self.output, self.rule, self.policy = circuit, output, rule, policy
-        self.start, self.floating, self.route, self.tile = start, floating, route, tile
-        self.only = only
-        held = circuit.data.activations[output]
-        self.several = isinstance(target, Targets)
-        targets = target if isinstance(target, Targets) else (target,)
-        self.neurons = [target_neurons(one, held, circuit.batch) for one in targets]
-
-    def jobs(self, semiring: Semiring, annotation: Annotation) -> tuple[Job, ...]:
-        """Return one job for each target."""
-        held, batch = self.circuit.data.activations[self.output], self.circuit.batch
-        return tuple(
-            Job(
-                semiring,
-                annotation,
-                self.rule,
-                self.policy,
-                self.output,
-                start_rows(neurons, self.start, held, batch, semiring, self.floating),
-                self.only,
-            )
-            for neurons in self.neurons
-        )
-
-    def run(self, jobs: Sequence[Job], keep: frozenset[int]) -> list[Evaluation]:
-        """Evaluate, with a progress bar if it may take longer than two seconds."""
-        blocks = self.circuit.data.blocks
-        workspace = self.circuit.workspace(self.floating)
-        if self.circuit.edges * self.circuit.batch * len(jobs) < SHOW_PROGRESS:
-            return evaluate(workspace, jobs, keep, self.route, self.tile)
-        with tqdm(total=len(blocks), unit="block", delay=2, leave=False) as bar:
-
-            def done(block: Block) -> None:
-                bar.set_postfix_str(block.path, refresh=False)
-                bar.update()
-
-            return evaluate(workspace, jobs, keep, self.route, self.tile, done)
-
-    def answer(self, algebras: list[Semiring], thetas: list[Annotation], keep: frozenset[int]) -> list[Relevance]:
-        """Return one result for each semiring, from one walk."""
-        pairs = [(self._sized(s, theta), theta) for s, theta in zip(algebras, thetas, strict=True)]
-        groups = [self.jobs(s, theta) for s, theta in pairs]
-        found = iter(self.run([job for group in groups for job in group], keep))
-        return [Relevance(self._asked(group), [next(found) for _ in group]) for group in groups]
-
-    def _asked(self, jobs: tuple[Job, ...]) -> Asked:
-        @plain_torch()
-        def again(keep: frozenset[int]) -> list[Evaluation]:
-            self.circuit.check_fresh()
-            return self.run(jobs, keep)
-
-        return Asked(self.circuit.data, jobs, self.several, lambda: self.circuit.workspace(self.floating), again)
-
-    def _sized(self, semiring: Semiring, annotation: Annotation) -> Semiring:
-        """Give exact counting as many primes as the largest count needs, which float64 tells first."""
-        if not (isinstance(semiring, Counting) and semiring.primes):
-            return semiring
-        rough = self.run(self.jobs(Counting("float64"), annotation), frozenset(self.circuit.data.sources))
-        return semiring.with_primes(bits(max(evaluation.largest for evaluation in rough)))
-
-
-def _tile(memory: int, floating: torch.dtype) -> int:
-    if not isinstance(memory, int) or memory < 1 << 16:
-        raise OptionError(f"memory={memory} bytes is too little for a tile; give at least 65,536, or None.")
-    return memory // (TILE_COPIES * floating.itemsize)
 
 
 def _pooling(pooling: str) -> Any:

@@ -10,20 +10,22 @@ from provnet.errors import OptionError
 from provnet.face.circuit import Circuit, RuleLike
 from provnet.face.gate_circuit import GateCircuit
 from provnet.rules import lrp
+from provnet.rules.lean import whole_circuit
 from provnet.writers.archive import load_archive, save_archive
 
 
 def save(circuit: Circuit | GateCircuit, path: str | PathLike[str], rule: RuleLike | None = None) -> None:
     """Write a circuit to one file: JSON and safetensors in a zip, versioned, no pickle. Nothing is left half-written.
 
+    A lean circuit is saved with all of its activations, which are made again for it: the file holds no way to run ops.
     rule    a propagation rule or composite that goes with a `Circuit`: `load(path).rule` gives an equal one back.
     Raises: `OutputError` if the path cannot be written; `StaleCircuitError` if the model changed since tracing;
     `UnsupportedOperationError` for a rule that holds a function.
     """
     if isinstance(circuit, Circuit):
         circuit.check_fresh()
-        data = circuit.data if rule is None else replace(circuit.data, rule=lrp.to_json(lrp.get(rule)))
-        save_archive(data, path)
+        data = whole_circuit(circuit.data)
+        save_archive(data if rule is None else replace(data, rule=lrp.to_json(lrp.get(rule))), path)
     elif isinstance(circuit, GateCircuit):
         if rule is not None:
             raise OptionError(

@@ -13,6 +13,7 @@ from torch import Tensor
 from provnet.circuit.blocks import Block, BlockCircuit
 from provnet.circuit.gates import Neuron
 from provnet.errors import OptionError, UnknownNameError
+from provnet.face.given import with_values
 
 At = str | Neuron | tuple[object, ...] | Iterable[object] | None
 
@@ -115,7 +116,7 @@ def masks_of(circuit: BlockCircuit, only: Mapping[str, Any] | None) -> dict[int,
     for name, chosen in (only or {}).items():
         activation = circuit.find(name)
         shape = circuit.activations[activation].shape
-        given = torch.as_tensor(chosen)
+        given = with_values(torch.as_tensor(chosen), f"only[{name!r}]").cpu()
         if given.dtype == torch.bool:
             if tuple(given.shape) != shape:
                 raise OptionError(

@@ -46,9 +46,13 @@ class Relevance:
     Example: `r = circuit.evaluate("boolean"); r.inputs.sum(); r["conv1"]; print(r.conservation())`
     """
 
-    def __init__(self, asked: Asked, evaluations: list[Evaluation]) -> None:
+    def __init__(self, asked: Asked, evaluations: list[Evaluation], peak_memory: int | None = None) -> None:
         self._asked = asked
         self._evaluations = evaluations
+        self.peak_memory = peak_memory
+        """Bytes that the call of `evaluate` took at its peak beyond what was held before (model, recorded activations,
+        what earlier calls left). None: `measure_memory=True` was not given, or the system does not tell (on the CPU
+        only Linux does, of the whole process). See `provnet.torch_backend.peak`."""
 
     # -- relevance -----------------------------------------------------------------------------------------------------
 
@@ -133,9 +137,11 @@ class Relevance:
 
     def conservation(self) -> Conservation:
         """Return the conservation report: for every block what came, what was passed on, what bias and loss took."""
-        every = self._asked.again(frozenset(self._asked.circuit.activations))
-        self._evaluations = every
-        return conservation_of(self._asked.circuit, self.semiring, every, self._asked.jobs, self._asked.workspace())
+        with torch.no_grad():  # a report is numbers
+            every = self._asked.again(frozenset(self._asked.circuit.activations))
+            if not any(held.requires_grad for one in self._evaluations for held in one.relevance.values()):
+                self._evaluations = every
+            return conservation_of(self._asked.circuit, self.semiring, every, self._asked.jobs, self._asked.workspace())
 
     # -- edges ---------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from provnet.circuit.blocks import Activation
 from provnet.errors import OptionError, TargetError
+from provnet.face.given import with_values
 from provnet.semirings.base import Semiring
 from provnet.torch_backend.rows import rows
 
@@ -44,6 +45,7 @@ def target_neurons(target: Target, output: Activation, batch: int) -> list[int] 
     if isinstance(target, np.ndarray):
         target = torch.from_numpy(np.ascontiguousarray(target))
     if isinstance(target, Tensor):
+        target = with_values(target, "target")
         if target.dim() > 0 and target.shape == output.handle.shape and not (target.dim() == 1 and _is_index(target)):
             return _weighting(target, output, batch)
         if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
@@ -153,7 +155,7 @@ def _start(start: Any, logits: Tensor, semiring: Semiring, like: Tensor) -> Tens
             return _elements(logits, semiring, like)
         raise OptionError(f"start={start!r} is unknown; take 'one', 'logit' or elements of the semiring.")
     given = start if isinstance(start, Tensor) else torch.as_tensor(start)
-    found = _elements(given.to(like.device), semiring, like)
+    found = _elements(with_values(given, "start").to(like.device), semiring, like)
     shapes = (semiring.element_shape, (len(logits), *semiring.element_shape))
     if tuple(found.shape) not in shapes:
         raise OptionError(

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
+import torch
+
 from provnet.capture.record import record
 from provnet.errors import OptionError
 from provnet.face.circuit import Circuit, SemiringLike
 from provnet.face.relevance import Relevance
 from provnet.face.targets import Target
 from provnet.rules.build import build
+from provnet.rules.lean import lean_circuit
 from provnet.torch_backend.ambient import plain_torch
+from provnet.torch_backend.differentiable import detached
 
 
 def trace(
@@ -24,6 +28,7 @@ def trace(
     check_batch: bool = False,
     lean: bool = False,
     copy: bool = False,
+    differentiable: bool = False,
     model_kwargs: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> Circuit:
@@ -34,7 +39,12 @@ def trace(
     function. batch_dim    the axis of the sources that carries examples.
     batch_norm   "fused": in evaluation, one affine map with the linear map before it; "kept": a block of its own.
     check_batch  replay with NaN in half of the examples to prove that examples do not mix.
+    lean         keep few activations and make the others again, bit by bit, when an evaluation needs them: about one
+                 more forward pass for tracing and for each evaluation. Tracing itself holds all of them for a while.
     copy         own copies of the weights, so that the model may change afterwards.
+    differentiable   relevance in real, log and expectation carries autograd's graph, back to those arguments and
+                 parameters that require a gradient. One trace is one graph: like torch's own, it can be walked back
+                 once, unless with retain_graph=True. Costs a second forward pass, two backward passes, their memory.
     model_kwargs, **kwargs   keyword arguments of the model (model_kwargs for names that `trace` takes itself).
 
     Raises: `InputError`, `NonFiniteError`, `TrainingModeError`, `MissingRuleError`, `CrossExampleError` and their kin.
@@ -42,10 +52,10 @@ def trace(
     """
     if batch_norm not in ("fused", "kept"):
         raise OptionError(f"batch_norm={batch_norm!r} is unknown; take 'fused' or 'kept'.")
-    if lean:
-        raise OptionError(
-            "lean=True (activations recomputed instead of kept) is not there yet; trace fewer examples at a time."
-        )
+    if not isinstance(lean, bool):
+        raise OptionError(f"lean={lean!r} is neither True nor False.")
+    if differentiable:
+        _check_differentiable(copy, lean)
     execution = record(
         model,
         *args,
@@ -54,10 +64,27 @@ def trace(
         batch_dim=batch_dim,
         check_batch=check_batch,
         copy=copy,
+        graph=differentiable,
         model_kwargs={**kwargs, **(model_kwargs or {})},
     )
-    with plain_torch():
-        return Circuit(build(execution, batch_norm))
+    with plain_torch(), torch.set_grad_enabled(differentiable or torch.is_grad_enabled()):
+        data = build(execution, batch_norm)
+        data = lean_circuit(execution, data) if lean else data
+        plain = detached(data) if differentiable else data  # here, for what is made late must have its graph
+    return Circuit(plain, data if differentiable else None)
+
+
+def _check_differentiable(copy: bool, lean: bool) -> None:
+    if lean:
+        raise OptionError(
+            "lean=True and differentiable=True: autograd's graph holds every activation. Take one of them."
+        )
+    if torch.is_inference_mode_enabled():
+        raise OptionError(
+            "differentiable=True inside torch.inference_mode(), which makes no graph. Trace outside of it."
+        )
+    if copy:
+        raise OptionError("copy=True cuts the graph to the model's parameters. Leave it out with differentiable=True.")
 
 
 def explain(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from provnet.capture.execution import Execution, TracedOp
 from provnet.circuit.blocks import Activation, Block, BlockCircuit, Kept, Memory
+from provnet.circuit.deferred import Deferred, raw
 from provnet.errors import OptionError, TraceError
 from provnet.rules.fusion import VIEWS, add_bias, can_bias, can_fuse, fuse
 from provnet.rules.ops import normalisation
@@ -34,6 +35,15 @@ class _Site:
     gone: dict[int, str] = field(default_factory=dict)
     constants: dict[int, str] = field(default_factory=dict)
     """Where an outside tensor lies in memory -> its name."""
+    reads: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """What each op reads, by its index."""
+    containers: frozenset[str] = frozenset()
+    """The paths of modules that call other modules."""
+
+    def __post_init__(self) -> None:
+        for op in self.execution.ops:
+            self.reads[op.index] = tuple(ref.id for ref in references((op.args, op.kwargs)))
+        self.containers = frozenset(path for call in self.execution.modules for path in _above(call.path))
 
 
 def build(execution: Execution, batch_norm: Literal["fused", "kept"] = "fused") -> BlockCircuit:
@@ -49,7 +59,7 @@ def build(execution: Execution, batch_norm: Literal["fused", "kept"] = "fused") 
     site = _Site(execution, batch_norm == "fused")
     for value in execution.sources.values():
         site.layouts[value] = _source_layout(execution, value)
-    uses = _uses(execution)
+    uses = _uses(site)
     for op in execution.ops:
         _place(site, op, uses)
     return _circuit(site)
@@ -69,13 +79,16 @@ def _results(op: TracedOp) -> Iterator[int]:
     return (value for value in op.outputs if value is not None)
 
 
-def _reads(op: TracedOp) -> Iterator[int]:
-    return (ref.id for ref in references((op.args, op.kwargs)))
+def _above(path: str) -> Iterator[str]:
+    """Yield the paths of the modules that a module lies in, the model's own apart."""
+    while "." in path:
+        path = path.rpartition(".")[0]
+        yield path
 
 
-def _uses(execution: Execution) -> Counter[int]:
+def _uses(site: _Site) -> Counter[int]:
     """Return how often each value is read, an output counting as one more reader."""
-    return Counter(value for op in execution.ops for value in _reads(op)) + Counter(execution.outputs.values())
+    return Counter(value for reads in site.reads.values() for value in reads) + Counter(site.execution.outputs.values())
 
 
 def _place(site: _Site, traced: TracedOp, uses: Counter[int]) -> None:
@@ -189,14 +202,17 @@ def _finished(site: _Site) -> dict[int, Block]:
             one.block,
             path=path if alone and path else one.block.path,
             parameters=tuple(dict.fromkeys(kept.name for kept in owned)),
-            weight_memory=_memory(one.block.weight, owned),
+            weight=raw(one.block, "weight"),
+            weight_memory=_memory(raw(one.block, "weight"), owned),
             bias_memory=_memory(one.block.bias, owned),
         )
     return found
 
 
-def _memory(handle: Tensor | None, owned: list[Kept]) -> Memory | None:
+def _memory(handle: Tensor | Deferred | None, owned: list[Kept]) -> Memory | None:
     """Return which entries of the model's tensors a weight shows, None if it is no view of one."""
+    if isinstance(handle, Deferred):
+        return None
     for kept in owned if handle is not None else ():
         owner: Tensor = kept.handle
         if handle is not None and handle.untyped_storage().data_ptr() == owner.untyped_storage().data_ptr():
@@ -206,14 +222,14 @@ def _memory(handle: Tensor | None, owned: list[Kept]) -> Memory | None:
 
 def _leaf_path(site: _Site, op: TracedOp) -> str | None:
     """Return the path of the leaf module call that an op is in, None for an op in a container or outside of all."""
-    if not op.path or any(call.path.startswith(f"{op.path}.") for call in site.execution.modules):
+    if not op.path or op.path in site.containers:
         return None
     return op.label.partition("/")[0]  # not op.path: the label also tells which call it is, "fc#1/addmm_1"
 
 
 def _owned(site: _Site, op: TracedOp) -> Iterator[Kept]:
     """Yield the parameters, buffers and outside constants that an op reads, with their versions."""
-    for value in _reads(op):
+    for value in site.reads[op.index]:
         read = site.execution.values[value]
         if read.owner is not None and read.version is not None:
             yield Kept(read.name or _constant_name(site, read.owner, op), read.owner, read.version)

@@ -8,16 +8,35 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from torch import Tensor
+
 from provnet.capture.execution import Ref
+from provnet.circuit.deferred import Deferred, raw
 from provnet.circuit.wiring import Convolution, Dense
 from provnet.rules.ops.base import Op, Placed
 from provnet.rules.ops.normalisation import scale_and_shift
 
 
+class Scaled(Deferred):
+    """A weight whose rows are scaled, made only where a question needs the product itself: sums of products with plain
+    weights do with the two factors, and a residual net's fused weights are as large as the net.
+
+    base   [rows, …], the model's own. scale   [rows].
+    """
+
+    def __init__(self, base: Tensor, scale: Tensor) -> None:
+        super().__init__(_scaled, base, scale)
+        self.base, self.scale = base, scale
+
+
+def _scaled(base: Tensor, scale: Tensor) -> Tensor:
+    return base * scale.reshape(-1, *(1,) * (base.dim() - 1))
+
+
 def can_fuse(linear: Placed, norm: Op) -> bool:
     """Tell whether the block is a linear map whose output channels are those that `norm` scales."""
     block, rank = linear.block, len(norm.shape(linear.block.output))
-    if block.role != "linear" or block.weight is None or block.weight_by_example or block.bias_by_example:
+    if block.role != "linear" or raw(block, "weight") is None or block.weight_by_example or block.bias_by_example:
         return False
     if isinstance(block.wiring, Dense):
         return rank == 2 and linear.layout.axis == 0
@@ -30,7 +49,7 @@ def fuse(linear: Placed, norm: Op) -> Placed:
     scale, shift = scale_and_shift(norm)
     frames = block.weight.shape[0] // len(scale)  # frames merged into the batch have a copy of the weight each
     scale, shift = scale.repeat(frames), shift.repeat(frames)
-    weight = block.weight * scale.reshape(-1, *(1,) * (block.weight.dim() - 1))
+    weight = Scaled(block.weight, scale)
     bias = shift if block.bias is None else block.bias * scale + shift
     module = f"{block.module}+{norm.traced.module}"
     return Placed(replace(block, output=norm.output, weight=weight, bias=bias, module=module), linear.layout)

@@ -97,8 +97,8 @@ def check_total(block: Block, semiring: Semiring, x: Tensor) -> None:
 def refusal(path: str, op: str) -> CountOverflowError:
     """Return the error for a count that does not fit."""
     return CountOverflowError(
-        f"a count of paths at {path!r} ({op}) exceeds int64 (2^63 - 1). Ways out: Counting(overflow='exact') for exact "
-        "Python integers, Counting(overflow='float64') for float64 counts (the result says whether they are "
-        "exact), or a "
+        f"a count of paths at {path!r} ({op}) exceeds int64 (2^63 - 1). Ways out: exact=True, or "
+        "Counting(overflow='exact'), for exact Python integers; Counting(overflow='float64') for float64 counts (the "
+        "result says whether they are exact), Counting(overflow='promote') for these only where they are needed; or a "
         "higher threshold, which leaves fewer paths."
     )

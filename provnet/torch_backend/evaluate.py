@@ -17,10 +17,12 @@ from provnet.rules.lrp.base import Rule
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.base import Semiring
 from provnet.torch_backend import counting
+from provnet.torch_backend.contractions.room import rooms_kept
+from provnet.torch_backend.differentiable import check_differentiable, pull_with_graph, wants_graph
+from provnet.torch_backend.out_of_memory import with_smaller_tiles
 from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.routes import candidates
 from provnet.torch_backend.routes.base import Pulled, Question
-from provnet.torch_backend.routes.fold import Fold
 from provnet.torch_backend.rows import split_rows
 from provnet.torch_backend.unit import pull_units
 from provnet.torch_backend.workspace import Policy, Workspace
@@ -71,6 +73,7 @@ class Evaluation:
     passed   what each block passed to its inputs, and `totals` what came to it and was passed: made for rings, whose
              sinks they give, and where every activation is kept
     dropped  by activation, what neurons held that relevance was kept from (`Job.only`)
+    sums     while the walk goes on: by activation, what the last block passed to it, and the ⊕ of that
     """
 
     output: int
@@ -81,11 +84,13 @@ class Evaluation:
     passed: dict[int, Tensor] = field(default_factory=dict)
     totals: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     dropped: dict[int, Tensor] = field(default_factory=dict)
+    sums: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     plan: list[Step] = field(default_factory=list)
     largest: float = 0.0
     """Of counts in floats: the largest one met; below 2^53 all are exact."""
 
 
+@rooms_kept()
 def evaluate(
     workspace: Workspace,
     jobs: Sequence[Job],
@@ -96,8 +101,9 @@ def evaluate(
 ) -> list[Evaluation]:
     """Evaluate jobs in one walk. `keep`: the activations whose relevance is returned. `tile`: edges at a time.
 
-    Raises: `CountOverflowError`; `NonFiniteError` if a NaN came out of a block. Memory: the relevance of the tensors
-    between the walk and the target that are still to be used, and about eight tiles.
+    Raises: `CountOverflowError`; `NonFiniteError` if a NaN came out of a block; `OutOfMemoryError`.
+    Memory: the relevance of the tensors between the walk and the target that are still to be used, and about eight
+    tiles.
     """
     found = [Evaluation(job.output, keep) for job in jobs]
     for job, evaluation in zip(jobs, found, strict=True):
@@ -111,6 +117,7 @@ def evaluate(
             reached = [n for n in reached if n not in group]
             _pull_block(workspace, index, [jobs[n] for n in group], [found[n] for n in group], route, tile)
         for evaluation in found:
+            evaluation.sums.pop(block.output, None)
             if block.output not in keep:
                 evaluation.relevance.pop(block.output, None)
         if done is not None:
@@ -142,17 +149,30 @@ def _pull_block(
     if not block.has_coefficients:
         pulled, step = _pull_units(workspace, index, job, relevance)
     else:
-        prepared = workspace.prepared(index, job.rule, job.policy)
-        annotation = workspace.theta(index, job.rule, job.policy, job.annotation)
-        question = Question(job.semiring, annotation, tile)
-        for r in relevance:
-            counting.check_block(block, job.semiring, annotation, r, _counter(prepared, question))
-        pulled, step = _route(prepared, question, relevance, route)
+
+        def pull(tile: int | None) -> tuple[list[Pulled], Step]:
+            return _pull_edges(workspace, index, job, relevance, route, tile)
+
+        (pulled, step), remark = with_smaller_tiles(block, tile, relevance[0].device, pull)
+        step = replace(step, why=step.why + remark)
     for one, evaluation, came in zip(pulled, found, relevance, strict=True):
-        _check_numbers(block, job.semiring, one.inputs)
+        if one.inputs is not came:  # what unit edges hand on was looked at where it was made
+            _check_numbers(block, job.semiring, one.inputs, one.total)
         evaluation.plan.append(step)
         _record(index, block, job.semiring, one, came, evaluation)
         _accumulate(workspace, block, job.semiring, one.inputs, evaluation)
+
+
+def _pull_edges(
+    workspace: Workspace, index: int, job: Job, relevance: list[Tensor], route: str, tile: int | None
+) -> tuple[list[Pulled], Step]:
+    """Pull relevance through a block of variables, counts checked before."""
+    prepared = workspace.prepared(index, job.rule, job.policy)
+    annotation = workspace.theta(index, job.rule, job.policy, job.annotation)
+    question = Question(job.semiring, annotation, tile)
+    for r in relevance:
+        counting.check_block(prepared.block, job.semiring, annotation, r, _counter(prepared, question, route))
+    return _route(prepared, question, relevance, route)
 
 
 def _pull_units(workspace: Workspace, index: int, job: Job, relevance: list[Tensor]) -> tuple[list[Pulled], Step]:
@@ -171,6 +191,10 @@ def _pull_units(workspace: Workspace, index: int, job: Job, relevance: list[Tens
 
 def _route(prepared: Prepared, question: Question, relevance: list[Tensor], wanted: str) -> tuple[list[Pulled], Step]:
     block = prepared.block
+    if wants_graph(prepared, relevance):
+        check_differentiable(question, block.path, wanted)
+        pulled, why = pull_with_graph(prepared, question, relevance)
+        return pulled, Step(block.path, block.op, "differentiable", why)
     refused = ""
     for route, why in candidates(prepared, question, wanted):
         pulled = route.pull(prepared, question, relevance)
@@ -180,20 +204,23 @@ def _route(prepared: Prepared, question: Question, relevance: list[Tensor], want
     raise AssertionError("the reference route fits always")
 
 
-def _counter(prepared: Prepared, question: Question) -> Callable[[Tensor], float]:
-    """Return a function that pulls counts in float64 and gives the largest, to decide whether they fit int64."""
+def _counter(prepared: Prepared, question: Question, route: str) -> Callable[[Tensor], float]:
+    """Return a function that pulls counts in float64 and gives the largest, to decide whether they fit int64.
+
+    By the best route: terms are not negative, so each sums them with the same small relative error.
+    """
     question = replace(question, semiring=counting.in_floats(question.semiring))
 
     def count(relevance: Tensor) -> float:
-        (pulled,) = Fold().pull(prepared, question, [relevance])
+        (pulled,), _ = _route(prepared, question, [relevance], route)
         return max(float(x.max()) for x in (pulled.inputs, pulled.bias) if x is not None)
 
     return count
 
 
-def _check_numbers(block: Block, semiring: Semiring, x: Tensor) -> None:
-    """Refuse a NaN, and an Inf that the carrier does not hold. One sum decides unless it is not finite itself."""
-    if not x.is_floating_point() or bool(torch.isfinite(x.sum())):
+def _check_numbers(block: Block, semiring: Semiring, x: Tensor, total: Tensor | None) -> None:
+    """Refuse a NaN, and an Inf that the carrier does not hold. The sum decides unless it is not finite itself."""
+    if not x.is_floating_point() or bool(torch.isfinite(x.sum() if total is None else total.sum())):
         return
     least, greatest = semiring.bounds or (-torch.inf, torch.inf)
     bad = torch.isnan(x) | ((x == -torch.inf) & (least > -torch.inf)) | ((x == torch.inf) & (greatest < torch.inf))
@@ -213,11 +240,21 @@ def _record(index: int, block: Block, semiring: Semiring, one: Pulled, came: Ten
         evaluation.lost[index] = one.lost
     if semiring.ring or block.output in evaluation.keep:
         counting.check_total(block, semiring, one.inputs)
-        evaluation.passed[index] = semiring.sum(one.inputs, 1)
-    if semiring.ring:
-        evaluation.totals[index] = semiring.sum(came, 1), evaluation.passed[index]
+        arrived = _total(semiring, block.output, came, evaluation) if semiring.ring or one.inputs is came else None
+        passed = arrived if one.inputs is came else one.total
+        evaluation.passed[index] = semiring.sum(one.inputs, 1) if passed is None else passed
+        if semiring.ring and arrived is not None:
+            evaluation.totals[index] = arrived, evaluation.passed[index]
+        if len(block.inputs) == 1:
+            evaluation.sums[block.inputs[0]] = one.inputs, evaluation.passed[index]
     if semiring.name == "counting" and one.inputs.is_floating_point():
         _note_largest(evaluation, one.inputs.sum(1), one.bias, one.lost)
+
+
+def _total(semiring: Semiring, activation: int, came: Tensor, evaluation: Evaluation) -> Tensor:
+    """Return the ⊕ of an activation's relevance, known already if one block alone passed it."""
+    held, total = evaluation.sums.pop(activation, (None, came))
+    return total if held is came else semiring.sum(came, 1)
 
 
 def _note_largest(evaluation: Evaluation, *totals: Tensor | None) -> None:

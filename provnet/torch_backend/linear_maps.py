@@ -1,15 +1,19 @@
 """A block's own linear map and its transpose, by the library's kernels where the wiring has one.
 
-`apply(wiring, a, w, b)`     z[batch, outputs] = sum over slots of a * w, plus b
-`transpose(wiring, s, w)`    r[batch, inputs]  = sum over outputs of s * w
+`apply(wiring, a, w, b, g)`     z[batch, outputs] = sum over slots of a * g(w), plus b
+`transpose(wiring, s, w, g)`    r[batch, inputs]  = sum over outputs of s * g(w)
 
 Both are None-returning for wirings without a kernel: the caller then folds tiles. Weights are flat in the wiring's
-order, None for ones; biases are indexed by `wiring.bias`. float32 stays float32: no tf32 enters a denominator.
+order, None for ones; biases are indexed by `wiring.bias`. `g` maps weights elementwise (None: the identity; never asked
+for weights that are ones). float32 stays float32: no tf32 enters a denominator.
+
+A dense layer may have most of a net's weights (VGG-16's first: 411 MB): its g(w) is made a few rows at a time, and rows
+whose every s is 0, such as those of neurons behind a ReLU that are off, are not read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import singledispatch
 from math import prod
@@ -35,18 +39,29 @@ def full_precision() -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
+WeightMap = Callable[[Tensor], Tensor] | None
+"""g of a product f(a) * g(w), elementwise; None: the identity."""
+
+PIECE = 1 << 18
+"""Weights of a dense layer that are mapped at a time: they stay in the processor's cache."""
+
+
+def _mapped(w: Tensor | None, g: WeightMap) -> Tensor | None:
+    return w if w is None or g is None else g(w)
+
+
 def _ones(count: int, like: Tensor) -> Tensor:
     return torch.ones(count, dtype=like.dtype, device=like.device)
 
 
 @singledispatch
-def apply(wiring: Wiring, a: Tensor, w: Tensor | None, b: Tensor | None) -> Tensor | None:
+def apply(wiring: Wiring, a: Tensor, w: Tensor | None, b: Tensor | None, g: WeightMap = None) -> Tensor | None:
     """Return the block's sums, or None if no kernel of the library computes them."""
     return None
 
 
 @singledispatch
-def transpose(wiring: Wiring, s: Tensor, w: Tensor | None) -> Tensor | None:
+def transpose(wiring: Wiring, s: Tensor, w: Tensor | None, g: WeightMap = None) -> Tensor | None:
     """Return the transposed map's sums, or None if no kernel of the library computes them."""
     return None
 
@@ -58,17 +73,41 @@ def has_transpose(wiring: Wiring) -> bool:
 
 
 @apply.register
-def _(wiring: Dense, a: Tensor, w: Tensor | None, b: Tensor | None) -> Tensor:
-    w = _ones(wiring.channels * wiring.fan, a) if w is None else w
-    x = a.reshape(-1, wiring.rows, wiring.fan)
-    return F.linear(x, w.reshape(wiring.channels, wiring.fan), b).reshape(len(a), wiring.outputs)
+def _(wiring: Dense, a: Tensor, w: Tensor | None, b: Tensor | None, g: WeightMap = None) -> Tensor:
+    w = (_ones(wiring.channels * wiring.fan, a) if w is None else w).reshape(wiring.channels, wiring.fan)
+    x = a.reshape(-1, wiring.fan)
+    if g is None or w.numel() <= PIECE or w.requires_grad:
+        return F.linear(x, w if g is None else g(w), b).reshape(len(a), wiring.outputs)
+    found = torch.empty((len(x), wiring.channels), dtype=a.dtype, device=a.device)
+    step = max(PIECE // wiring.fan, 1)
+    for first in range(0, wiring.channels, step):
+        some = slice(first, first + step)
+        found[:, some] = F.linear(x, g(w[some]), None if b is None else b[some])
+    return found.reshape(len(a), wiring.outputs)
 
 
 @transpose.register
-def _(wiring: Dense, s: Tensor, w: Tensor | None) -> Tensor:
-    w = _ones(wiring.channels * wiring.fan, s) if w is None else w
-    r = s.reshape(-1, wiring.rows, wiring.channels) @ w.reshape(wiring.channels, wiring.fan)
-    return r.reshape(len(s), wiring.inputs)
+def _(wiring: Dense, s: Tensor, w: Tensor | None, g: WeightMap = None) -> Tensor:
+    w = (_ones(wiring.channels * wiring.fan, s) if w is None else w).reshape(wiring.channels, wiring.fan)
+    x = s.reshape(-1, wiring.channels)
+    large = w.numel() > PIECE and not (w.requires_grad or s.requires_grad)
+    found = _by_rows(x, w, g) if large else x @ (w if g is None else g(w))
+    return found.reshape(len(s), wiring.inputs)
+
+
+def _by_rows(x: Tensor, w: Tensor, g: WeightMap) -> Tensor:
+    """Return x @ g(w), a piece of w's rows at a time, without the rows that no x uses where these are many."""
+    used = x.any(0).nonzero().squeeze(1)
+    sparse = 4 * len(used) < 3 * len(w)
+    if g is None and not sparse:
+        return x @ w
+    found = torch.zeros((len(x), w.shape[1]), dtype=x.dtype, device=x.device)
+    for rows in used.split(max(PIECE // w.shape[1], 1)) if len(used) else ():
+        first, last = int(rows[0]), int(rows[-1])
+        run = last - first + 1 == len(rows)  # a run is a view, others are copied
+        part = w[first : last + 1] if run else w.index_select(0, rows)
+        found.addmm_(x[:, first : last + 1] if run else x[:, rows], part if g is None else g(part))
+    return found
 
 
 def _kernel(wiring: Convolution, w: Tensor | None, like: Tensor) -> Tensor:
@@ -78,16 +117,16 @@ def _kernel(wiring: Convolution, w: Tensor | None, like: Tensor) -> Tensor:
 
 
 @apply.register
-def _(wiring: Convolution, a: Tensor, w: Tensor | None, b: Tensor | None) -> Tensor:
+def _(wiring: Convolution, a: Tensor, w: Tensor | None, b: Tensor | None, g: WeightMap = None) -> Tensor:
     x = a.reshape(len(a), -1, *wiring.source_shape)
     z = _CONVOLVE[len(wiring.kernel)](
-        x, _kernel(wiring, w, a), b, wiring.stride, wiring.padding, wiring.dilation, wiring.groups
+        x, _kernel(wiring, _mapped(w, g), a), b, wiring.stride, wiring.padding, wiring.dilation, wiring.groups
     )
     return z.reshape(len(a), wiring.outputs)
 
 
 @transpose.register
-def _(wiring: Convolution, s: Tensor, w: Tensor | None) -> Tensor:
+def _(wiring: Convolution, s: Tensor, w: Tensor | None, g: WeightMap = None) -> Tensor:
     x = s.reshape(len(s), -1, *wiring.target_shape)
     # A stride that does not divide the input's size leaves places at the far edge that no output reached.
     rest = tuple(
@@ -103,35 +142,46 @@ def _(wiring: Convolution, s: Tensor, w: Tensor | None) -> Tensor:
         )
     )
     r = _TRANSPOSE[len(wiring.kernel)](
-        x, _kernel(wiring, w, s), None, wiring.stride, wiring.padding, rest, wiring.groups, wiring.dilation
+        x, _kernel(wiring, _mapped(w, g), s), None, wiring.stride, wiring.padding, rest, wiring.groups, wiring.dilation
     )
     return r.reshape(len(s), wiring.inputs)
 
 
 @apply.register
-def _(wiring: Scale, a: Tensor, w: Tensor | None, b: Tensor | None) -> Tensor:
+def _(wiring: Scale, a: Tensor, w: Tensor | None, b: Tensor | None, g: WeightMap = None) -> Tensor:
+    w = _mapped(w, g)
     z = a if w is None else (a.reshape(len(a), -1, wiring.size, wiring.inner) * w.reshape(-1, 1)).reshape_as(a)
     return z if b is None else (z.reshape(len(a), -1, wiring.size, wiring.inner) + b.reshape(-1, 1)).reshape_as(a)
 
 
 @transpose.register
-def _(wiring: Scale, s: Tensor, w: Tensor | None) -> Tensor:
+def _(wiring: Scale, s: Tensor, w: Tensor | None, g: WeightMap = None) -> Tensor:
+    w = _mapped(w, g)
     return s if w is None else (s.reshape(len(s), -1, wiring.size, wiring.inner) * w.reshape(-1, 1)).reshape_as(s)
 
 
 @transpose.register
-def _(wiring: Reduction, s: Tensor, w: Tensor | None) -> Tensor:
+def _(wiring: Reduction, s: Tensor, w: Tensor | None, g: WeightMap = None) -> Tensor:
+    w = _mapped(w, g)
     kept = [1 if d in wiring.dims else size for d, size in enumerate(wiring.shape)]
     spread = (s if w is None else s * w.reshape(-1)[0]).reshape(len(s), *kept).expand(len(s), *wiring.shape)
     return spread.reshape(len(s), wiring.inputs)
 
 
 @transpose.register
-def _(wiring: Broadcast, s: Tensor, w: Tensor | None) -> Tensor | None:
+def _(wiring: Broadcast, s: Tensor, w: Tensor | None, g: WeightMap = None) -> Tensor | None:
     if wiring.taps is None:
         return None  # one input is repeated: its messages must be folded
+    w = _mapped(w, g)
     first, second = (s, s) if w is None else (s * w.reshape(-1)[0], s * w.reshape(-1)[1])
     return torch.cat([first, second], dim=1)
+
+
+def transpose_scaled(wiring: Wiring, s: Tensor, w: Tensor, scale: Tensor) -> Tensor | None:
+    """Return `transpose` for the weight w * scale, one number a row of w. It writes to s."""
+    rows = (len(s), len(scale), -1) if isinstance(wiring, Convolution) else (len(s), -1, len(scale), 1)
+    s.view(rows).mul_(scale[:, None])
+    return transpose(wiring, s, w)
 
 
 def bias_total(wiring: Wiring, s: Tensor, b: Tensor) -> Tensor:

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.blocks import Block
+from provnet.circuit.deferred import deferrable, raw
 from provnet.circuit.wiring import Dense
 from provnet.rules.lrp.base import Edges, Rule, Terms
+from provnet.torch_backend.scratch import Scratch
 
 
 @dataclass(frozen=True)
@@ -36,17 +38,21 @@ class Prepared:
     winner  of a selection under the policy `winner`: the slot that won, [batch, outputs]
     void    neurons that are none (padding that was written out), [inputs]; None: all are
     memo    what routes keep beside the denominators
+    scratch memory that a route may use until it returns; None: take fresh memory
+
+    w, z and winner are made when they are first looked at; `raw(prepared, "w")` shows what stands for them.
     """
 
     block: Block
     rule: Rule
     a: tuple[Tensor, ...]
-    w: Tensor | None
     b: Tensor | None
-    z: tuple[Tensor, ...]
-    winner: Tensor | None = None
+    w: Tensor | None = deferrable()  # noqa: RUF009  # a descriptor: instances share nothing
+    z: tuple[Tensor, ...] = deferrable()
+    winner: Tensor | None = deferrable(None)  # noqa: RUF009
     void: Tensor | None = None
     memo: dict[str, Tensor] = field(default_factory=dict)
+    scratch: Scratch | None = None
 
     @property
     def device(self) -> torch.device:
@@ -57,6 +63,11 @@ class Prepared:
         return len(self.a[0])
 
     @property
+    def selects(self) -> bool:
+        """Whether the block passes all to the winner of each window. Asking does not make the winners."""
+        return raw(self, "winner") is not None
+
+    @property
     def slots(self) -> int:
         """Slots of a neuron, the bias counted."""
         return self.block.wiring.fan + (self.b is not None)
@@ -64,7 +75,7 @@ class Prepared:
     def dead(self) -> Tensor | None:
         """Return which outputs have no defined edge by their denominators alone, [batch, outputs]; None: it takes
         none."""
-        if self.winner is not None or not self.z:
+        if self.selects or not self.z:
             return None
         return torch.stack([(z == 0) | ~torch.isfinite(z) for z in self.z]).all(0)
 

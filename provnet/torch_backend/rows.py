@@ -5,12 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from provnet.capture.lean import Again
 from provnet.circuit.blocks import Activation
+
+
+def tensor_of(activation: Activation) -> Tensor:
+    """Return the recorded tensor. A lean circuit, which holds a promise of it, makes it again, bit by bit."""
+    return activation.handle.tensor() if isinstance(activation.handle, Again) else activation.handle
 
 
 def rows(activation: Activation, batch: int, dtype: torch.dtype) -> Tensor:
     """Return the activation as [batch, neurons] in `dtype`: a view where the layout and the dtype allow."""
-    tensor: Tensor = activation.handle
+    tensor = tensor_of(activation)
     before, after = tensor.shape[: activation.axis], tensor.shape[activation.axis + 1 :]
     split = tensor.reshape(*before, batch, activation.inner, *after)
     return split.movedim(activation.axis, 0).reshape(batch, activation.size).to(dtype)

@@ -15,7 +15,8 @@ def slopes(block: Block, source: Tensor, output: Tensor, dtype: torch.dtype) -> 
     """Return ∂y_k / ∂a_j on every unit edge j -> k of an elementwise block, in the output's shape.
 
     By automatic differentiation of the op, so kinks are taken as torch takes them (relu'(0) = 0). Global gradient mode
-    is left as it is. Raises: `UnsupportedOperationError` if the circuit does not know how to run the op.
+    is left as it is; where it is on and the source requires a gradient, slopes carry a graph themselves.
+    Raises: `UnsupportedOperationError` if the circuit does not know how to run the op.
     """
     if block.call is None:
         raise UnsupportedOperationError(
@@ -23,17 +24,19 @@ def slopes(block: Block, source: Tensor, output: Tensor, dtype: torch.dtype) -> 
             "that op. Take another rule there with Composite, or keep its module as opaque='jacobian'."
         )
     packet = getattr(torch.ops.aten, block.call.op.removeprefix("aten."))
+    graph = torch.is_grad_enabled() and output.requires_grad
     with torch.inference_mode(False), torch.enable_grad():
         # An input that is broadcast is spread first: each of its edges has a derivative of its own.
-        leaf = source.to(dtype).expand(output.shape).clone().requires_grad_()
+        leaf = source.to(dtype).expand(output.shape).clone()
+        leaf = leaf if graph and leaf.requires_grad else leaf.detach().requires_grad_()
         args = [_given(value, leaf, dtype) for value in block.call.args]
         named = {name: _given(value, leaf, dtype) for name, value in block.call.kwargs.items()}
         result = getattr(packet, block.call.overload)(*args, **named)
         result = result[0] if isinstance(result, tuple | list) else result
         if not result.requires_grad:  # a step without slope: detach, comparison
             return torch.zeros_like(leaf).detach()
-        (found,) = torch.autograd.grad(result.sum(), leaf)
-    return found.detach()
+        (found,) = torch.autograd.grad(result.sum(), leaf, create_graph=graph)
+    return found if graph else found.detach()
 
 
 def _given(value: Any, leaf: Tensor, dtype: torch.dtype) -> Any:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from provnet.circuit.deferred import Deferred
 from provnet.circuit.wiring import Convolution, Window
 from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.tiling import tiles
@@ -15,10 +16,21 @@ from provnet.torch_backend.tiling import tiles
 _POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
 
-def winners(plain: Prepared) -> Tensor:
-    """Return the slot of each output's first maximum, [batch, outputs]."""
-    found = _by_pooling(plain)
-    return _by_tiles(plain) if found is None else found
+class Winners(Deferred):
+    """The winners of a pooling. `value`: the slot of each output's first maximum, [batch, outputs]; `places`: its place
+    in the input channel, or None where only slots are known."""
+
+    def __init__(self, plain: Prepared) -> None:
+        super().__init__()
+        self.places = _places(plain)
+        self._plain = plain if self.places is None else None  # tiles need the neurons, places only the geometry
+        self._wiring = plain.block.wiring
+
+    def make(self) -> Tensor:
+        if self._plain is not None:
+            return _by_tiles(self._plain)
+        assert self.places is not None and isinstance(self._wiring, Window)
+        return _slots(self._wiring, self.places)
 
 
 def _by_tiles(plain: Prepared) -> Tensor:
@@ -31,14 +43,17 @@ def _by_tiles(plain: Prepared) -> Tensor:
     return found
 
 
-def _by_pooling(plain: Prepared) -> Tensor | None:
-    """Return the winners as the library's pooling finds them; None where it has no such pooling.
+def _places(plain: Prepared) -> Tensor | None:
+    """Return the winners' places as the model's own pooling found them, or the library's; None where it has no such
+    pooling.
 
     Its loops take a later value only if it is greater, so they too give the first of equals (a test holds them to it).
     """
     wiring = plain.block.wiring
     if not isinstance(wiring, Window) or isinstance(wiring, Convolution) or plain.void is not None:
         return None
+    if plain.block.places is not None:
+        return plain.block.places.reshape(plain.batch, wiring.outputs)
     if any(pad > kernel // 2 for pad, kernel in zip(wiring.padding, wiring.kernel, strict=True)):
         return None
     a = plain.a[0].reshape(plain.batch, -1, *wiring.source_shape)
@@ -46,7 +61,7 @@ def _by_pooling(plain: Prepared) -> Tensor | None:
     for ceil_mode in (False, True):
         _, place = _POOL[len(wiring.kernel)](a, *options, ceil_mode=ceil_mode, return_indices=True)
         if place.shape[2:] == wiring.target_shape:
-            return _slots(wiring, place.reshape(plain.batch, wiring.outputs))
+            return place.reshape(plain.batch, wiring.outputs)
     return None
 
 

@@ -5,24 +5,28 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from provnet.circuit.blocks import Block, BlockCircuit
+from provnet.circuit.deferred import Deferred, raw
 from provnet.errors import OptionError
+from provnet.rules.fusion import Scaled
 from provnet.rules.lrp import assignment
-from provnet.rules.lrp.base import Branch, Choice, Edges, Product, Rule
+from provnet.rules.lrp.base import Choice, Edges, Product, Rule
 from provnet.rules.lrp.zero import Zero
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.annotations.seed import Seed
-from provnet.torch_backend import linear_maps
 from provnet.torch_backend.prepared import Prepared
-from provnet.torch_backend.rows import rows
+from provnet.torch_backend.rows import rows, tensor_of
+from provnet.torch_backend.scratch import Scratch
 from provnet.torch_backend.slopes import slopes
-from provnet.torch_backend.tiling import tiles
-from provnet.torch_backend.winners import winners
+from provnet.torch_backend.sums import Denominators, Sums, plain_sums
+from provnet.torch_backend.weights import ScaledRows
+from provnet.torch_backend.winners import Winners
 
 KEPT_RULES = 4
 """Denominators of this many (rule, bias) pairs are kept for a block; one takes as much memory as its pre-activation."""
@@ -52,8 +56,26 @@ class Workspace:
     def __init__(self, circuit: BlockCircuit, dtype: torch.dtype) -> None:
         self.circuit, self.dtype = circuit, dtype
         self._choices: OrderedDict[Rule, tuple[Choice, ...]] = OrderedDict()
-        self._sums: dict[int, OrderedDict[tuple[Rule, bool], tuple[tuple[Tensor, ...], dict[str, Tensor]]]] = {}
-        self._winners: dict[int, Tensor] = {}
+        self._sums: dict[int, OrderedDict[tuple[Rule, bool], Sums]] = {}
+        self._winners: dict[int, Winners] = {}
+        self._scratch = Scratch()
+        self._last: int | None = None
+
+    def release(self) -> None:
+        """Let go of what a lean circuit made again, and what was made of it. Another circuit's workspace keeps all."""
+        if self.circuit.lean is not None:
+            self.circuit.lean.release()
+            self._forget()
+
+    def pass_by(self, activation: int) -> None:
+        """Let go of one activation that a lean circuit made again: a walk from the target has no more use for it."""
+        if self.circuit.lean is not None:
+            self.circuit.lean.release(activation)
+
+    def _forget(self) -> None:
+        self._sums.clear()
+        self._winners.clear()
+        self._last = None
 
     def rows(self, activation: int) -> Tensor:
         """Return an activation as [batch, neurons]."""
@@ -96,7 +118,7 @@ class Workspace:
             return None
         (source,) = (self.circuit.activations[i] for i in block.inputs)
         output = self.circuit.activations[block.output]
-        found = replace(output, handle=slopes(block, source.handle, output.handle, self.dtype))
+        found = replace(output, handle=slopes(block, tensor_of(source), tensor_of(output), self.dtype))
         d = rows(found, self.circuit.batch, self.dtype)
         return Edges(d.unsqueeze(2), torch.ones_like(d), None)
 
@@ -105,21 +127,33 @@ class Workspace:
     def prepared(self, index: int, rule: Rule, policy: Policy) -> Prepared:
         """Return block `index` made ready for a rule and a policy. Its denominators are made once."""
         block = self.circuit.blocks[index]
+        if self.circuit.lean is not None and index != self._last:
+            self._forget()  # a walk looks at one block after the other; denominators would keep activations alive
+            self._last = index
         policy = self.policy(index, rule, policy)
         a = self.inputs(block)
         if block.role == "pooling" and (policy.seeds(block) or block.kind == "selection"):
             return self._pooled(index, a, policy)
         rule = self.choice(index, rule).rule
         with_bias = policy.bias and rule.uses_bias
-        w = None if block.weight is None else self._flat(block.weight, block.weight_by_example)
+        w: Any = self._weights(block)
         b = None if block.bias is None or not with_bias else self._flat(block.bias, block.bias_by_example)
         void = self._void(block)
         shape = self.circuit.activations[block.inputs[0]].shape if len(block.inputs) == 1 else (a.shape[1],)
         made: dict[Callable[..., Tensor] | None, Tensor] = {}
         factors = tuple(self._factor(product, a, shape, w is None, void, made) for product in rule.products)
-        plain = Prepared(block, rule, factors, w, b, (), void=void)
+        plain = Prepared(block, rule, factors, b, w, (), void=void, scratch=self._scratch)
         z, memo = self._denominators(index, plain, policy, a, shape)
-        return replace(plain, z=z, memo=memo)
+        return replace(plain, w=w, z=z, memo=memo)
+
+    def _weights(self, block: Block) -> Tensor | Deferred | None:
+        """Return a block's weights, flat. Those that are not made yet stay so."""
+        held = raw(block, "weight")
+        if not isinstance(held, Deferred):
+            return None if held is None else self._flat(held, block.weight_by_example)
+        if isinstance(held, Scaled) and held.base.dtype == held.scale.dtype == self.dtype:
+            return ScaledRows(held)
+        return Deferred(lambda *_: self._flat(block.weight, block.weight_by_example), *held.parts)
 
     @staticmethod
     def _factor(
@@ -158,7 +192,7 @@ class Workspace:
         plain = Prepared(block, Zero(), (a,), None, None, (), void=self._void(block))
         if policy.pooling == "winner":
             if index not in self._winners:
-                self._winners[index] = winners(plain)
+                self._winners[index] = Winners(plain)
             return replace(plain, winner=self._winners[index])
         if policy.pooling == "seed":
             count = torch.full((len(a), block.wiring.outputs), block.wiring.fan, dtype=a.dtype, device=a.device)
@@ -167,34 +201,17 @@ class Workspace:
 
     def _denominators(
         self, index: int, plain: Prepared, policy: Policy, a: Tensor, shape: tuple[int, ...]
-    ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    ) -> tuple[Denominators, dict[str, Tensor]]:
         key = (plain.rule, policy.bias)
         held = self._sums.setdefault(index, OrderedDict())
         if key not in held:
             plain.rule.check(plain.block, a, shape)
-            held[key] = self._stabilised(plain, a), {}
+            held[key] = Sums()
         held.move_to_end(key)
         while len(held) > KEPT_RULES:
             held.popitem(last=False)
-        return held[key]
-
-    def _stabilised(self, plain: Prepared, a: Tensor) -> tuple[Tensor, ...]:
-        """Return the denominator of each branch, infinite where the neuron does not use the branch."""
-        branches = plain.rule.branches
-        if not any(branch.divided for branch in branches):
-            one = torch.ones((), dtype=self.dtype, device=a.device)
-            return tuple(one.expand(len(a), plain.block.wiring.outputs) for _ in branches)
-        recorded = self._recorded(plain) if branches == PROPORTIONS else None
-        sums = plain_sums(plain) if recorded is None else (recorded,)
-        found = [plain.rule.stabilise(z) for z in sums]
-        signed = any(branch.sign for branch in branches)
-        sign = self._plain_sum(plain, a).sign() if signed else None
-        for number, branch in enumerate(branches):
-            if not branch.divided:
-                found[number] = torch.ones_like(found[number])
-            if branch.sign and sign is not None:
-                found[number] = torch.where(sign == branch.sign, found[number], torch.inf)
-        return tuple(found)
+        recorded = self._recorded(plain)
+        return Denominators(plain, held[key], recorded, partial(self._plain_sum, plain, a)), held[key].memo
 
     def _plain_sum(self, plain: Prepared, a: Tensor) -> Tensor:
         """Return z = Σ a·w, bias included, whatever the rule makes of them."""
@@ -202,53 +219,10 @@ class Workspace:
         if recorded is not None:
             return recorded
         rows = a if plain.void is None else torch.where(plain.void, torch.zeros((), dtype=a.dtype, device=a.device), a)
-        return plain_sums(replace(plain, rule=Zero(), a=(rows,)))[0]
+        return plain_sums(replace(plain, rule=Zero(), a=(rows,), w=raw(plain, "w")))[0]
 
     def _recorded(self, plain: Prepared) -> Tensor | None:
         """Return the recorded output where it is the plain sum: the model has made it already."""
         output = self.circuit.activations[plain.block.output]
         whole = plain.b is not None or plain.block.bias is None
         return self.rows(output.id) if whole and output.handle.dtype == self.dtype else None
-
-
-PROPORTIONS = (Branch((Product(),)),)
-"""The branches of a rule whose plain sums are the op's own output."""
-
-
-def plain_sums(plain: Prepared) -> tuple[Tensor, ...]:
-    """Return for each branch the sums of its contributions over each neuron's inputs, bias included: [batch,
-    outputs]."""
-    found: list[Tensor] = []
-    factors = iter(plain.a)
-    for branch in plain.rule.branches:
-        total: Tensor | None = None
-        for product in branch.products:
-            a = next(factors)
-            if total is not None and product.silent(a):
-                continue
-            part = _product_sum(plain, product, a)
-            if part is None:
-                return _folded_sums(plain)
-            total = part if total is None else total + part
-        assert total is not None
-        found.append(total)
-    return tuple(found)
-
-
-def _product_sum(plain: Prepared, product: Product, a: Tensor) -> Tensor | None:
-    if plain.block.weight_by_example or plain.block.bias_by_example:
-        return None
-    b = None if plain.b is None else product.biases(plain.b)
-    with linear_maps.full_precision():
-        return linear_maps.apply(plain.block.wiring, a, product.weights(plain.w), b)
-
-
-def _folded_sums(plain: Prepared) -> tuple[Tensor, ...]:
-    """The same for wirings without a kernel of their own: tiles of contributions, summed over their slots."""
-    shape = (plain.batch, plain.block.wiring.outputs)
-    found = tuple(torch.zeros(shape, dtype=plain.a[0].dtype, device=plain.device) for _ in plain.rule.branches)
-    for tile, batch, sources in tiles(plain):
-        at = plain.outputs(tile).reshape(-1)
-        for total, part in zip(found, plain.numerators(tile, batch, sources), strict=True):
-            total[batch, at] = part.sum(dim=-1).flatten(1)
-    return found

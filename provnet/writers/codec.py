@@ -16,9 +16,11 @@ from torch import Tensor
 
 from provnet.circuit import wiring
 from provnet.circuit.blocks import Activation, Block, BlockCircuit, Call, Input
+from provnet.circuit.deferred import Deferred
 from provnet.circuit.gates import GateStore, Neuron, Variable
 from provnet.circuit.variables import EdgeSegment, PatternSegment, Place, VariableTable
 from provnet.errors import FileFormatError, UnsupportedOperationError
+from provnet.rules.fusion import Scaled
 
 CLASSES: dict[str, type] = {
     cls.__name__: cls
@@ -30,8 +32,8 @@ CLASSES: dict[str, type] = {
 }
 """Every class that a file may name. Nothing else is ever called on the word of a file."""
 
-NOT_WRITTEN = {("BlockCircuit", "kept")}
-"""A loaded circuit owns its tensors, so there is no model's tensor for it to watch."""
+NOT_WRITTEN = {("Block", "places"), ("BlockCircuit", "kept"), ("BlockCircuit", "lean")}
+"""A loaded circuit owns all of its tensors: there is no model's tensor for it to watch, and none to make again."""
 
 
 class Encoder:
@@ -53,6 +55,10 @@ class Encoder:
             return float(value) if math.isfinite(value) else {"float": str(float(value))}
         if isinstance(value, Tensor):
             return self._tensor(value)
+        if isinstance(value, Scaled):
+            return {"scaled": [self._tensor(value.base), self._tensor(value.scale)]}
+        if isinstance(value, Deferred):
+            return self.encode(value.value)
         if isinstance(value, np.ndarray):
             array = value if value.flags.writeable else value.copy()
             return {"array": self._tensor(torch.from_numpy(array))}
@@ -69,7 +75,8 @@ class Encoder:
         if CLASSES.get(name) is not type(value):
             raise UnsupportedOperationError(f"a {name} cannot be written to a file: only data and tensors can.")
         fields = [f.name for f in dataclasses.fields(value) if (name, f.name) not in NOT_WRITTEN]
-        return {"class": name, "fields": {field: self.encode(getattr(value, field)) for field in fields}}
+        # What is deferred is written as the parts it is made of: what is made may round otherwise.
+        return {"class": name, "fields": {field: self.encode(vars(value)[field]) for field in fields}}
 
     def _tensor(self, tensor: Tensor) -> dict[str, Any]:
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
@@ -108,6 +115,8 @@ class Decoder:
         match value:
             case {"tensor": name}:
                 return self._tensor(self.tensors[name], value.get("order"))
+            case {"scaled": parts}:
+                return _scaled(*map(self.decode, parts))
             case {"array": inner}:
                 return self.decode(inner).numpy()
             case {"float": text}:
@@ -134,11 +143,18 @@ class Decoder:
         hints = hints_of(cls)
         values = {field: self.decode(value) for field, value in fields.items()}
         for field, value in values.items():
-            if field not in hints:
+            if field not in hints or (name, field) in NOT_WRITTEN:
                 raise FileFormatError(f"a {name} has no field {field!r}")
             if not fits(value, hints[field]):
                 raise FileFormatError(f"{name}.{field} has a value of the wrong kind")
         return cls(**values)
+
+
+def _scaled(base: Any, scale: Any) -> Scaled:
+    """Return a weight whose rows are scaled. Raises `FileFormatError` if there is not one number a row."""
+    if not (isinstance(base, Tensor) and isinstance(scale, Tensor) and base.dim() and scale.shape == base.shape[:1]):
+        raise FileFormatError("a scaled weight without one number a row")
+    return Scaled(base, scale)
 
 
 @cache

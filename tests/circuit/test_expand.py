@@ -172,6 +172,13 @@ def test_names_say_which_edge():
     assert (variable.target, variable.source) == (Neuron("conv1", (0, 1, 2)), Neuron("x", (0, 1, 3)))
 
 
+@pytest.mark.parametrize("grain", ["edge", "parameter", "channel", "block", "source"])
+def test_names_made_at_once_are_those_of_the_variables(grain):
+    for net in (perceptron(2, 3, 2, bias=True), convolutional(), residual()):
+        table = expand(net.circuit(), [0, 1], grain=grain, biases=grain == "edge").variables
+        assert list(names_of(table)) == [variable.name for variable in table]
+
+
 def test_blocks_of_one_path_keep_their_variables_apart():
     net = perceptron(2, 2, 2)
     net.blocks = [Block(**{**vars(block), "path": "fc"}) for block in net.blocks]

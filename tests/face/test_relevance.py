@@ -169,7 +169,7 @@ def test_annotations_by_list_mapping_and_layer(circuit: provnet.Circuit):
     circuit.evaluate("boolean", annotation=layered)
     with pytest.raises(UnknownNameError, match="'lsat' fits no block"):
         circuit.evaluate("boolean", annotation=threshold({"lsat": 0.3}))
-    with pytest.raises(OptionError, match="lists 1 functions for 2"):
+    with pytest.raises(OptionError, match="semiring lists 2, annotation lists 1"):
         circuit.evaluate(["boolean", "counting"], annotation=[strict])
     with pytest.raises(OptionError, match="not asked for"):
         circuit.evaluate(["boolean"], annotation={"viterbi": strict})

@@ -25,6 +25,7 @@ from torch import Tensor
 from provnet.circuit.blocks import Block, BlockCircuit
 from provnet.errors import OptionError
 from provnet.registry import Registry
+from provnet.rules.quotient import quotient
 
 REGISTRY: Registry[Callable[[], Rule]] = Registry("propagation rule")
 register = REGISTRY.register
@@ -53,8 +54,12 @@ class Product:
         return w if self.w is None or w is None else self.w(w)
 
     def silent(self, rows: Tensor) -> bool:
-        """Tell whether the product adds nothing anywhere: f(a) is 0, as a⁻ is behind a ReLU."""
-        return self.bias == 0 and not bool(rows.any())
+        """Tell whether the product adds nothing anywhere: f(a) is 0, as a⁻ is behind a ReLU. Its derivative may be
+        something."""
+        if self.bias != 0 or rows.requires_grad:
+            return False
+        spread = not any(rows.stride())  # one number, shown everywhere
+        return not bool((rows[:1, :1] if spread else rows).any())
 
     def biases(self, b: Tensor) -> Tensor:
         """Return what the product contributes for the biases b."""
@@ -67,6 +72,9 @@ class Product:
             return a.clone() if w is None else a * w
         b = self.biases(terms.b)
         shape = torch.broadcast_shapes(a.shape[:-1], b.shape, () if w is None else w.shape[:-1])
+        if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (a, w, b)):
+            shown = (a if w is None else a * w).expand(*shape, a.shape[-1])
+            return torch.cat([shown, b.expand(shape).unsqueeze(-1)], -1)
         found = torch.empty((*shape, a.shape[-1] + 1), dtype=a.dtype, device=a.device)
         found[..., -1] = b
         if w is None:
@@ -124,7 +132,10 @@ class Edges:
         if bool(torch.isfinite(d.sum())):
             return d, self._defined
         defined = torch.isfinite(d)
-        d = torch.where(defined, d, torch.zeros((), dtype=d.dtype, device=d.device))
+        if d.requires_grad:
+            d = quotient(self.p, self.z.unsqueeze(-1))
+        else:
+            d = torch.where(defined, d, torch.zeros((), dtype=d.dtype, device=d.device))
         return d, defined if self._defined is None else defined & self._defined
 
     @property
@@ -206,6 +217,16 @@ class Rule:
 
     # -- coefficients --------------------------------------------------------------------------------------------------
 
+    @property
+    def floor(self) -> float:
+        """A number that no |z'| is below; 0: none is known. Stated, it spares a look at every denominator."""
+        return 0.0
+
+    @property
+    def local(self) -> bool:
+        """Whether `stabilise` is elementwise, so that it may be given parts of a layer."""
+        return False
+
     def stabilise(self, z: Tensor) -> Tensor:
         """Return the denominator z' for the plain sums z, [batch, neurons] of one whole layer."""
         return z
@@ -250,13 +271,20 @@ class Stabilised(Rule):
     def remainder(self) -> str:
         return "stabiliser" if self.stabilizer else "rule"
 
+    @property
+    def floor(self) -> float:
+        return self.stabilizer if type(self).stabilise is Stabilised.stabilise else 0.0
+
     def stabilise(self, z: Tensor) -> Tensor:
         return shifted(z, self.stabilizer) if self.stabilizer else z
 
 
 def shifted(z: Tensor, epsilon: float | Tensor) -> Tensor:
-    """Return z + ε·sign z, with sign 0 = +1."""
-    return torch.where(z < 0, z - epsilon, z + epsilon)
+    """Return z + ε·sign z, with sign 0 = +1, for ε >= 0."""
+    if isinstance(epsilon, Tensor) or z.requires_grad:
+        return torch.where(z < 0, z - epsilon, z + epsilon)
+    found = z + 0.0  # makes -0 a +0, whose sign is that of 0
+    return torch.copysign(torch.full((), epsilon, dtype=z.dtype, device=z.device), found, out=found).add_(z)
 
 
 def number(rule: str, **options: float) -> None:
@@ -270,13 +298,20 @@ def number(rule: str, **options: float) -> None:
 
 
 def positive(a: Tensor, shape: tuple[int, ...] = ()) -> Tensor:
-    """Return a⁺ = max(a, 0)."""
-    return a.clamp(min=0)
+    """Return a⁺ = max(a, 0). Of a layer without negative neurons, as behind a ReLU, that is the layer itself."""
+    return a if shape and _nonnegative(a) else a.clamp(min=0)
 
 
 def negative(a: Tensor, shape: tuple[int, ...] = ()) -> Tensor:
     """Return a⁻ = min(a, 0)."""
-    return a.clamp(max=0)
+    return (
+        torch.zeros((), dtype=a.dtype, device=a.device).expand(a.shape) if shape and _nonnegative(a) else a.clamp(max=0)
+    )
+
+
+def _nonnegative(a: Tensor) -> bool:
+    """Tell it of a whole layer. Looking costs one pass where a copy costs fresh memory. Weights have both signs."""
+    return not a.requires_grad and a.numel() > 0 and bool(a.min() >= 0)
 
 
 def ones(a: Tensor, shape: tuple[int, ...] = ()) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from provnet.rules.lrp.base import Rule, number, register, shifted
@@ -33,8 +34,28 @@ class Epsilon(Rule):
     def remainder(self) -> str:
         return "stabiliser"
 
+    @property
+    def floor(self) -> float:
+        return 0.0 if self.literal else self.epsilon
+
+    @property
+    def local(self) -> bool:
+        return not self.rms
+
     def stabilise(self, z: Tensor) -> Tensor:
         epsilon: float | Tensor = self.epsilon
         if self.rms:
-            epsilon = epsilon + self.rms * z.square().mean(dim=1, keepdim=True).sqrt()
+            epsilon = epsilon + self.rms * root_mean_square(z)
         return z + epsilon if self.literal else shifted(z, epsilon)
+
+
+def root_mean_square(z: Tensor) -> Tensor:
+    """Return the root of the mean square of each row, [batch, neurons] -> [batch, 1].
+
+    By shares of the largest entry, for squares may leave the floats; and so that the root of 0 meets no derivative.
+    """
+    largest = z.detach().abs().amax(dim=1, keepdim=True)
+    largest = torch.where(largest > 0, largest, torch.ones_like(largest))
+    mean = (z / largest).square().mean(dim=1, keepdim=True)
+    root = torch.where(mean > 0, mean, torch.ones_like(mean)).sqrt()
+    return largest * torch.where(mean > 0, root, torch.zeros_like(root))

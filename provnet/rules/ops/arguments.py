@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from provnet.capture.execution import Ref
 
+_PLAIN = frozenset({int, float, bool, str, type(None)})
 
-def references(argument: Any) -> Iterator[Ref]:
-    """Yield the references in an op's argument, however deep."""
+
+def references(argument: Any) -> list[Ref]:
+    """Return the references in an op's argument, however deep, in order."""
+    found: list[Ref] = []
+    _collect(argument, found)
+    return found
+
+
+def _collect(argument: Any, found: list[Ref]) -> None:
+    if type(argument) in _PLAIN:  # most arguments; the checks for containers cost ten times as much
+        return
     if isinstance(argument, Ref):
-        yield argument
+        found.append(argument)
     elif isinstance(argument, list | tuple):
         for part in argument:
-            yield from references(part)
+            _collect(part, found)
     elif isinstance(argument, Mapping):
         for part in argument.values():
-            yield from references(part)
+            _collect(part, found)
 
 
 def substitute(argument: Any, tensors: Callable[[Ref], Tensor]) -> Any:

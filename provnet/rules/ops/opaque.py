@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.wiring import dense
-from provnet.errors import LimitError, TraceError
+from provnet.errors import LimitError, OptionError, TraceError
 from provnet.rules.ops.base import FORMS, Op, Placed
 from provnet.rules.ops.index_maps import index_map
 from provnet.rules.ops.layout import Layout, layouts
@@ -67,6 +67,11 @@ def jacobian(op: Op) -> list[Placed]:
     not finite, or if the replay differs. Memory: batch * outputs * inputs.
     """
     inputs = tuple(dict.fromkeys(op.inputs))
+    if any(op.tensor(i).requires_grad for i in inputs):
+        raise OptionError(
+            f"{op} is kept whole as its Jacobian, which has no derivative of its own. Trace without "
+            "differentiable=True, or keep it as 'identity' or 'uniform'."
+        )
     results = result_layouts(op)
     for output, _ in results:
         _refuse_large(op, inputs, output)

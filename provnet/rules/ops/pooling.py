@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from math import prod
 
@@ -92,8 +93,12 @@ def adaptive_average(op: Op) -> Placed:
     "aten.max_pool3d_with_indices",
 )
 def maximum(op: Op) -> Placed:
-    """y = the maximum over the window: the first in row-major order wins. The indices are no activations."""
-    return op.place("selection", "pooling", _window(op, _space(op)), op.layout(op.inputs[0]))
+    """y = the maximum over the window: the first in row-major order wins. The indices are no activations, but tell."""
+    placed = op.place("selection", "pooling", _window(op, _space(op)), op.layout(op.inputs[0]))
+    indices = op.traced.outputs[1] if len(op.traced.outputs) > 1 else None
+    if indices is None or placed.layout.axis != 0 or placed.layout.outer > 1:
+        return placed
+    return replace(placed, block=replace(placed.block, places=op.tensor(indices)))
 
 
 @op_rule("aten.adaptive_max_pool1d", "aten.adaptive_max_pool2d", "aten.adaptive_max_pool3d")

@@ -1,0 +1,93 @@
+"""Several questions in one call: lists of semirings, annotation functions and rules run side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from provnet.circuit.blocks import BlockCircuit
+from provnet.errors import OptionError
+from provnet.face.names import check_patterns
+from provnet.rules import lrp
+from provnet.rules.lrp.base import Rule
+from provnet.semirings import annotations
+from provnet.semirings.annotations.base import Annotation
+from provnet.semirings.base import Semiring
+from provnet.semirings.counting import Counting
+from provnet.semirings.lookup import get as get_semiring
+
+
+@dataclass(frozen=True, eq=False)
+class Ask:
+    """What the edges are worth in one question."""
+
+    semiring: Semiring
+    annotation: Annotation
+    rule: Rule
+
+
+def asks_of(
+    circuit: BlockCircuit, semiring: Any, rule: Any, annotation: Any, exact: bool = False
+) -> tuple[list[Ask], bool]:
+    """Return the questions of one call, and whether any of its arguments was a list, so that a list is the answer.
+
+    Lists (or tuples) run side by side: question n takes the n-th entry of each, and what is no list stands for all.
+    Raises: `OptionError` for lists of different lengths, `UnknownNameError` for a pattern of paths that fits no block.
+    """
+    count = _count({"semiring": semiring, "rule": rule, "annotation": annotation})
+    algebras = [get_semiring(one) for one in _spread(semiring, count)]
+    if not isinstance(exact, bool):
+        raise OptionError(f"exact={exact!r} is neither True nor False.")
+    algebras = [exact_counting(one) for one in algebras] if exact else algebras
+    rules = [lrp.get(one) for one in _spread(rule, count)]
+    thetas = annotations_of(circuit, algebras, annotation)
+    return [Ask(*parts) for parts in zip(algebras, thetas, rules, strict=True)], count is not None
+
+
+def _count(given: Mapping[str, Any]) -> int | None:
+    """Return how many questions there are, None if nothing is a list."""
+    lengths = {name: len(value) for name, value in given.items() if isinstance(value, list | tuple)}
+    if len(set(lengths.values())) > 1:
+        shown = ", ".join(f"{name} lists {length}" for name, length in lengths.items())
+        raise OptionError(
+            f"lists run side by side, so they must be of one length: {shown}. What is no list stands for all; for "
+            "every combination write them out, itertools.product helps."
+        )
+    return next(iter(lengths.values()), None)
+
+
+def _spread(value: Any, count: int | None) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else [value] * (1 if count is None else count)
+
+
+def annotations_of(circuit: BlockCircuit, algebras: Sequence[Semiring], given: Any) -> list[Annotation]:
+    """Return one annotation function for each semiring: from one for all, a list, or a mapping by semiring name.
+
+    Raises: `OptionError`; `UnknownNameError` for a pattern of paths that fits no block.
+    """
+    if isinstance(given, Mapping):
+        unknown = set(given) - {s.name for s in algebras}
+        if unknown:
+            raise OptionError(
+                f"annotation names {sorted(unknown)}, which are not asked for ({[s.name for s in algebras]})."
+            )
+        chosen: Sequence[Any] = [given.get(s.name) for s in algebras]
+    else:
+        chosen = _spread(given, len(algebras))
+    found = [annotations.resolve(theta, s) for theta, s in zip(chosen, algebras, strict=True)]
+    for theta in found:
+        check_patterns(theta.patterns(), circuit.blocks, "the annotation's pattern")
+    return found
+
+
+def exact_counting(semiring: Semiring) -> Semiring:
+    """Return counting in Python integers. Raises `OptionError` for another semiring, or one that asks for floats."""
+    if not isinstance(semiring, Counting):
+        raise OptionError(
+            f"exact=True counts paths in Python integers, and {semiring.name!r} does not count. Leave it out; "
+            "result.exact says whether elements were rounded, dtype=torch.float64 rounds less."
+        )
+    if semiring.overflow == "float64":
+        raise OptionError("exact=True contradicts Counting(overflow='float64'). Take 'counting', or leave exact= out.")
+    return semiring if semiring.primes else Counting("exact")

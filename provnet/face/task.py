@@ -1,0 +1,161 @@
+"""One call of `Circuit.evaluate` under way: its questions become jobs, and one walk answers them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from provnet.circuit.blocks import Block
+from provnet.errors import CountOverflowError, OptionError
+from provnet.face.lists import Ask
+from provnet.face.relevance import Asked, Relevance
+from provnet.face.targets import Target, Targets, start_rows, target_neurons
+from provnet.semirings.base import Semiring
+from provnet.semirings.counting import Counting, bits
+from provnet.torch_backend.ambient import plain_torch
+from provnet.torch_backend.evaluate import Evaluation, Job
+from provnet.torch_backend.peak import Peak
+from provnet.torch_backend.sweep import evaluate_all
+from provnet.torch_backend.workspace import Policy
+
+if TYPE_CHECKING:
+    from provnet.face.circuit import Circuit
+
+TILE_COPIES = 8
+"""An evaluation holds about this many tiles at a time."""
+
+SHOW_PROGRESS = 200_000_000
+"""Edges from which an evaluation may take longer than two seconds and gets a progress bar."""
+
+Answer = tuple[tuple[Job, ...], list[Evaluation]]
+"""The jobs of one question, one a target, and what each gave."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """All of an evaluation but what edges are worth and which tensors it keeps. `tile` counts edges."""
+
+    circuit: Circuit
+    output: int
+    target: Target
+    policy: Policy
+    start: Any
+    floating: torch.dtype
+    route: str
+    tile: int | None
+    only: Mapping[int, Tensor]
+
+    @cached_property
+    def neurons(self) -> list[list[int] | Tensor]:
+        """For each target the neurons to start at."""
+        held = self.circuit.data.activations[self.output]
+        targets = self.target if isinstance(self.target, Targets) else (self.target,)
+        return [target_neurons(one, held, self.circuit.batch) for one in targets]
+
+    def answer(self, asks: Sequence[Ask], keep: frozenset[int], measure: bool = False) -> list[Relevance]:
+        """Return one result for each question. `measure`: note the peak of memory, the whole call's for each."""
+        device = self.circuit.data.activations[self.output].handle.device
+        with Peak(device) if measure else nullcontext() as peak:
+            answers = self._promoted(self._sized(asks), keep)
+        taken = None if peak is None else peak.bytes
+        return [Relevance(self._asked(jobs), found, taken) for jobs, found in answers]
+
+    # -- jobs ----------------------------------------------------------------------------------------------------------
+
+    def _jobs(self, ask: Ask) -> tuple[Job, ...]:
+        """Return one job for each target."""
+        held = self.circuit.live_workspace(self.floating).circuit.activations[self.output]
+        batch = self.circuit.batch
+        return tuple(
+            Job(
+                ask.semiring,
+                ask.annotation,
+                ask.rule,
+                self.policy,
+                self.output,
+                start_rows(neurons, self.start, held, batch, ask.semiring, self.floating),
+                self.only,
+            )
+            for neurons in self.neurons
+        )
+
+    def _walk(self, asks: Sequence[Ask], keep: frozenset[int]) -> list[Answer]:
+        groups = [self._jobs(ask) for ask in asks]
+        found = iter(self._run([job for group in groups for job in group], keep))
+        return [(group, [next(found) for _ in group]) for group in groups]
+
+    def _run(self, jobs: Sequence[Job], keep: frozenset[int]) -> list[Evaluation]:
+        """Evaluate, with a progress bar if it may take longer than two seconds."""
+        blocks = self.circuit.data.blocks
+        workspace = self.circuit.live_workspace(self.floating)
+        if self.circuit.edges * self.circuit.batch * len(jobs) < SHOW_PROGRESS:
+            return evaluate_all(workspace, jobs, keep, self.route, self.tile)
+        with tqdm(total=len(blocks), unit="block", delay=2, leave=False) as bar:
+
+            def done(block: Block) -> None:
+                bar.set_postfix_str(block.path, refresh=False)
+                bar.update()
+
+            return evaluate_all(workspace, jobs, keep, self.route, self.tile, done)
+
+    def _asked(self, jobs: tuple[Job, ...]) -> Asked:
+        @plain_torch()
+        def again(keep: frozenset[int]) -> list[Evaluation]:
+            self.circuit.check_fresh()
+            return self._run(jobs, keep)
+
+        several = isinstance(self.target, Targets)
+        return Asked(self.circuit.data, jobs, several, lambda: self.circuit.live_workspace(self.floating), again)
+
+    # -- counts of any size --------------------------------------------------------------------------------------------
+
+    def _sized(self, asks: Sequence[Ask]) -> list[Ask]:
+        """Give exact counting as many primes as the largest count needs, which float64 tells first, in one walk."""
+        exact = [n for n, ask in enumerate(asks) if isinstance(ask.semiring, Counting) and ask.semiring.primes]
+        found = list(asks)
+        if exact:
+            rough = [replace(asks[n], semiring=Counting("float64")) for n in exact]
+            for n, (_, evaluations) in zip(exact, self._walk(rough, frozenset(self.circuit.data.sources)), strict=True):
+                size = bits(max(evaluation.largest for evaluation in evaluations))
+                found[n] = replace(asks[n], semiring=Counting("exact", size))
+        return found
+
+    def _promoted(self, asks: Sequence[Ask], keep: frozenset[int]) -> list[Answer]:
+        """Answer in one walk; where a count does not fit, each question for itself, those that promote in float64."""
+        try:
+            return self._walk([replace(ask, semiring=_first(ask.semiring)) for ask in asks], keep)
+        except CountOverflowError:
+            if not any(_promotes(ask.semiring) for ask in asks):
+                raise
+        return [answer for ask in asks for answer in self._alone(ask, keep)]
+
+    def _alone(self, ask: Ask, keep: frozenset[int]) -> list[Answer]:
+        try:
+            return self._walk([replace(ask, semiring=_first(ask.semiring))], keep)
+        except CountOverflowError:
+            if not _promotes(ask.semiring):
+                raise
+        return self._walk([replace(ask, semiring=Counting("float64"))], keep)
+
+
+def _promotes(semiring: Semiring) -> bool:
+    return isinstance(semiring, Counting) and semiring.overflow == "promote"
+
+
+def _first(semiring: Semiring) -> Semiring:
+    """Return what a semiring that promotes is tried in first: int64."""
+    return Counting() if _promotes(semiring) else semiring
+
+
+def tile_of(memory: int, floating: torch.dtype) -> int:
+    """Return how many edges a tile may have for `memory` bytes. Raises `OptionError` for too few, or no number."""
+    if not isinstance(memory, int) or memory < 1 << 16:
+        raise OptionError(f"memory={memory} bytes is too little for a tile; give at least 65,536, or None.")
+    return memory // (TILE_COPIES * floating.itemsize)

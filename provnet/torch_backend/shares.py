@@ -1,0 +1,88 @@
+"""What each output hands to its edges in the real route: factor · R / z', made piece by piece in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from provnet.circuit.deferred import raw
+from provnet.rules.lrp.base import Branch
+from provnet.torch_backend.prepared import Prepared
+from provnet.torch_backend.scratch import take
+from provnet.torch_backend.sums import Denominators
+from provnet.torch_backend.weights import weights
+
+PIECE = 1 << 17
+"""Outputs at a time: they stay in the processor's cache from one step to the next."""
+
+SMALLEST = {torch.float32: 1e-15, torch.float64: 1e-150}
+"""Above this, |p / z| stays finite unless |p| is above 3e23 (1e158 in float64)."""
+
+
+def shares(prepared: Prepared, relevance: Tensor) -> Iterator[tuple[int, Tensor] | None]:
+    """Yield (branch's number, factor · R / z' [batch, outputs]) for each branch that relevance came to.
+
+    A share is 0 where the branch's pool is empty. It is valid until the next one is asked for. None is yielded where
+    some d = p / z may leave the floats: it is undefined then, which R / z does not show.
+    """
+    held = raw(prepared, "z")
+    for number, branch in enumerate(prepared.rule.branches):
+        if isinstance(held, Denominators):
+            if branch.sign and not bool(relevance[held.sign == branch.sign].any()):
+                continue  # behind a ReLU, no neuron with z < 0 holds relevance: nobody asks for its denominator
+            z = held.unstabilised if prepared.rule.local else None
+            raw_sums, z = z is not None, held.branch(number) if z is None else z
+        else:
+            raw_sums, z = False, prepared.z[number]
+        found = _share(prepared, branch, z, relevance, raw_sums)
+        yield None if found is None else (number, found)
+
+
+def _share(prepared: Prepared, branch: Branch, z: Tensor, relevance: Tensor, raw_sums: bool) -> Tensor | None:
+    """Return factor · R / z', with z' = stabilise(z) where z holds `raw_sums`."""
+    share = take(prepared.scratch, relevance.shape, relevance, "share")
+    safe = prepared.rule.floor >= SMALLEST[z.dtype] and branch.divided
+    flat = share.view(-1), relevance.reshape(-1), z.reshape(-1)
+    least = torch.inf
+    for into, r, part in zip(*(tensor.split(PIECE) for tensor in flat), strict=True):
+        divisor = prepared.rule.stabilise(part[None])[0] if raw_sums else part
+        torch.div(r, divisor, out=into)
+        if not safe:
+            least = min(least, _least(divisor, into))
+        if branch.factor != 1:
+            into.mul_(branch.factor)
+    return None if least < SMALLEST[z.dtype] and _some_overflow(prepared, least) else share
+
+
+def _least(z: Tensor, share: Tensor) -> float:
+    """Return the least |z| that is not 0; where z is 0, put 0 into the share: nothing passes an empty pool."""
+    size = z.abs()
+    least = float(size.min())
+    if least > 0:
+        return least
+    empty = size == 0
+    share.masked_fill_(empty, 0)
+    return float(size.masked_fill_(empty, torch.inf).min())
+
+
+def _some_overflow(prepared: Prepared, least: float) -> bool:
+    """Tell whether p / z may overflow with a denominator as small as `least`: only then are the weights looked at."""
+    w = weights(prepared)
+    largest = 0.0
+    for product, a in zip(prepared.rule.products, prepared.a, strict=True):
+        mapped = product.weights(w)
+        largest += float(a.abs().max()) * (1.0 if mapped is None else float(mapped.abs().max()))
+    largest = max(largest, 0.0 if prepared.b is None else float(prepared.b.abs().max()))
+    return largest >= least * torch.finfo(prepared.a[0].dtype).max
+
+
+def some_overflow(prepared: Prepared) -> bool:
+    """Tell whether some d = p / z may leave the floats: it is undefined then, which R / z does not show."""
+    for z in prepared.z:
+        size = torch.where(z == 0, torch.inf, z.abs())
+        least = float(size.min()) if size.numel() else torch.inf
+        if least < SMALLEST[z.dtype] and _some_overflow(prepared, least):
+            return True
+    return False

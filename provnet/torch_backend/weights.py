@@ -1,0 +1,67 @@
+"""The weights of a block as its products take them: g(w), and w itself as two factors where a batch norm was fused."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from provnet.circuit.deferred import Deferred, raw
+from provnet.circuit.wiring import Convolution
+from provnet.rules.fusion import Scaled
+from provnet.rules.lrp.base import Product
+from provnet.torch_backend.linear_maps import PIECE, WeightMap
+from provnet.torch_backend.prepared import Prepared
+from provnet.torch_backend.scratch import take
+
+
+class ScaledRows(Deferred):
+    """A flat weight base * scale: `base` [rows * fan], `scale` [rows]."""
+
+    def __init__(self, held: Scaled) -> None:
+        self.base, self.scale = held.base.reshape(-1), held.scale
+        super().__init__(None, self.base, self.scale)
+        self._held = held
+
+    def make(self) -> Tensor:
+        return self._held.value.reshape(-1)
+
+    def look(self) -> Tensor:
+        return self._held.look().reshape(-1)
+
+
+def factored(prepared: Prepared, product: Product) -> ScaledRows | None:
+    """Return the two factors of a product's weights, None where they are one tensor."""
+    held = raw(prepared, "w")
+    return held if isinstance(held, ScaledRows) and product.w is None else None
+
+
+def weights(prepared: Prepared) -> Tensor | None:
+    """Return w, flat. What has to be made for it is not kept: fused weights are as large as the net."""
+    held = raw(prepared, "w")
+    return held.look() if isinstance(held, Deferred) else held
+
+
+def mapped(prepared: Prepared, product: Product) -> tuple[Tensor | None, WeightMap]:
+    """Return (w, g) such that g(w) are a product's weights, flat: a kernel takes both.
+
+    Those of a convolution are made here, a piece at a time in the cache, in scratch memory: they are valid until the
+    next call. Dense layers are too large for that, and their kernel makes g(w) itself.
+    """
+    held = raw(prepared, "w")
+    if not isinstance(prepared.block.wiring, Convolution) or held is None:
+        return weights(prepared), product.w
+    like = held.base if isinstance(held, ScaledRows) else weights(prepared)
+    assert like is not None
+    if (product.w is None and like is held) or like.requires_grad or like.numel() <= PIECE:
+        return weights(prepared), product.w
+    into = take(prepared.scratch, like.shape, like, "weights")
+    if isinstance(held, ScaledRows) and "value" not in vars(held):
+        fan = like.numel() // len(held.scale)
+        step = max(PIECE // fan, 1)
+        rows = zip(like.view(-1, fan).split(step), held.scale[:, None].split(step), strict=True)
+        parts = (base * scale for base, scale in rows)
+        room = into.view(-1, fan).split(step)
+    else:
+        parts, room = iter((held.value if isinstance(held, Deferred) else held).split(PIECE)), into.split(PIECE)
+    for part, piece in zip(parts, room, strict=True):
+        piece.copy_(part if product.w is None else product.w(part))
+    return into, None
