@@ -19,6 +19,7 @@ from provnet.face.relevance import Asked, Relevance
 from provnet.face.targets import Target, Targets, start_rows, target_neurons
 from provnet.semirings.base import Semiring
 from provnet.semirings.counting import Counting, bits
+from provnet.torch_backend import residues
 from provnet.torch_backend.ambient import plain_torch
 from provnet.torch_backend.evaluate import Evaluation, Job
 from provnet.torch_backend.peak import Peak
@@ -63,6 +64,7 @@ class Task:
         """Return one result for each question. `measure`: note the peak of memory, the whole call's for each."""
         device = self.circuit.data.activations[self.output].handle.device
         with Peak(device) if measure else nullcontext() as peak:
+            self._check_residues(asks, keep)
             answers = self._promoted(self._sized(asks), keep)
         taken = None if peak is None else peak.bytes
         return [Relevance(self._asked(jobs), found, taken) for jobs, found in answers]
@@ -126,6 +128,19 @@ class Task:
                 size = bits(max(evaluation.largest for evaluation in evaluations))
                 found[n] = replace(asks[n], semiring=Counting("exact", size))
         return found
+
+    def _check_residues(self, asks: Sequence[Ask], keep: frozenset[int]) -> None:
+        """Raise `CountOverflowError` if exact counts in a wider semiring exceed its primes: float64 tells, first."""
+        for ask in asks:
+            for part, theta in residues.components(ask.semiring, ask.annotation):
+                counting = residues.counting_in(part)
+                if counting is None or not counting.primes or part is ask.semiring is counting:
+                    continue  # plain exact counting is given the primes that it needs
+                rough = replace(ask, semiring=residues.rough(part), annotation=theta)
+                for _, evaluations in self._walk([rough], keep):
+                    for found in evaluations:
+                        for counts in (*found.relevance.values(), *found.bias.values(), *found.lost.values()):
+                            residues.check_size(part, counting, counts)
 
     def _promoted(self, asks: Sequence[Ask], keep: frozenset[int]) -> list[Answer]:
         """Answer in one walk; where a count does not fit, each question for itself, those that promote in float64."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from provnet.errors import CountOverflowError
+from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.base import Semiring
 from provnet.semirings.channels import ChannelSemiring
 from provnet.semirings.counting import Counting, size
@@ -31,7 +32,12 @@ def check_residues(semiring: Semiring, valuation: Tensor, evaluate: Callable[[Se
     counting = counting_in(semiring)
     if counting is None or not counting.primes:
         return
-    sizes = evaluate(rough(semiring), decoded(counting, valuation)).abs()
+    check_size(semiring, counting, evaluate(rough(semiring), decoded(counting, valuation)))
+
+
+def check_size(semiring: Semiring, counting: Counting, counts: Tensor) -> None:
+    """Raise `CountOverflowError` if counts, found in float64, exceed what the primes tell apart."""
+    sizes = counts.abs()
     if not bool((sizes < float(counting.largest) * (1 - 1e-6)).all()):  # nor does a NaN, infinity times zero, fit
         most = float(sizes.nan_to_num(nan=inf, posinf=inf).max())
         wanted = f"bits={int(most).bit_length() + 1}" if most < inf else "fewer paths, by a higher threshold"
@@ -39,6 +45,14 @@ def check_residues(semiring: Semiring, valuation: Tensor, evaluate: Callable[[Se
             f"a count of paths may reach {size(most)}; the residues of {semiring!r} tell counts apart up to "
             f"{size(counting.largest)}. Give it more primes: Counting('exact', {wanted})."
         )
+
+
+def components(semiring: Semiring, annotation: Annotation) -> list[tuple[Semiring, Annotation]]:
+    """Return the parts of a product, of parts that are products too; of another semiring, itself. With each its Θ."""
+    if not isinstance(semiring, Product):
+        return [(semiring, annotation)]
+    inner: tuple[Annotation, ...] = getattr(annotation, "inner", ()) or (annotation,) * len(semiring.components)
+    return [part for each in zip(semiring.components, inner, strict=True) for part in components(*each)]
 
 
 def counting_in(semiring: Semiring) -> Counting | None:

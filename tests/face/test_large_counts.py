@@ -116,3 +116,34 @@ def test_the_bound_is_checked_in_the_same_numbers_by_every_route(monkeypatch: py
     spied("reference")
     assert seen["auto"] == seen["reference"]
     assert max(seen["auto"]) > 1
+
+
+def chain(width: int = 4, depth: int = 130) -> provnet.Circuit:
+    """width ** (depth - 1) paths from each input to the target, more than 2^248."""
+    layers = [nn.Linear(width, width, bias=False, dtype=torch.float64) for _ in range(depth)]
+    for layer in layers:
+        nn.init.constant_(layer.weight, 1 / width)
+    return provnet.trace(nn.Sequential(*layers), torch.ones(1, width, dtype=torch.float64))
+
+
+WIDER = {
+    "signed": lambda exact: provnet.semirings.Signed(exact),
+    "graded": lambda exact: provnet.semirings.Graded(exact, 130),
+    "product": lambda exact: provnet.semirings.Product(exact, "boolean"),
+    "product in a product": lambda exact: provnet.semirings.Product(
+        "boolean", provnet.semirings.Product("counting", provnet.semirings.Signed(exact))
+    ),
+}
+
+
+@pytest.mark.guarantee("exact counts inside wider semirings never wrap: they are refused, with the size to ask for")
+@pytest.mark.parametrize("name", WIDER)
+def test_exact_counts_in_wider_semirings_are_refused_beyond_their_primes(name: str):
+    with pytest.raises(provnet.errors.CountOverflowError, match=r"bits=26\d|exceeds int64"):
+        chain().evaluate(WIDER[name](provnet.semirings.Counting("exact")), target=0)
+
+
+def test_with_more_primes_they_are_exact():
+    circuit, exact = chain(), provnet.semirings.Counting("exact", 262)
+    signed = circuit.evaluate(provnet.semirings.Signed(exact), target=0).inputs
+    assert exact.decode(signed)[0].tolist() == [[4**129, 0]] * 4

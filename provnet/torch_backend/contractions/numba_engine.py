@@ -27,6 +27,8 @@ BLOCK = 64
 """Far ends whose weights stay in the second-level cache while places pass by."""
 PLACES = 256
 """Near places in a task: with WIDTH channels of four bytes, a quarter of a second-level cache."""
+NARROW = 16
+"""Fewer near channels do not fill vectors: taps lie beside them, and are joined at the end."""
 FEW_ROWS = 8
 """A dense layer asked by fewer examples is read as it lies, for each weight is used so seldom."""
 LISTED = 1 << 26
@@ -50,9 +52,10 @@ class NumbaEngine:
         out = torch.empty_like(z, memory_format=torch.contiguous_format)
         arrays = z.contiguous().reshape(-1).numpy(), alive.contiguous().reshape(-1).numpy()
         number, flat = arrays[0].dtype.type(theta), out.reshape(-1).numpy()
+        bits = flat.view(np.int32 if flat.itemsize == 4 else np.int64)
         kernel = least_kernel().least
         run(
-            (lambda span=span: kernel(*span, *arrays, number, strict, flat))
+            (lambda span=span: kernel(*span, *arrays, number, strict, flat, bits))
             for span in _spans(z.numel(), max(1 << 14, -(-z.numel() // 8)))
         )
         return out
@@ -106,13 +109,17 @@ class _Call:
         few = self.operands.geometry.convolution is None and self.rows < FEW_ROWS
         if few and not self.pull and self.body.join is not None:
             return self._run(self._whole_rows())
+        narrow = self.near < NARROW and self.taps > 1 and self.body.join is not None
         for group in range(self.groups):
-            weights = self._as_they_lie() if few and self.pull else self._packed(group)
+            weights = self._as_they_lie() if few and self.pull else self._packed(group, by_tap=not narrow)
             step = max(1, LISTED // (self.positions * self.far * (8 + 2 * self.s0.itemsize)))
             for first in range(0, self.rows, step):
                 last = min(first + step, self.rows)
                 lists = self._lists(group, first, last)
-                self._run(self._tasks(group, first, last, weights, lists))
+                if narrow:
+                    self._spread(group, first, last, weights.values, lists)
+                else:
+                    self._run(self._tasks(group, first, last, weights, lists))
         return None
 
     def _run(self, tasks: Iterator[Task]) -> None:
@@ -128,10 +135,17 @@ class _Call:
     def _as_they_lie(self) -> _Weights:
         return _Weights(self.weights, 0, self.near, 1, min(2048, -(-self.near // torch.get_num_threads())))
 
-    def _packed(self, group: int) -> _Weights:
+    def _packed(self, group: int, by_tap: bool = True) -> _Weights:
+        """Return a group's weights as [blocks of near, taps, far, width], or as [far, taps, near]."""
         size = self.far * self.near * self.taps
         out = room("weights", self.weights.dtype, size)
         at = group * size
+
+        if not by_tap:
+            order, ends = ((0, 2, 1), (self.far, self.near)) if self.pull else ((1, 2, 0), (self.near, self.far))
+            lain = self.weights[at : at + size].reshape(*ends, self.taps)
+            out.reshape(self.far, self.taps, self.near)[:] = lain.transpose(order)
+            return _Weights(out, None, None, 0, self.near)
 
         def task(first: int, last: int) -> Task:
             return lambda: self.kernels.pack(
@@ -213,6 +227,25 @@ class _Call:
             )
 
         return task
+
+    def _spread(self, group: int, first: int, last: int, weights: Array, lists: _Lists) -> None:
+        """Fold a layer of few near channels, whose taps fill the vectors instead."""
+        g, lanes, rows = self.operands.geometry, self.taps * self.near, last - first
+        back = g.pushing() if self.pull else g.pulling()
+        at = (first * self.groups + group) * self.near * self.places
+        row_step = self.groups * self.near * self.places
+        v = room("columns", self.out.dtype, rows * self.positions, lanes)
+        shape, ends = (self.places, self.positions), (self.zero, v)
+        edges = (back, *lists.arrays, weights, lanes, at, row_step, self.a, self.uses_a, *self.constants)
+
+        def spread(begin: int, end: int) -> Task:
+            return lambda: self.kernels.spread(begin, end, *shape, *edges, *ends)
+
+        def gather(begin: int, end: int) -> Task:
+            return lambda: self.kernels.gather(begin, end, *shape, self.table, at, row_step, *ends, self.out)
+
+        self._run(spread(*span) for span in self._shares(rows * self.positions, 128))
+        self._run(gather(*span) for span in self._shares(rows * self.places, 512))
 
     def _whole_rows(self) -> Iterator[Task]:
         for first, last in _spans(self.near, 64):

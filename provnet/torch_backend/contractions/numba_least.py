@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
 
 
 @njit(nogil=True)
-def least(first, last, z, alive, theta, strict, out):
+def least(first, last, z, alive, theta, strict, out, bits):
     """Write to out[first:last] the least float P with fl(P / |z|) >= theta (> if `strict`), where `alive`.
 
-    `theta` has the type of z. At most three floats either way from fl(theta |z|); see `least_passing`.
+    `theta` has the type of z. P is at most three floats from fl(theta |z|); see `least_passing`. `bits` is `out` as
+    integers, in which a float's neighbour is one more or less.
     """
-    up, down = z.dtype.type(np.inf), z.dtype.type(-np.inf)
+    up = 1 if theta > 0 else -1
     for k in range(first, last):
         if not alive[k]:
             continue
         size = abs(z[k])
-        p = theta * size
-        passes = p / size > theta if strict else p / size >= theta
+        out[k] = theta * size
+        quotient = out[k] / size
+        passes = quotient > theta if strict else quotient >= theta
         for _ in range(4):
-            near = np.nextafter(p, down if passes else up)
-            q = near / size
-            also = q > theta if strict else q >= theta
+            bits[k] += -up if passes else up
+            quotient = out[k] / size
+            also = quotient > theta if strict else quotient >= theta
             if passes and not also:
-                break  # p is the least
-            p = near
+                bits[k] += up  # the one before is the least
+                break
             if also and not passes:
                 break  # the first that passes
-        out[k] = p

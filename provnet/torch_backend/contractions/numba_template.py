@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from math import exp, log, sqrt
 
-from numba import njit
+import numpy as np
+from numba import njit, uint64
 
 CALLS = exp, log, sqrt  # what an expression may call
 
@@ -73,18 +74,66 @@ def pack(first, last, far, near, taps, width, swapped, weights, at, out):
 
     They lie as [far, near, taps] from `at` on, or as [near, far, taps] if `swapped`.
     """
-    for k in range(first, last):
-        for begin in range(0, near, width):
-            wide = min(width, near - begin)
-            base = begin * taps * far
-            for t in range(taps):
-                to = base + (t * far + k) * wide
-                if swapped:
+    for begin in range(0, near, width):
+        wide, base = min(width, near - begin), begin * taps * far
+        if swapped:
+            for some in range(0, wide, 16):  # a cache line is written at a time, from sixteen that are read
+                for k in range(first, last):
+                    for t in range(taps):
+                        to, read = base + (t * far + k) * wide, at + (begin * far + k) * taps + t
+                        for n in range(some, min(some + 16, wide)):
+                            out[to + n] = weights[read + n * far * taps]
+        else:
+            for k in range(first, last):
+                for t in range(taps):
+                    to, read = base + (t * far + k) * wide, at + (k * near + begin) * taps + t
                     for n in range(wide):
-                        out[to + n] = weights[at + ((begin + n) * far + k) * taps + t]
-                else:
-                    for n in range(wide):
-                        out[to + n] = weights[at + (k * near + begin + n) * taps + t]
+                        out[to + n] = weights[read + n * taps]
+
+
+@njit(fastmath=MATH)
+def run(j, end, o, index, s0, s1, weights, base, step, width, v, near, c0, c1):
+    """Fold the listed far ends j:end of one position into v. Offsets are unsigned, for a signed one may count from the
+    end: that would be asked at every load."""
+    while j + 8 <= end:
+        w0, w1 = uint64(base + index[o, j] * step), uint64(base + index[o, j + 1] * step)
+        w2, w3 = uint64(base + index[o, j + 2] * step), uint64(base + index[o, j + 3] * step)
+        w4, w5 = uint64(base + index[o, j + 4] * step), uint64(base + index[o, j + 5] * step)
+        w6, w7 = uint64(base + index[o, j + 6] * step), uint64(base + index[o, j + 7] * step)
+        x0, x1, x2, x3 = s0[o, j], s0[o, j + 1], s0[o, j + 2], s0[o, j + 3]
+        x4, x5, x6, x7 = s0[o, j + 4], s0[o, j + 5], s0[o, j + 6], s0[o, j + 7]
+        y0, y1, y2, y3 = s1[o, j], s1[o, j + 1], s1[o, j + 2], s1[o, j + 3]
+        y4, y5, y6, y7 = s1[o, j + 4], s1[o, j + 5], s1[o, j + 6], s1[o, j + 7]
+        for n in range(uint64(width)):
+            u, e = v[n], near[n]
+            u = update(u, e, weights[w0 + n], x0, y0, c0, c1)
+            u = update(u, e, weights[w1 + n], x1, y1, c0, c1)
+            u = update(u, e, weights[w2 + n], x2, y2, c0, c1)
+            u = update(u, e, weights[w3 + n], x3, y3, c0, c1)
+            u = update(u, e, weights[w4 + n], x4, y4, c0, c1)
+            u = update(u, e, weights[w5 + n], x5, y5, c0, c1)
+            u = update(u, e, weights[w6 + n], x6, y6, c0, c1)
+            u = update(u, e, weights[w7 + n], x7, y7, c0, c1)
+            v[n] = u
+        j += 8
+    while j + 4 <= end:
+        w0, w1 = uint64(base + index[o, j] * step), uint64(base + index[o, j + 1] * step)
+        w2, w3 = uint64(base + index[o, j + 2] * step), uint64(base + index[o, j + 3] * step)
+        x0, x1, x2, x3 = s0[o, j], s0[o, j + 1], s0[o, j + 2], s0[o, j + 3]
+        y0, y1, y2, y3 = s1[o, j], s1[o, j + 1], s1[o, j + 2], s1[o, j + 3]
+        for n in range(uint64(width)):
+            u, e = v[n], near[n]
+            u = update(u, e, weights[w0 + n], x0, y0, c0, c1)
+            u = update(u, e, weights[w1 + n], x1, y1, c0, c1)
+            u = update(u, e, weights[w2 + n], x2, y2, c0, c1)
+            u = update(u, e, weights[w3 + n], x3, y3, c0, c1)
+            v[n] = u
+        j += 4
+    while j < end:
+        w0, x0, y0 = uint64(base + index[o, j] * step), s0[o, j], s1[o, j]
+        for n in range(uint64(width)):
+            v[n] = update(v[n], near[n], weights[w0 + n], x0, y0, c0, c1)
+        j += 1
 
 
 @njit(fastmath=MATH)
@@ -119,58 +168,29 @@ def tile(
     `at`, `tap_step`, `far_step` say where a weight row of `width` numbers lies; `near_at`, `row_step` where the near
     ends begin in `a` and `out`. v, near: room for (last - first) * width numbers.
     """
-    for i in range((last - first) * width):
+    count = last - first
+    place, row = np.empty(count, np.int64), np.empty(count, np.int64)  # divisions are dear, and each serves every tap
+    for i in range(count):
+        row[i], place[i] = (first + i) // places, (first + i) % places
+    for i in range(count * width):
         v[i] = zero
     if uses_a:
         for n in range(width):
-            for i in range(last - first):
-                row, place = (first + i) // places, (first + i) % places
-                near[i * width + n] = a[near_at + row * row_step + n * places + place]
+            for i in range(count):
+                near[i * width + n] = a[near_at + row[i] * row_step + n * places + place[i]]
     for tap in range(table.shape[0]):
+        base = at + tap * tap_step
         for block in range(starts.shape[1] - 1):
-            for i in range(last - first):
-                position = table[tap, (first + i) % places]
-                if position < 0:
-                    continue
-                o = (first + i) // places * positions + position
-                vs, ns = v[i * width : (i + 1) * width], near[i * width : (i + 1) * width]
-                base = at + tap * tap_step
-                j, end = starts[o, block], starts[o, block + 1]
-                while j + 8 <= end:
-                    w0 = weights[base + index[o, j] * far_step :][:width]
-                    w1 = weights[base + index[o, j + 1] * far_step :][:width]
-                    w2 = weights[base + index[o, j + 2] * far_step :][:width]
-                    w3 = weights[base + index[o, j + 3] * far_step :][:width]
-                    w4 = weights[base + index[o, j + 4] * far_step :][:width]
-                    w5 = weights[base + index[o, j + 5] * far_step :][:width]
-                    w6 = weights[base + index[o, j + 6] * far_step :][:width]
-                    w7 = weights[base + index[o, j + 7] * far_step :][:width]
-                    x0, x1, x2, x3 = s0[o, j], s0[o, j + 1], s0[o, j + 2], s0[o, j + 3]
-                    x4, x5, x6, x7 = s0[o, j + 4], s0[o, j + 5], s0[o, j + 6], s0[o, j + 7]
-                    y0, y1, y2, y3 = s1[o, j], s1[o, j + 1], s1[o, j + 2], s1[o, j + 3]
-                    y4, y5, y6, y7 = s1[o, j + 4], s1[o, j + 5], s1[o, j + 6], s1[o, j + 7]
-                    for n in range(width):
-                        u, e = vs[n], ns[n]
-                        u = update(u, e, w0[n], x0, y0, c0, c1)
-                        u = update(u, e, w1[n], x1, y1, c0, c1)
-                        u = update(u, e, w2[n], x2, y2, c0, c1)
-                        u = update(u, e, w3[n], x3, y3, c0, c1)
-                        u = update(u, e, w4[n], x4, y4, c0, c1)
-                        u = update(u, e, w5[n], x5, y5, c0, c1)
-                        u = update(u, e, w6[n], x6, y6, c0, c1)
-                        u = update(u, e, w7[n], x7, y7, c0, c1)
-                        vs[n] = u
-                    j += 8
-                while j < end:
-                    w0 = weights[base + index[o, j] * far_step :][:width]
-                    x0, y0 = s0[o, j], s1[o, j]
-                    for n in range(width):
-                        vs[n] = update(vs[n], ns[n], w0[n], x0, y0, c0, c1)
-                    j += 1
+            for i in range(count):
+                position = table[tap, place[i]]
+                if position >= 0:
+                    o = row[i] * positions + position
+                    begin, end = starts[o, block], starts[o, block + 1]
+                    vs, ns = v[i * width : (i + 1) * width], near[i * width : (i + 1) * width]
+                    run(begin, end, o, index, s0, s1, weights, base, far_step, width, vs, ns, c0, c1)
     for n in range(width):
-        for i in range(last - first):
-            row, place = (first + i) // places, (first + i) % places
-            out[near_at + row * row_step + n * places + place] = v[i * width + n]
+        for i in range(count):
+            out[near_at + row[i] * row_step + n * places + place[i]] = v[i * width + n]
 
 
 @njit(nogil=True, fastmath=MATH)
@@ -178,6 +198,63 @@ def contract(first, last, step, *rest):
     """Fold near ends first:last by tiles of `step`; the rest is `tile`'s."""
     for begin in range(first, last, step):
         tile(begin, min(begin + step, last), *rest)
+
+
+@njit(nogil=True, fastmath=MATH)
+def spread(
+    first,
+    last,
+    places,
+    positions,
+    back,
+    starts,
+    index,
+    s0,
+    s1,
+    weights,
+    lanes,
+    at,
+    row_step,
+    a,
+    uses_a,
+    c0,
+    c1,
+    zero,
+    v,
+):
+    """Fold the edges of far positions first:last (row * positions + position) for each tap and near channel apart.
+
+    Where near channels are few, taps fill the vectors. v [listed, lanes], lanes = taps * channels; `back` [taps,
+    positions] is where each tap reads; weights [far, lanes].
+    """
+    near, taps = np.empty(lanes, a.dtype), back.shape[0]
+    channels = lanes // taps
+    for o in range(first, last):
+        row, position = o // positions, o % positions
+        for lane in range(lanes):
+            v[o, lane] = zero
+        if uses_a:
+            for tap in range(taps):
+                place = max(back[tap, position], 0)  # what padding makes is not read
+                for n in range(channels):
+                    near[tap * channels + n] = a[at + row * row_step + n * places + place]
+        run(0, starts[o, starts.shape[1] - 1], o, index, s0, s1, weights, 0, lanes, lanes, v[o], near, c0, c1)
+
+
+@njit(nogil=True, fastmath=MATH)
+def gather(first, last, places, positions, table, at, row_step, zero, v, out):
+    """Join what `spread` made for near ends first:last (row * places + place)."""
+    taps = table.shape[0]
+    channels = v.shape[1] // taps
+    for i in range(first, last):
+        row, place = i // places, i % places
+        for n in range(channels):
+            total = zero
+            for tap in range(taps):
+                position = table[tap, place]
+                if position >= 0:
+                    total = join(total, v[row * positions + position, tap * channels + n])
+            out[at + row * row_step + n * places + place] = total
 
 
 LANES = 128

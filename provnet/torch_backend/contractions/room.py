@@ -1,4 +1,7 @@
-"""Scratch memory that outlives a contraction, as long as an evaluation runs: fresh pages cost more than the work."""
+"""Scratch memory that outlives a contraction, as long as an evaluation runs: fresh pages cost more than the work.
+
+Small rooms stay for the next evaluation in the same thread: five names, KEPT bytes each.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _HELD = threading.local()
+KEPT = 4 << 20
 
 
 @contextmanager
@@ -22,10 +26,11 @@ def rooms_kept() -> Iterator[None]:
     if getattr(_HELD, "rooms", None) is not None:
         yield
         return
-    _HELD.rooms = {}
+    _HELD.rooms = getattr(_HELD, "small", {})
     try:
         yield
     finally:
+        _HELD.small = {name: held for name, held in _HELD.rooms.items() if held.numel() <= KEPT}
         _HELD.rooms = None
 
 
