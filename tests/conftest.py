@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import torch
 from hypothesis import settings
 
 from tests.nets import data_folder
+
+# What kernels the tests compile stays with the checkout, and the user's own cache as it was.
+os.environ.setdefault("PROVNET_CACHE", str(Path(__file__).resolve().parents[1] / ".kernels"))
 
 # Tests are small, and two threads of each of several test runs only wait for one another.
 torch.set_num_threads(1)

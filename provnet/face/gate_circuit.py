@@ -72,6 +72,15 @@ class Elements(Mapping[Neuron, Any]):
     def __len__(self) -> int:
         return len(self.roots)
 
+    def __repr__(self) -> str:
+        shown = [f"{root}: {self[root]}" for root in self.roots[:SHOWN_ROOTS]]
+        more = len(self) - len(shown)
+        return "{" + ", ".join(shown) + (f", … {more:,} more" if more else "") + "}"
+
+
+SHOWN_ROOTS = 10
+"""Roots that are printed."""
+
 
 @dataclass(frozen=True, eq=False)
 class Origin:

@@ -75,6 +75,7 @@ def test_layers_cut_into_small_tiles(wiring: Wiring, direction: Direction, monke
     """Several blocks of far ends, tiles of places and channels, lists in turns, threads: all at once."""
     for name, value in (("WIDTH", 8), ("BLOCK", 16), ("PLACES", 5), ("LISTED", 4096), ("SMALL", 0)):
         monkeypatch.setattr(numba_engine, name, value)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     for batch in (2, 9):
         agree("counting", wiring, direction, batch, torch.float32, 5)
         agree("max-times", wiring, direction, batch, torch.float32, 5)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import os
 import sys
 import tempfile
 from pathlib import Path
 from types import ModuleType
-
-import platformdirs
 
 from provnet.errors import OptionError
 
@@ -20,7 +19,8 @@ VARIABLE = "PROVNET_CACHE"
 def folder() -> Path:
     """Return the folder of generated modules: $PROVNET_CACHE, or the user's cache directory."""
     named = os.environ.get(VARIABLE)
-    return Path(named) if named else Path(platformdirs.user_cache_path("provnet"))
+    # platformdirs comes with the extras that compile, so it is asked for only then.
+    return Path(named) if named else Path(importlib.import_module("platformdirs").user_cache_path("provnet"))
 
 
 def generated_module(name: str, source: str) -> ModuleType:
