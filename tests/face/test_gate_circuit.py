@@ -1,3 +1,10 @@
+"""What evaluating gates gives, as a reader sees it."""
+
+from __future__ import annotations
+
+import torch
+
+import provnet
 
 
 def test_elements_print_as_what_they_are():
