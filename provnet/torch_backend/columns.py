@@ -81,3 +81,15 @@ def reachable(prepared: Prepared, alive: Tensor) -> Tensor:
     table = torch.where(table < 0, g.positions, table)
     found = torch.cat([places, none], 2)[:, :, table].any(2)  # [batch, groups or rows, places]
     return found[:, :, None].expand(-1, -1, g.near, -1).reshape(len(alive), -1)
+
+
+def heaviest(prepared: Prepared) -> Tensor:
+    """Return the largest |g(w)| of each input's edges, [inputs]. One pass over the weights, made once and kept."""
+    g, w = geometry_of(prepared.block.wiring), outer.weights_of(prepared, signed=True)
+    assert g is not None and w is not None, "listable"
+    if "heaviest" not in prepared.memo:
+        parts = w.view(g.groups, g.far, g.near, g.taps)
+        prepared.memo["heaviest"] = torch.maximum(parts.amax((1, 3)), -parts.amin((1, 3)))
+    rows = prepared.block.wiring.inputs // (g.groups * g.near * g.places)
+    spread = prepared.memo["heaviest"].expand(rows, g.groups, g.near)
+    return spread[..., None].expand(-1, -1, -1, g.places).reshape(-1)

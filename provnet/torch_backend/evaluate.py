@@ -158,6 +158,8 @@ def _pull_block(
     for one, evaluation, came in zip(pulled, found, relevance, strict=True):
         if one.inputs is not came:  # what unit edges hand on was looked at where it was made
             _check_numbers(block, job.semiring, one.inputs, one.total)
+        if one.bias is not None:
+            _check_numbers(block, job.semiring, one.bias, None)
         evaluation.plan.append(step)
         _record(index, block, job.semiring, one, came, evaluation)
         _accumulate(workspace, block, job.semiring, one.inputs, evaluation)

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.deferred import raw
-from provnet.rules.lrp.base import Branch
+from provnet.torch_backend import outer
+from provnet.torch_backend.faint import Sizes, least_size
 from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.scratch import take
 from provnet.torch_backend.sums import Denominators
-from provnet.torch_backend.weights import weights
+from provnet.torch_backend.weights import ScaledRows, weights
 
 PIECE = 1 << 17
 """Outputs at a time: they stay in the processor's cache from one step to the next."""
@@ -21,8 +22,9 @@ SMALLEST = {torch.float32: 1e-15, torch.float64: 1e-150}
 """Above this, |p / z| stays finite unless |p| is above 3e23 (1e158 in float64)."""
 
 
-def shares(prepared: Prepared, relevance: Tensor) -> Iterator[tuple[int, Tensor] | None]:
-    """Yield (branch's number, factor · R / z' [batch, outputs]) for each branch that relevance came to.
+def shares(prepared: Prepared, relevance: Tensor, sizes: Sizes) -> Iterator[tuple[int, Tensor] | None]:
+    """Yield (branch's number, factor · R / z' [batch, outputs]) for each branch that relevance came to. What is learnt
+    of them on the way is noted in `sizes`.
 
     A share is 0 where the branch's pool is empty. It is valid until the next one is asked for. None is yielded where
     some d = p / z may leave the floats: it is undefined then, which R / z does not show.
@@ -36,16 +38,21 @@ def shares(prepared: Prepared, relevance: Tensor) -> Iterator[tuple[int, Tensor]
             raw_sums, z = z is not None, held.branch(number) if z is None else z
         else:
             raw_sums, z = False, prepared.z[number]
-        found = _share(prepared, branch, z, relevance, raw_sums)
+        found = _share(prepared, number, z, relevance, raw_sums, sizes)
         yield None if found is None else (number, found)
 
 
-def _share(prepared: Prepared, branch: Branch, z: Tensor, relevance: Tensor, raw_sums: bool) -> Tensor | None:
+def _share(
+    prepared: Prepared, number: int, z: Tensor, relevance: Tensor, raw_sums: bool, sizes: Sizes
+) -> Tensor | None:
     """Return factor · R / z', with z' = stabilise(z) where z holds `raw_sums`."""
+    branch = prepared.rule.branches[number]
     share = take(prepared.scratch, relevance.shape, relevance, "share")
     safe = prepared.rule.floor >= SMALLEST[z.dtype] and branch.divided
     flat = share.view(-1), relevance.reshape(-1), z.reshape(-1)
-    least = torch.inf
+    least = faintest = torch.inf
+    key = f"largest z {number}"
+    largest, looked = (float(prepared.memo[key]), True) if key in prepared.memo else (0.0, False)
     for into, r, part in zip(*(tensor.split(PIECE) for tensor in flat), strict=True):
         divisor = prepared.rule.stabilise(part[None])[0] if raw_sums else part
         torch.div(r, divisor, out=into)
@@ -53,7 +60,22 @@ def _share(prepared: Prepared, branch: Branch, z: Tensor, relevance: Tensor, raw
             least = min(least, _least(divisor, into))
         if branch.factor != 1:
             into.mul_(branch.factor)
+        largest = largest if looked else max(largest, _largest(divisor))
+        sizes.share = max(sizes.share, outer.size(into))
+        faintest = min(faintest, least_size(r))
+    prepared.memo[key] = torch.tensor(largest, dtype=torch.float64)
+    sizes.z = max(sizes.z, largest)
+    held = raw(prepared, "w")
+    scale = 1.0 if not isinstance(held, ScaledRows) else min(1.0, least_size(held.scale))
+    normal = torch.finfo(z.dtype).tiny
+    sizes.faint |= faintest * min(abs(branch.factor), 1.0) * scale < 2 * normal * max(largest, 1.0)
     return None if least < SMALLEST[z.dtype] and _some_overflow(prepared, least) else share
+
+
+def _largest(z: Tensor) -> float:
+    """Return the largest finite |z|."""
+    found = outer.size(z)
+    return found if found < torch.inf else outer.size(torch.where(torch.isfinite(z), z, 0.0))
 
 
 def _least(z: Tensor, share: Tensor) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor
 from provnet.circuit.deferred import Deferred
 from provnet.rules.lrp.base import Branch, Product
 from provnet.torch_backend import linear_maps
+from provnet.torch_backend.complement import applies, complement
 from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.tiling import tiles
 from provnet.torch_backend.weights import mapped
@@ -24,6 +25,8 @@ class Sums:
     """What is kept of one block under one rule: denominators by branch, and what routes keep beside them."""
 
     made: dict[int, Tensor] = field(default_factory=dict)
+    first: Tensor | None = None
+    """The plain sum of the first of two branches, while the second may be found from it."""
     memo: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -60,11 +63,26 @@ class Denominators(Deferred):
         branch = rule.branches[number]
         if branch.divided:
             recorded = self.recorded if self._proportions else None
-            found = rule.stabilise(branch_sum(self._plain, number) if recorded is None else recorded)
+            found = rule.stabilise(self._sum(number) if recorded is None else recorded)
         else:
             one = torch.ones((), dtype=rows.dtype, device=rows.device)
             found = one.expand(len(rows), self._plain.block.wiring.outputs)
-        return torch.where(self.sign == branch.sign, found, torch.inf) if branch.sign else found
+        if not branch.sign:
+            return found
+        z = self._plain_sum() if self.recorded is None else self.recorded
+        return torch.where(z > 0 if branch.sign > 0 else z < 0, found, torch.inf)
+
+    def _sum(self, number: int) -> Tensor:
+        """Return one branch's plain sum: the second of two from the first, where they add up to the recorded sum."""
+        if self.recorded is None or not applies(self._plain, self.recorded):
+            return branch_sum(self._plain, number)
+        if number == 0:
+            self._sums.first = branch_sum(self._plain, 0)
+            return self._sums.first
+        first = branch_sum(self._plain, 0) if self._sums.first is None else self._sums.first
+        self._sums.first = None
+        found = complement(self._plain, self.recorded, first)
+        return branch_sum(self._plain, 1) if found is None else found
 
     @property
     def sign(self) -> Tensor:

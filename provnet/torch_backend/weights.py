@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from provnet.circuit.deferred import Deferred, raw
@@ -51,17 +52,18 @@ def mapped(prepared: Prepared, product: Product) -> tuple[Tensor | None, WeightM
         return weights(prepared), product.w
     like = held.base if isinstance(held, ScaledRows) else weights(prepared)
     assert like is not None
-    if (product.w is None and like is held) or like.requires_grad or like.numel() <= PIECE:
+    differentiable = like.requires_grad or (isinstance(held, ScaledRows) and held.scale.requires_grad)
+    if (product.w is None and like is held) or differentiable or like.numel() <= PIECE:
         return weights(prepared), product.w
     into = take(prepared.scratch, like.shape, like, "weights")
     if isinstance(held, ScaledRows) and "value" not in vars(held):
         fan = like.numel() // len(held.scale)
         step = max(PIECE // fan, 1)
         rows = zip(like.view(-1, fan).split(step), held.scale[:, None].split(step), strict=True)
-        parts = (base * scale for base, scale in rows)
-        room = into.view(-1, fan).split(step)
+        for (base, scale), piece in zip(rows, into.view(-1, fan).split(step), strict=True):
+            product.write(torch.mul(base, scale, out=piece), piece)
     else:
-        parts, room = iter((held.value if isinstance(held, Deferred) else held).split(PIECE)), into.split(PIECE)
-    for part, piece in zip(parts, room, strict=True):
-        piece.copy_(part if product.w is None else product.w(part))
+        whole = held.value if isinstance(held, Deferred) else held
+        for part, piece in zip(whole.split(PIECE), into.split(PIECE), strict=True):
+            product.write(part, piece)
     return into, None

@@ -26,6 +26,25 @@ def interleaved(ways: Mapping[str, Callable[[], Any]], rounds: int, warm: int = 
     return {name: median(each) for name, each in taken.items()}
 
 
+def laps(
+    ways: Mapping[str, Callable[[], Mapping[str, float] | Any]], rounds: int, warm: int = 1
+) -> dict[str, dict[str, float]]:
+    """As `interleaved`, for ways that time their own parts and return {part: seconds}.
+
+    Returns: for each way the medians of its parts; of a way that returns anything else its one part "whole".
+    """
+    taken: dict[str, dict[str, list[float]]] = {name: {} for name in ways}
+    for number in range(warm + rounds):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            found = way()
+            parts = found if isinstance(found, Mapping) else {"whole": time.perf_counter() - start}
+            if number >= warm:
+                for part, seconds in parts.items():
+                    taken[name].setdefault(part, []).append(seconds)
+    return {name: {part: median(each) for part, each in parts.items()} for name, parts in taken.items()}
+
+
 class Peak:
     """The largest resident memory while the block runs, above what it was at its start, in bytes (Linux)."""
 
@@ -58,4 +77,10 @@ def resident() -> int:
 def report(benchmark: str, **figures: Any) -> None:
     """Print one JSON line: the benchmark's name, its figures, and what it ran on."""
     machine = {"threads": torch.get_num_threads(), "torch": torch.__version__, "processor": platform.machine()}
-    print(json.dumps({"benchmark": benchmark, **figures, **machine}), flush=True)
+    line = {"benchmark": benchmark, **figures, **machine}
+    REPORTED.append(line)
+    print(json.dumps(line), flush=True)
+
+
+REPORTED: list[dict[str, Any]] = []
+"""What this process has printed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import provnet
+from provnet.errors import NonFiniteError
 from provnet.rules import AlphaBeta, Epsilon, Gamma, Zero, ZPlus
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.annotations import Threshold
@@ -305,3 +307,37 @@ def test_an_all_zero_layer_has_no_relevance_but_at_the_sinks():
     for name in ("boolean", "viterbi", "real", "tropical", "counting", "bottleneck"):
         found, algebra = circuit.evaluate(name, target=0), provnet.semirings.get(name)
         assert (found.inputs == algebra.zero).all(), name
+
+
+@pytest.mark.skipif(not NUMBA, reason="numba is not installed")
+@given(seed=st.integers(0, 10**6))
+def test_a_users_semiring_with_a_text_gets_a_kernel(seed: int):
+    model, x = network("grouped", seed, torch.float32)
+    circuit = provnet.trace(model, x)
+    widest: dict[str, Any] = {"zero": float("-inf"), "one": float("inf"), "idempotent": True}
+    plain = provnet.semirings.make(torch.maximum, torch.minimum, **widest)
+    told = provnet.semirings.make(torch.maximum, torch.minimum, scalar=("max(x, y)", "min(x, y)"), **widest)
+    with by("numba"):
+        fast, slow = (
+            circuit.evaluate(told, target=weighting(circuit, seed)),
+            circuit.evaluate(plain, target=weighting(circuit, seed)),
+        )
+    assert torch.equal(fast.inputs, slow.inputs)
+    assert [{step.route for step in result.plan} for result in (fast, slow)] == [{"edges"}, {"reference"}]
+
+
+@pytest.mark.skipif(not NUMBA, reason="numba is not installed")
+def test_infinities_that_may_make_a_nan_keep_a_users_semiring_from_its_kernel():
+    model, x = network("dense", 3, torch.float32)
+    assert isinstance(model.weight, Tensor)
+    with torch.no_grad():
+        model.weight[0] = 0  # an edge of 0, which meets inf
+    made = provnet.semirings.make(
+        torch.maximum, torch.mul, 0.0, 1.0, annotation="absolute", scalar=("max(x, y)", "x * y"), idempotent=True
+    )
+    circuit = provnet.trace(model, x)
+    with by("numba"):
+        assert {step.route for step in circuit.evaluate(made, target=1).plan} == {"edges"}
+        for route in ("auto", "reference"):
+            with pytest.raises(NonFiniteError):
+                circuit.evaluate(made, target=1, start=float("inf"), route=route)

@@ -43,6 +43,10 @@ class AlphaBeta(Stabilised):
     def refusal(self, circuit: BlockCircuit, index: int) -> str | None:
         return of_two_factors(circuit, index)
 
+    @property
+    def together(self) -> float:
+        return 1.0 if self.beta else 0.0  # Σ⁺ + Σ⁻ = z
+
     @cached_property
     def branches(self) -> tuple[Branch, ...]:  # type: ignore[override]
         up = Branch(ACTIVATING, factor=self.alpha)

@@ -16,8 +16,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import ClassVar
+from functools import cached_property, partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -52,6 +52,14 @@ class Product:
     def weights(self, w: Tensor | None) -> Tensor | None:
         """Return g(w); None stands for weights that are all one, whose g(1) is in the rows."""
         return w if self.w is None or w is None else self.w(w)
+
+    def write(self, w: Tensor, into: Tensor) -> None:
+        """Write g(w) to memory of w's shape, which may be w's own. No gradients pass."""
+        writer = next((write for g, write in WRITERS if g is self.w), None)
+        if writer is not None:
+            writer(w, out=into)
+        elif self.w is not None or w is not into:
+            into.copy_(w if self.w is None else self.w(w))
 
     def silent(self, rows: Tensor) -> bool:
         """Tell whether the product adds nothing anywhere: f(a) is 0, as a⁻ is behind a ReLU. Its derivative may be
@@ -223,6 +231,12 @@ class Rule:
         return 0.0
 
     @property
+    def together(self) -> float:
+        """c, where the sums of two branches add up to c·z for every neuron, z = Σ a·w: one says the other; 0: they do
+        not. Stated, it spares a pass over the weights."""
+        return 0.0
+
+    @property
     def local(self) -> bool:
         """Whether `stabilise` is elementwise, so that it may be given parts of a layer."""
         return False
@@ -322,3 +336,10 @@ def ones(a: Tensor, shape: tuple[int, ...] = ()) -> Tensor:
 def size(a: Tensor, shape: tuple[int, ...] = ()) -> Tensor:
     """Return |a|."""
     return a.abs()
+
+
+WRITERS: tuple[tuple[Any, Callable[..., Tensor]], ...] = (
+    (positive, partial(torch.clamp, min=0)),
+    (negative, partial(torch.clamp, max=0)),
+)
+"""Maps of weights that can write to given memory: fresh memory costs as much again as what is computed."""

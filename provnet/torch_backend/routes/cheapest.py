@@ -11,10 +11,7 @@ from provnet.torch_backend import outer
 from provnet.torch_backend.columns import columns_of, listable
 from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.routes.base import Pulled, Question, Route, register
-from provnet.torch_backend.routes.max_times import best_bias, best_products, safe_largest
-
-LARGEST_COST = {torch.float32: 60.0, torch.float64: 600.0}
-"""exp(-cost) of dearer outputs than this comes near the denormal numbers."""
+from provnet.torch_backend.routes.max_times import BestProducts, best_products
 
 
 @register("cheapest")
@@ -22,7 +19,7 @@ class Cheapest(Route):
     """R_j = c - log( |f(a_j)| max_k |g(w_jk)| exp(c - R_k) / m_k ), c the least R_k of the example.
 
     Within 8 ulp of max(1, R): a share's rounding error is an error of that size in its logarithm, here as in the
-    definition. Memory: as `max-times`.
+    definition; what is near the denormal numbers is the definition's. Memory: as `max-times`.
     """
 
     name = "cheapest"
@@ -42,25 +39,19 @@ class Cheapest(Route):
 def _pull(prepared: Prepared, question: Question, relevance: Tensor) -> Pulled | None:
     least = relevance.amin(dim=1, keepdim=True)
     least = torch.where(torch.isfinite(least), least, torch.zeros_like(least))
-    above = relevance - least
-    finite = torch.where(above == torch.inf, torch.zeros_like(above), above)
-    largest = safe_largest(prepared, relevance < torch.inf)
-    if largest is None or (finite.numel() and float(finite.max()) > LARGEST_COST[relevance.dtype]):
-        return None
-    share = torch.where(largest > 0, torch.exp(-above) / largest, torch.zeros_like(largest))
-    found = best_products(prepared, question, share)
+    alive = relevance < torch.inf
+    found = best_products(prepared, question, torch.exp(least - relevance), alive)
     if found is None:
         return None
-    products, faint = found
-    inputs = _cost(products, least)
-    for batch, chosen in (faint, (products > _best(products)).nonzero(as_tuple=True)):
+    inputs = _cost(found.inputs, least)
+    for batch, chosen in (found.faint, (found.inputs > _best(found.inputs)).nonzero(as_tuple=True)):
         for column in columns_of(prepared, batch, chosen):
-            costs = _literal(column.p, column.of(largest), column.of(relevance))
+            costs = _literal(column.p, column.of(found.largest), column.of(relevance))
             costs = torch.where(column.present, costs, torch.inf)
             inputs[column.batch[:, 0], column.inputs] = costs.amin(1)
-    silent = (largest == 0) & (relevance < torch.inf)
+    silent = (found.largest == 0) & alive
     lost = torch.where(silent, relevance, torch.inf).amin(dim=1) if bool(silent.any()) else None
-    return Pulled(inputs, _bias(prepared, relevance, largest, share, least[:, 0]), lost)
+    return Pulled(inputs, _bias(prepared, relevance, found, least[:, 0]), lost)
 
 
 def _best(products: Tensor) -> float:
@@ -74,15 +65,14 @@ def _literal(p: Tensor, largest: Tensor, relevance: Tensor) -> Tensor:
     return torch.where(size > 0, size.log().abs() + relevance, torch.inf)  # no share is above one
 
 
-def _bias(prepared: Prepared, relevance: Tensor, largest: Tensor, share: Tensor, least: Tensor) -> Tensor | None:
+def _bias(prepared: Prepared, relevance: Tensor, found: BestProducts, least: Tensor) -> Tensor | None:
     """Return what the biases' cheapest edge costs, [batch]."""
-    products = best_bias(prepared, share)
     b = outer.bias_column(prepared)
-    if products is None or b is None:
+    if found.bias is None or b is None:
         return None
-    if not bool((products > _best(products)).any()):
-        return _cost(products, least)
-    parts = [outer.by_bias(prepared, x) for x in (largest, relevance)]
+    if not found.faint_bias and not bool((found.bias > _best(found.bias)).any()):
+        return _cost(found.bias, least)
+    parts = [outer.by_bias(prepared, x) for x in (found.largest, relevance)]
     return _literal(b, *parts).flatten(1).amin(1)
 
 

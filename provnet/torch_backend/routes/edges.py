@@ -34,13 +34,13 @@ class CompiledEdges(Route):
         if semiring.scalar is None or theta.scalar is None or semiring.element_shape or semiring.dtype is not None:
             return None
         # Elsewhere the definition checks that what Θ gives lies in the carrier.
-        if theta.name != semiring.annotation and semiring.bounds != (-torch.inf, torch.inf):
+        if theta.name != semiring.annotation and semiring.bounds not in (None, (-torch.inf, torch.inf)):
             return None
         engine = contractions.engine_for(prepared)
         return None if engine is None else f"a kernel of {semiring.scalar[0]}, {semiring.scalar[1]} ({engine.name})"
 
     def pull(self, prepared: Prepared, question: Question, relevance: Sequence[Tensor]) -> list[Pulled] | None:
-        if relevance[0].dtype != prepared.z[0].dtype:
+        if relevance[0].dtype != prepared.z[0].dtype or _may_be_nan(question.semiring, relevance):
             return None
         shared = question.annotation.uses == "p"
         below = largest_contributions(prepared) if shared else prepared.z[0]
@@ -49,6 +49,18 @@ class CompiledEdges(Route):
         if not shared and not _all_finite(prepared, size):
             return None
         return [_pull(prepared, question, r, below, usable) for r in relevance]
+
+
+def _may_be_nan(semiring: Semiring, relevance: Sequence[Tensor]) -> bool:
+    """Whether plus or times may make a NaN of infinities, which the kernels would not report.
+
+    Carriers that state their bounds keep such pairs apart; so do texts without arithmetic.
+    """
+    assert semiring.scalar is not None, "fits has seen it"
+    if semiring.bounds is not None or not any(sign in text for text in semiring.scalar for sign in "+-*/"):
+        return False
+    zero = float(semiring.zero)  # type: ignore[arg-type]
+    return not all(bool((torch.isfinite(r) | (r == zero)).all()) for r in relevance)
 
 
 def _all_finite(prepared: Prepared, size: Tensor) -> bool:
@@ -61,8 +73,8 @@ def _all_finite(prepared: Prepared, size: Tensor) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _body(name: str, plus: str, times: str, element: str) -> Body:
-    return edge_body(name, plus, times, element)
+def _body(plus: str, times: str, element: str) -> Body:
+    return edge_body("edges", plus, times, element)
 
 
 def _pull(prepared: Prepared, question: Question, relevance: Tensor, below: Tensor, usable: Tensor) -> Pulled:
@@ -75,7 +87,7 @@ def _pull(prepared: Prepared, question: Question, relevance: Tensor, below: Tens
     assert engine is not None and weights is not None, "fits has asked"
     inputs = contractions.contract(
         engine,
-        _body(semiring.name.replace("-", "_"), *semiring.scalar, theta.scalar),
+        _body(*semiring.scalar, theta.scalar),
         prepared,
         "pull",
         weights,

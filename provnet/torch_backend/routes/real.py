@@ -11,6 +11,7 @@ from torch import Tensor
 
 from provnet.rules.lrp.base import Product
 from provnet.torch_backend import linear_maps
+from provnet.torch_backend.faint import Sizes, certain
 from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.routes.base import Pulled, Question, Route, register
 from provnet.torch_backend.shares import shares, some_overflow
@@ -48,7 +49,8 @@ def _pull(prepared: Prepared, relevance: Tensor) -> Pulled | None:
     starts = list(accumulate((len(branch.products) for branch in rule.branches), initial=0))
     inputs: Tensor | None = None
     bias: Tensor | None = None
-    for found in shares(prepared, relevance):
+    sizes = Sizes()
+    for found in shares(prepared, relevance, sizes):
         if found is None:
             return None
         number, share = found
@@ -67,7 +69,9 @@ def _pull(prepared: Prepared, relevance: Tensor) -> Pulled | None:
         inputs = relevance.new_zeros((prepared.batch, wiring.inputs))
         bias = None if prepared.b is None else relevance.new_zeros(prepared.batch)
     total = inputs.sum(1)
-    return Pulled(inputs, bias, None, total) if bool(torch.isfinite(total).all()) else None
+    finite = bool(torch.isfinite(total if bias is None else total + bias).all())
+    sure = finite and certain(prepared, sizes, relevance, inputs, total, bias)
+    return Pulled(inputs, bias, None, total) if sure else None
 
 
 def _part(prepared: Prepared, product: Product, a: Tensor, share: Tensor, last: bool) -> Tensor | None:
