@@ -42,6 +42,7 @@ class Counting(Semiring):
 
     zero, one = 0, 1
     bounds = (0.0, FINITE)
+    family = "sum-product"
     naturally_ordered = True
     annotation = "threshold"
     question = "Over how many paths on which every coefficient is at least θ does a neuron reach the target?"
@@ -55,7 +56,8 @@ class Counting(Semiring):
         self.primes = enough_primes(bits) if overflow == "exact" else ()
         self.element_shape = (len(self.primes),) if self.primes else ()
         self.wraps = overflow in ("raise", "promote")
-        self.family = None if self.primes else "sum-product"
+        if self.primes:
+            self.family = None  # residues are reduced after every sum
         # Residues are not ordered: their natural order is that of the ring of integers modulo the product.
         self.naturally_ordered = not self.primes
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import provnet
 from provnet.errors import NonFiniteError
-from provnet.rules import AlphaBeta, Epsilon, Gamma, Zero, ZPlus
+from provnet.rules import AlphaBeta, Epsilon, Gamma, WSquare, Zero, ZPlus
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.annotations import Threshold
 from provnet.semirings.counting import Counting
@@ -341,3 +341,57 @@ def test_infinities_that_may_make_a_nan_keep_a_users_semiring_from_its_kernel():
         for route in ("auto", "reference"):
             with pytest.raises(NonFiniteError):
                 circuit.evaluate(made, target=1, start=float("inf"), route=route)
+
+
+@pytest.mark.parametrize("semiring", ["viterbi", "tropical", "fuzzy", "lukasiewicz"])
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("route", ["auto", "reference"])
+@pytest.mark.guarantee("contributions that overflow have no shares: every route refuses them")
+def test_infinite_contributions_are_refused(engine: str, semiring: str, route: str):
+    model = nn.Linear(4, 3)
+    with torch.no_grad():
+        model.weight.fill_(1e30)  # its square is infinite
+        model.bias.zero_()
+    circuit = provnet.trace(model, torch.full((1, 4), 1e-10))
+    with by(engine), pytest.raises(NonFiniteError, match=r"float64"):
+        circuit.evaluate(semiring, target=0, rule=WSquare(), route=route)
+
+
+class Below(Threshold):
+    """Another meaning, in the one method that says it."""
+
+    def passes(self, d: Tensor) -> Tensor:
+        return d < self.rounded(d.dtype)
+
+
+@pytest.mark.parametrize("semiring", ["boolean", "counting"])
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.guarantee("a subclass that changes what an annotation function means inherits no shortcut")
+def test_a_subclass_inherits_no_shortcut(engine: str, semiring: str):
+    model, x = network("dense", 1, torch.float32)
+    circuit = provnet.trace(model, x)
+    with by(engine):
+        fast = circuit.evaluate(semiring, target=0, annotation=Below(0.1))
+    slow = circuit.evaluate(semiring, target=0, annotation=Below(0.1), route="reference")
+    assert torch.equal(fast.inputs, slow.inputs)
+    assert not torch.equal(fast.inputs, circuit.evaluate(semiring, target=0, annotation=Threshold(0.1)).inputs)
+
+
+class Deepest(Counting):
+    """Another algebra under the same name."""
+
+    def plus(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.maximum(x, y)
+
+    def sum(self, x: Tensor, dim: int) -> Tensor:
+        return x.amax(dim)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_subclass_of_counting_inherits_no_shortcut(engine: str):
+    model, x = network("dense", 1, torch.float32)
+    circuit = provnet.trace(model, x)
+    start = torch.ones(2, 9, dtype=torch.int64)
+    with by(engine):
+        assert int(circuit.evaluate(Deepest(), target=start).inputs.max()) == 1
+    assert int(circuit.evaluate(Counting(), target=start).inputs.max()) > 1

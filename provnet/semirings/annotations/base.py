@@ -60,6 +60,10 @@ class Edges(Protocol):
         ...
 
 
+MEANING = {"value", "passes", "rounded", "lost", "__call__"}
+"""Methods that say what Θ gives: a subclass with one of its own inherits no declaration."""
+
+
 class Annotation:
     """The base of annotation functions. A subclass states what it uses, its form, and `value`."""
 
@@ -69,13 +73,12 @@ class Annotation:
     """The structure a fast route may rely on: "identity", "threshold", "normalised", "neg-log", "elementwise"
     or "general".
 
-    A subclass with a `value` of its own does not inherit it.
+    A subclass with a method of its own from `MEANING` does not inherit it.
     """
 
     scalar: str | None = None
     """The element of one edge, as an expression (see `semirings.scalar`) of its contribution p, its coefficient d, or p
-    and its neuron's largest contribution m; None: it is no such expression. A subclass with a `value` of its own does
-    not inherit it.
+    and its neuron's largest contribution m; None: it is no such expression. Inherited as `form` is.
     """
 
     differentiable: bool = False
@@ -83,12 +86,11 @@ class Annotation:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if "value" in vars(cls) and "differentiable" not in vars(cls):
-            cls.differentiable = False
-        if "value" in vars(cls) and "form" not in vars(cls):
-            cls.form = "general"  # else it would inherit a wrong shortcut
-        if "value" in vars(cls) and "scalar" not in vars(cls):
-            cls.scalar = None
+        if not MEANING & vars(cls).keys():
+            return
+        for declared, default in (("form", "general"), ("scalar", None), ("differentiable", False)):
+            if declared not in vars(cls):
+                setattr(cls, declared, default)  # else it would inherit a wrong shortcut
 
     def at(self, path: str) -> Annotation:
         """Return the annotation function of the block `path`: itself, unless it differs by layer."""
