@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from provnet.errors import NonFiniteError
 from provnet.semirings.annotations.base import Annotation, Edges, register
 from provnet.semirings.base import Semiring
 
@@ -21,11 +22,18 @@ def largest(edges: Edges, size: Tensor | None = None) -> Tensor:
     """Return max |p| over each neuron's present inputs, the bias included, [...]. `size` if it is made already.
 
     It takes passes over all slots, and is asked for twice: edges with a `kept` hold it in between.
+    Raises: `NonFiniteError` if it is infinite or NaN: shares of it would be NaN, or nothing without a word.
     """
     kept: dict[str, Tensor] = getattr(edges, "kept", {})
     if "largest" not in kept:
         size = sizes(edges) if size is None else size
-        kept["largest"] = size.amax(dim=-1) if size.shape[-1] else size.new_zeros(size.shape[:-1])
+        found = size.amax(dim=-1) if size.shape[-1] else size.new_zeros(size.shape[:-1])
+        if not bool(torch.isfinite(found).all()):
+            raise NonFiniteError(
+                f"a contribution left the range of {size.dtype}, so that its neuron's inputs have no shares of the "
+                "largest. Evaluate with dtype=torch.float64, or scale the weights."
+            )
+        kept["largest"] = found
     return kept["largest"]
 
 

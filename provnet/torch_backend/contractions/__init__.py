@@ -24,7 +24,7 @@ FEW_EDGES = 1 << 14
 def _engines() -> tuple[Engine, ...]:
     names = [module.name for module in pkgutil.iter_modules(__path__) if module.name.endswith("_engine")]
     modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
-    return tuple(module.ENGINE for module in modules if hasattr(module, "ENGINE"))
+    return tuple(module.ENGINE for module in modules)
 
 
 def engine_for(prepared: Prepared) -> Engine | None:

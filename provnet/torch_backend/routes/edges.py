@@ -46,7 +46,8 @@ class CompiledEdges(Route):
         below = largest_contributions(prepared) if shared else prepared.z[0]
         usable = below != 0
         size = torch.where(usable, below.abs(), torch.ones_like(below))
-        if not shared and not _all_finite(prepared, size):
+        # An infinite contribution makes a NaN, which the kernels would not report.
+        if not (bool(torch.isfinite(below.sum())) if shared else _all_finite(prepared, size)):
             return None
         return [_pull(prepared, question, r, below, usable) for r in relevance]
 
