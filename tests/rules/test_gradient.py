@@ -118,3 +118,32 @@ def test_an_edge_that_is_one_of_several_has_a_slope_of_its_own():
     gates = circuit.gates(0, units=True)
     found = torch.stack(list(gates.evaluate("real", gates.valuation("real", rule="gradient")).values()))
     assert torch.allclose(found, wanted[0], rtol=1e-12)
+
+
+class Rearranged(nn.Module):
+    """Steps that only store a tensor anew: clone, contiguous, reshape of a permuted one, casts, a recurrence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.fc = nn.RNN(4, 3, batch_first=True), nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.einsum("bij,kj->bki", x, torch.ones(4, 4, dtype=x.dtype))
+        y = y.permute(0, 2, 1).contiguous() + x.clone(memory_format=torch.contiguous_format)
+        y = y + x.to(torch.float64, copy=True) + x.to(memory_format=torch.contiguous_format, copy=True)
+        y = y + F.dropout(x, training=False) + torch.empty_like(x).copy_(x)
+        return self.fc(y.permute(0, 2, 1).reshape(len(x), -1)) + self.rnn(x)[0][:, -1, :2]
+
+
+@pytest.mark.guarantee("the gradient rule passes clones, casts, contiguous and reshaped copies with derivative one")
+@pytest.mark.parametrize("batch", [1, 3])
+def test_steps_that_only_store_a_tensor_anew_have_derivative_one(batch: int, tmp_path: Path):
+    model = seeded(Rearranged)
+    x = torch.randn(batch, 3, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64).requires_grad_()
+    (wanted,) = torch.autograd.grad(model(x)[:, 1].sum(), x)
+    circuit = provnet.trace(model, x.detach())
+    assert torch.allclose(circuit.evaluate("real", 1, "gradient").inputs, wanted, rtol=0, atol=1e-13)
+    provnet.save(circuit, tmp_path / "c.provnet")
+    loaded = provnet.load(tmp_path / "c.provnet")
+    assert isinstance(loaded, provnet.Circuit)
+    assert torch.allclose(loaded.evaluate("real", 1, "gradient").inputs, wanted, rtol=0, atol=1e-13)

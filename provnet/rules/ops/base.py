@@ -43,6 +43,9 @@ REGISTRY: Registry[OpRule] = Registry("op rule")
 FORMS: Registry[OpRule] = Registry("way to treat an op")
 """What `trace(opaque=)` and `op_rule(form=)` name: "identity", "uniform", "jacobian", "index" (see `opaque.py`)."""
 
+_STORAGE = (torch.memory_format, torch.dtype, torch.layout, torch.device)
+"""Keywords of these types say how a unit edge's result is stored, which its derivative does not depend on."""
+
 R = TypeVar("R", bound=Callable[..., Any])
 
 
@@ -241,13 +244,14 @@ class Op:
         function = self.traced.func
         if not isinstance(function, OpOverload) or function.namespace != "aten":
             return None
-        given = [_plain(self, argument) for argument in (*self.traced.args, *self.traced.kwargs.values())]
+        kwargs = {name: value for name, value in self.traced.kwargs.items() if not isinstance(value, _STORAGE)}
+        given = [_plain(self, argument) for argument in (*self.traced.args, *kwargs.values())]
         parts = [part[0] for part in given if part is not None]
         if len(parts) < len(given):
             return None
         count = len(self.traced.args)
         name = function._schema.name.removeprefix("aten::")
-        named = dict(zip(self.traced.kwargs, parts[count:], strict=True))
+        named = dict(zip(kwargs, parts[count:], strict=True))
         return Call(name, function._overloadname, tuple(parts[:count]), named)
 
     def unit_edges(
