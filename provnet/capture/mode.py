@@ -164,7 +164,9 @@ class Recorder(TorchDispatchMode):
         self.emit(facts.name, function, refs, named, ids)
 
     def _carries(self, output: Tensor, facts: Facts, active: list[Tensor]) -> bool:
-        """Tell whether an output depends on a source, given the op's active inputs."""
+        """Return whether an output depends on a source, given the op's active inputs. An empty one depends on none."""
+        if not output.numel():
+            return False
         if output.is_floating_point() or output.is_complex() or output.is_quantized:
             return True
         return facts.routes and any(not t.is_floating_point() for t in active) and output.dtype is not torch.bool

@@ -107,14 +107,15 @@ class Store:
         if memory is None:
             return None
         found = memory.fresh.get(geometry(tensor))
-        if found is None and memory.active:
+        if found is None and memory.active and tensor.numel():
             found = self._read(memory, tensor)
         return found if found is not None and self.entries[found].active else None
 
     def is_stale(self, tensor: Tensor) -> bool:
         """Tell whether `tensor` shows memory that depends on a source, but no value that is recorded already."""
         memory = self.memories.get(storage_key(tensor)) if is_plain(tensor) else None
-        return memory is not None and memory.active and geometry(tensor) not in memory.fresh
+        known = memory is None or not memory.active or geometry(tensor) in memory.fresh
+        return not known and tensor.numel() > 0
 
     def ref(self, tensor: Tensor) -> Ref:
         """Return a reference to the value that `tensor` shows; an unknown one becomes a constant or parameter."""

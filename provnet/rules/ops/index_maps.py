@@ -250,7 +250,7 @@ def index_map(op: Op) -> list[Placed | None]:
     size = sum(op.tensor(i).numel() for i in inputs) // op.batch
     placed: list[Placed | None] = []
     for output, origin in zip(op.traced.outputs, origins(op, numbers), strict=True):
-        if output is None or origin is None:
+        if output is None or origin is None or not op.execution.values[output].active:
             placed.append(None)
             continue
         layout = _layout(op, numbers.example[origin], op.layout(inputs[0]))
@@ -279,7 +279,14 @@ def cat(op: Op) -> list[Placed | None]:
     def one_example(ref: Ref) -> Tensor:
         if op.active(ref):
             return numbers[inputs.index(ref.id)].reshape(op.neurons(ref)).unsqueeze(layout.axis)
-        return torch.full_like(op.tensor(ref).narrow(layout.axis, 0, 1), FILL, dtype=torch.int64, device="cpu")
+        constant = op.tensor(ref)
+        if constant.numel():
+            constant = constant.narrow(layout.axis, 0, 1)
+        elif constant.dim() > 1:
+            shape = list(constant.shape)
+            shape[layout.axis] = 1
+            constant = constant.new_empty(shape)
+        return torch.full_like(constant, FILL, dtype=torch.int64, device="cpu")
 
     (joined,) = op.replay(one_example)
     wiring = wiring_of(joined.reshape(-1).numpy(), sum(sizes))
