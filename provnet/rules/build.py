@@ -17,7 +17,8 @@ from provnet.errors import OptionError, TraceError
 from provnet.rules.fusion import VIEWS, add_bias, can_bias, can_fuse, fuse
 from provnet.rules.ops import normalisation
 from provnet.rules.ops.arguments import references
-from provnet.rules.ops.base import REGISTRY, Op, Placed, blocks_of, form_of
+from provnet.rules.ops.base import REGISTRY, Op, Placed, form_of
+from provnet.rules.ops.batch_of_one import in_some_layout
 from provnet.rules.ops.layout import Layout
 from provnet.rules.tensor_names import Names, name_values
 from provnet.rules.void import Mask, void_of
@@ -126,7 +127,7 @@ def _ask(op: Op) -> list[Placed]:
         raise TraceError(
             f"{op} has an empty tensor of shape {list(op.shape(empty))}: a circuit wants at least one neuron."
         )
-    return blocks_of(op, rule(op))
+    return in_some_layout(op, rule)
 
 
 def _join_bias(site: _Site, add: Op, uses: Counter[int]) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from provnet.capture.execution import Ref
 from provnet.rules.ops.base import Op
-from provnet.rules.ops.layout import Layout, Shape
+from provnet.rules.ops.layout import Layout, Shape, one_example
 
 
 def result_layout(op: Op, inputs: Sequence[int]) -> Layout:
@@ -24,16 +24,16 @@ def result_layout(op: Op, inputs: Sequence[int]) -> Layout:
         found.append(Layout(axis, layout.outer, layout.inner))
     if len(set(found)) == 1 and found[0].fits(shape, op.batch):
         return found[0]
-    if op.batch == 1 and shape:
-        fitting = [layout for layout in found if layout.fits(shape, 1)]
-        whole = [Layout(axis) for axis, size in enumerate(shape) if size == 1]
-        return (fitting or whole or [Layout(0, inner=shape[0])])[0]
+    if op.batch == 1:
+        return next((layout for layout in found if layout.fits(shape, 1)), one_example(shape))
     op.crosses(f"its operands hold the examples on different axes of the result {list(shape)}")
 
 
 def against(op: Op, value: Ref | int, layout: Layout) -> Shape:
     """Return an operand's shape, without examples, as it is broadcast against one example of the result."""
     shape, result = op.shape(value), op.shape(op.output)
+    if not result:
+        return ()
     aligned = (1,) * (len(result) - len(shape)) + shape
     if aligned[layout.axis] == 1:  # nothing but a repeated entry: or the whole axis, in a batch of one
         merged = (1,) * len(layout.merged)

@@ -64,6 +64,8 @@ def view(op: Op) -> Placed:
 def unsqueeze(op: Op) -> Placed:
     """An axis of size one is put in."""
     layout = op.layout(op.only())
+    if not op.shape(op.only()):  # one example's number
+        return order_kept(op, Layout())
     dim = op["dim"] % len(op.shape(op.output))
     return order_kept(op, Layout(layout.axis + (dim <= layout.axis), layout.outer, layout.inner))
 
@@ -108,7 +110,7 @@ def expand(op: Op) -> Placed:
     source = op.only()
     layout = op.layout(source)
     axis = layout.axis + len(op.shape(op.output)) - len(op.shape(source))
-    if op.shape(op.output)[axis] != op.shape(source)[layout.axis]:
+    if not op.shape(source) or op.shape(op.output)[axis] != op.shape(source)[layout.axis]:
         found = index_map(op)[0]
         return op.missing() if found is None else found
     return routed(op, Layout(axis, layout.outer, layout.inner))

@@ -39,7 +39,9 @@ class Layout:
         return self.outer * self.inner
 
     def fits(self, shape: Shape, batch: int) -> bool:
-        """Tell whether a tensor of this shape can be laid out so."""
+        """Return whether a tensor of this shape can be laid out so. A number without axes is one example's."""
+        if not shape:
+            return batch == 1 and self.plain
         return self.axis < len(shape) and shape[self.axis] == self.outer * batch * self.inner
 
     def neurons(self, shape: Shape) -> Shape:
@@ -52,6 +54,8 @@ class Layout:
 
     def split(self, tensor: Tensor, batch: int) -> tuple[Tensor, int]:
         """Return a view of the tensor in which the axis carries batch * inner only, and that axis."""
+        if tensor.dim() == 0:
+            return tensor.reshape(1), 0
         if self.outer == 1:
             return tensor, self.axis
         return tensor.unflatten(self.axis, (self.outer, batch * self.inner)), self.axis + 1
@@ -59,6 +63,8 @@ class Layout:
     def by_example(self, tensor: Tensor, batch: int) -> Tensor:
         """Return the tensor as [batch, *neurons]."""
         shape = (batch, *self.neurons(tuple(tensor.shape)))
+        if tensor.dim() == 0:
+            return tensor.reshape(shape)
         return tensor.unflatten(self.axis, (self.outer, batch, self.inner)).movedim(self.axis + 1, 0).reshape(shape)
 
     def from_example(self, tensor: Tensor, batch: int) -> Tensor:
@@ -84,9 +90,16 @@ def view_layout(layout: Layout, before: Shape, after: Shape, batch: int) -> Layo
     plain = [one for one in found if one.plain]
     if plain:
         return min(plain, key=lambda one: abs(one.axis - layout.axis))
-    if not found and batch == 1 and after:
-        return Layout(0, inner=after[0])
+    if not found and batch == 1:
+        return one_example(after)
     return found[0] if found else None
+
+
+def one_example(shape: Shape) -> Layout:
+    """Return a layout of a tensor that holds one example: on its first axis of size one, else merged with the first."""
+    if 1 in shape or not shape:
+        return Layout(shape.index(1) if shape else 0)
+    return Layout(0, inner=shape[0])
 
 
 def layouts(shape: Shape, batch: int) -> Iterator[Layout]:

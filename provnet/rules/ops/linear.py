@@ -10,7 +10,7 @@ from torch import Tensor
 from provnet.capture.execution import Ref
 from provnet.circuit.wiring import convolution, dense
 from provnet.rules.ops.base import Op, Placed, op_rule
-from provnet.rules.ops.layout import Layout
+from provnet.rules.ops.layout import Layout, one_example
 
 
 @op_rule("aten.linear")
@@ -41,10 +41,36 @@ def baddbmm(op: Op) -> Placed:
 
 @op_rule("aten.mv")
 def mv(op: Op) -> Placed:
-    """z = x @ w, the weight [in]."""
+    """z = x @ w, the weight [in]; in a batch of one also W @ x, the weight [out, in]."""
+    if op.active(op["vec"]) and not op.active(op["self"]) and op.batch == 1:
+        return _row(op, op.tensor(op["self"]), None)
     if not op.active(op["self"]) or op.active(op["vec"]):
         op.missing("only a matrix of examples times a constant vector is a linear map of rows")
     return rows_times(op, op["self"], op.tensor(op["vec"])[None], None)
+
+
+@op_rule("aten.addmv")
+def addmv(op: Op) -> Placed:
+    """z = beta * b + alpha * W @ x in a batch of one: a linear layer on an input without an axis for examples."""
+    if op.active(op["mat"]) or op.active(op["self"]) or op.batch > 1:
+        op.missing("only a constant matrix times the input of one example is a linear map")
+    weight = op.tensor(op["mat"]) if op["alpha"] == 1 else op.tensor(op["mat"]) * op["alpha"]
+    return _row(op, weight, _bias(op, op["self"], op["beta"]) if op["beta"] else None)
+
+
+@op_rule("aten.dot", "aten.vdot")
+def dot(op: Op) -> Placed:
+    """z = x · w in a batch of one: a number."""
+    first, second = op["self"], op["other"] or op["tensor"]
+    if op.batch > 1 or (op.active(first) and op.active(second)):
+        op.missing("only one example's vector times a constant one is a linear map")
+    return _row(op, op.tensor(second if op.active(first) else first)[None], None)
+
+
+def _row(op: Op, weight: Tensor, bias: Tensor | None) -> Placed:
+    """Return z = W @ x + b for the vector of the only example: x is a row of features, without an axis before."""
+    bias = None if bias is None else bias.expand(weight.shape[0])
+    return op.affine(dense(1, weight.shape[1], weight.shape[0]), weight, bias, layout=one_example(op.shape(op.output)))
 
 
 def _product(op: Op, left: Ref, right: Ref, alpha: float = 1, bias: Any = None, beta: float = 1) -> Placed:

@@ -6,7 +6,7 @@ from math import prod
 
 from provnet.circuit.wiring import Reduction, reduction, window
 from provnet.rules.ops.base import Op, Placed, op_rule
-from provnet.rules.ops.layout import Layout, Shape
+from provnet.rules.ops.layout import Layout, Shape, one_example
 
 
 def reduced(op: Op, named: int | list[int] | None, keepdim: bool) -> tuple[Reduction, Layout, Shape]:
@@ -15,8 +15,9 @@ def reduced(op: Op, named: int | list[int] | None, keepdim: bool) -> tuple[Reduc
     shape, layout = op.shape(source), op.layout(source)
     chosen = range(len(shape)) if named is None or named == [] else [named] if isinstance(named, int) else named
     dims = tuple(sorted({dim % len(shape) for dim in chosen}))
-    if layout.axis in dims and op.batch == 1:  # after a view, the one example may be on any axis of size one
-        layout = next((Layout(axis) for axis, n in enumerate(shape) if n == 1 and axis not in dims), layout)
+    if layout.axis in dims and op.batch == 1:  # nothing can mix: the one example may be on any axis, or on none
+        result = tuple(1 if dim in dims else n for dim, n in enumerate(shape) if keepdim or dim not in dims)
+        return reduction(shape, dims), one_example(result), dims
     if layout.axis in dims:
         op.crosses(f"it reduces axis {layout.axis}, which holds the examples")
     gone = 0 if keepdim else sum(dim < layout.axis for dim in dims)
