@@ -16,6 +16,7 @@ from provnet.errors import ProvnetError
 from provnet.semirings.base import Semiring
 from provnet.semirings.counting import Counting
 from provnet.torch_backend.evaluate import Evaluation, Job
+from provnet.torch_backend.unit import has_constants
 from provnet.torch_backend.workspace import Workspace
 
 
@@ -34,7 +35,8 @@ class Layer:
     sinks: Mapping[str, Tensor] = field(default_factory=dict)
     """Where the rest went, by name: "bias"; "undefined" (neurons without a defined edge: z = 0, dead windows);
     "stabiliser" (what ε took); "rule" (what the rule itself does not pass on: an empty pool of alpha-beta, a gradient);
-    "dropped" (outputs that no input feeds, and what `only=` kept back)."""
+    "constant" (entries that no input feeds: what cat, where, masked_fill or a padding put there);
+    "dropped" (what `only=` kept back)."""
 
     def residual(self) -> float:
         """Return the largest difference between what came and what was given, over examples (inf: one is infinite)."""
@@ -176,11 +178,13 @@ def _lost_by_name(
     """Return what was lost at a block, by name. Outside of the rings it is the undefined neurons' alone."""
     if lost is None:
         return {}
+    block = workspace.circuit.blocks[index]
+    if has_constants(block):
+        return {"constant": lost}
     if not job.semiring.ring:
         return {"undefined": lost}
-    block = workspace.circuit.blocks[index]
     if not block.has_coefficients:
-        return {"rule" if workspace.choice(index, job.rule).rule.units else "dropped": lost}
+        return {"rule": lost} if workspace.choice(index, job.rule).rule.units else {}
     rule = workspace.choice(index, job.rule).rule
     dead = workspace.prepared(index, job.rule, job.policy).dead()
     if dead is None:

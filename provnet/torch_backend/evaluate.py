@@ -24,7 +24,7 @@ from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.routes import candidates
 from provnet.torch_backend.routes.base import Pulled, Question
 from provnet.torch_backend.rows import split_rows
-from provnet.torch_backend.unit import pull_units
+from provnet.torch_backend.unit import ends_in_constants, pull_units
 from provnet.torch_backend.workspace import Policy, Workspace
 
 BlockDone = Callable[[Block], None]
@@ -186,9 +186,10 @@ def _pull_units(workspace: Workspace, index: int, job: Job, relevance: list[Tens
         elements = job.annotation.at(block.path)(edges, semiring, relevance[0].dtype).select(2, 0)
         relevance = [semiring.times(elements, r) for r in relevance]
         why = "unit edges: Θ of the derivative"
-    return [Pulled(pull_units(block, semiring, r), None, None) for r in relevance], Step(
-        block.path, block.op, "unit", why
-    )
+    # In the rings, what was lost is what came less what was passed on: it is not looked for twice.
+    lost = [None if semiring.ring else ends_in_constants(block, semiring, r) for r in relevance]
+    pulled = [Pulled(pull_units(block, semiring, r), None, taken) for r, taken in zip(relevance, lost, strict=True)]
+    return pulled, Step(block.path, block.op, "unit", why)
 
 
 def _route(prepared: Prepared, question: Question, relevance: list[Tensor], wanted: str) -> tuple[list[Pulled], Step]:

@@ -32,3 +32,16 @@ def pull_units(block: Block, semiring: Semiring, relevance: Tensor) -> Tensor:
     else:
         scatter_any(semiring, into, index, relevance)
     return into.narrow(1, 0, wiring.inputs)
+
+
+def ends_in_constants(block: Block, semiring: Semiring, relevance: Tensor) -> Tensor | None:
+    """Return the ⊕ of the relevance of outputs that no input feeds, [batch, *element]; None if there are none."""
+    if not has_constants(block):
+        return None
+    fill = torch.as_tensor(block.wiring.index < 0, device=relevance.device)  # type: ignore[attr-defined]
+    return semiring.sum(relevance[:, fill], 1)
+
+
+def has_constants(block: Block) -> bool:
+    """Return whether some outputs of a block of unit edges are constants: no input feeds them."""
+    return isinstance(block.wiring, Gather) and bool((block.wiring.index < 0).any())

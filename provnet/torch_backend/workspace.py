@@ -138,7 +138,7 @@ class Workspace:
         with_bias = policy.bias and rule.uses_bias
         w: Any = self._weights(block)
         b = None if block.bias is None or not with_bias else self._flat(block.bias, block.bias_by_example)
-        void = self._void(block)
+        void = self._void(block, a)
         shape = self.circuit.activations[block.inputs[0]].shape if len(block.inputs) == 1 else (a.shape[1],)
         made: dict[Callable[..., Tensor] | None, Tensor] = {}
         factors = tuple(self._factor(product, a, shape, w is None, void, made) for product in rule.products)
@@ -175,7 +175,11 @@ class Workspace:
     def _flat(self, handle: Tensor, by_example: bool) -> Tensor:
         return handle.reshape(len(handle), -1).to(self.dtype) if by_example else handle.reshape(-1).to(self.dtype)
 
-    def _void(self, block: Block) -> Tensor | None:
+    def _void(self, block: Block, a: Tensor) -> Tensor | None:
+        """Return which of the inputs are no neurons for this block, None if all are.
+
+        A zero that was padded takes part in a maximum, and may win it: there only -inf is nothing.
+        """
         found = [self.circuit.activations[i].void for i in block.inputs]
         if all(void is None for void in found):
             return None
@@ -185,11 +189,14 @@ class Workspace:
             torch.zeros(size, dtype=torch.bool) if void is None else torch.from_numpy(void)
             for void, size in zip(found, sizes, strict=True)
         ]
-        return torch.cat(parts).to(device)
+        joined = torch.cat(parts).to(device)
+        if block.kind == "selection":
+            joined &= (a == -torch.inf).all(0)
+        return joined if bool(joined.any()) else None
 
     def _pooled(self, index: int, a: Tensor, policy: Policy) -> Prepared:
         block = self.circuit.blocks[index]
-        plain = Prepared(block, Zero(), (a,), None, None, (), void=self._void(block))
+        plain = Prepared(block, Zero(), (a,), None, None, (), void=self._void(block, a))
         if policy.pooling == "winner":
             if index not in self._winners:
                 self._winners[index] = Winners(plain)

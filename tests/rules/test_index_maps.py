@@ -207,9 +207,8 @@ def test_in_place_writes_through_views(batch):
 
     circuit = build(record(model, torch.rand(batch, 3) + 1))
     agrees(circuit)
-    void = circuit.activations[circuit.outputs[0]].void
-    assert void is not None
-    assert void.tolist() == [True, False, False, False, True, True]
+    # Zeros that were written out are neurons that nothing feeds: no op padded.
+    assert circuit.activations[circuit.outputs[0]].void is None
 
 
 @pytest.mark.parametrize("dim", [1, 2, -1])
