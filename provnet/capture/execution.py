@@ -44,8 +44,9 @@ class TracedOp:
 
     `name` is the packet ("aten.convolution"), `func` the overload that was called and can be replayed. `args` and
     `kwargs` hold `Ref`s for tensors. `outputs` has one id (or None for a non-tensor) for each result.
-    `path` and `module` name the innermost module call ("features.0", "Conv2d"); `label` is the unique name of the op
-    itself: the module's path if the module is a leaf with one op, else "path/add_1".
+    `path` and `module` name the innermost module ("features.0", "Conv2d"), `call` its call ("features.0#1" for the
+    second of several); `label` is the unique name of the op itself: the call's if the module is a leaf with one op,
+    else "call/add_1". `classes` are the full names of the classes that the module is an instance of.
     """
 
     index: int
@@ -57,11 +58,14 @@ class TracedOp:
     path: str
     module: str
     label: str
+    call: str = ""
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class ModuleCall:
-    """One call of one module: which values went in and came out. `call` counts the calls of this module from 0.
+    """One call of one module: which values went in and came out. `call` counts the calls of this module from 0; `name`
+    is the call's unique name, the module's path if there is just one.
 
     Only active values are listed. `output_keys` says, for each of `outputs`, where in the module's output it stood: ""
     for a tensor by itself, "[0]" or "[1][h]" within a tuple or dict.
@@ -73,6 +77,7 @@ class ModuleCall:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     output_keys: tuple[str, ...] = ()
+    name: str = ""
 
 
 @dataclass(frozen=True, eq=False)

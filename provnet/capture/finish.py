@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from provnet.capture.execution import Execution, ModuleCall, Ref, TracedOp, Value
 from provnet.capture.mode import Recorder, Step
-from provnet.capture.names import Frame
+from provnet.capture.names import Frame, free_name
 from provnet.capture.store import Entry
 
 
@@ -26,18 +26,32 @@ def finish(
     kept = sorted(used | computed | set(sources.values()) | set(outputs.values()))
     names = {value: name for name, value in sources.items()}
     values = {i: _value(i, entries[i], names.get(i), i in computed, copy) for i in kept}
-    calls = Counter(frame.path for frame in recorder.names.calls)
-    labels = _labels(steps, calls)
+    frames = recorder.names.calls
+    called = _call_names(frames)
+    taken = {*sources, *(frame.path for frame in frames), *called.values()}
+    labels = _labels(steps, called, taken)
     return Execution(
         model=recorder.names.model,
         ops=tuple(
-            TracedOp(i, s.name, s.function, s.args, s.kwargs, s.outputs, s.frame.path, s.frame.module, label)
+            TracedOp(
+                index=i,
+                name=s.name,
+                func=s.function,
+                args=s.args,
+                kwargs=s.kwargs,
+                outputs=s.outputs,
+                path=s.frame.path,
+                module=s.frame.module,
+                label=label,
+                call=called.get(id(s.frame), ""),
+                classes=s.frame.classes,
+            )
             for i, (s, label) in enumerate(zip(steps, labels, strict=True))
         ),
         values=values,
         sources=dict(sources),
         outputs=dict(outputs),
-        modules=tuple(_module_call(frame, values) for frame in recorder.names.calls),
+        modules=tuple(_module_call(frame, called[id(frame)], values) for frame in frames),
         batch=batch,
         batch_dim=batch_dim,
         opaque={i: step.opaque for i, step in enumerate(steps) if step.opaque is not None},
@@ -80,23 +94,36 @@ def _value(number: int, entry: Entry, source: str | None, computed: bool, copy: 
     return Value(number, entry.tensor, kind, entry.name, entry.active, entry.version, entry.owner, entry.live)
 
 
-def _labels(steps: list[Step], calls: Counter[str]) -> list[str]:
-    """Return a unique name for each op: its module's path if the module is a leaf with just this op, else path/op_1."""
+def _call_names(frames: list[Frame]) -> dict[int, str]:
+    """Return id(frame) -> the call's unique name: the module's path, or "path#1" for one of several calls."""
+    calls = Counter(frame.path for frame in frames)
+    return {
+        id(frame): frame.path if calls[frame.path] == 1 else free_name(frame.path, "#", str(frame.call), calls)
+        for frame in frames
+    }
+
+
+def _labels(steps: list[Step], called: Mapping[int, str], taken: Container[str]) -> list[str]:
+    """Return a unique name for each op: its call's if the module is a leaf with just this op, else call/op_1.
+
+    A module may itself be called "add_1": then the op goes by another name.
+    """
     per_frame = Counter(id(step.frame) for step in steps)
     counts: Counter[tuple[int, str]] = Counter()
     labels: list[str] = []
     for step in steps:
         frame, op = step.frame, step.name.rpartition(".")[2]
-        path = f"{frame.path}#{frame.call}" if calls[frame.path] > 1 else frame.path
-        if path and per_frame[id(frame)] == 1 and (frame.leaf or step.opaque is not None):
-            labels.append(path)
+        call = called.get(id(frame), "")
+        if call and per_frame[id(frame)] == 1 and (frame.leaf or step.opaque is not None):
+            labels.append(call)
             continue
         counts[id(frame), op] += 1
-        labels.append(f"{path}/{op}_{counts[id(frame), op]}" if path else f"{op}_{counts[id(frame), op]}")
+        name = f"{op}_{counts[id(frame), op]}"
+        labels.append(free_name(call, "/", name, taken) if call or name in taken else name)
     return labels
 
 
-def _module_call(frame: Frame, values: Mapping[int, Value]) -> ModuleCall:
+def _module_call(frame: Frame, name: str, values: Mapping[int, Value]) -> ModuleCall:
     outputs = [(key, value) for key, value in frame.outputs if value in values]
     return ModuleCall(
         path=frame.path,
@@ -105,4 +132,5 @@ def _module_call(frame: Frame, values: Mapping[int, Value]) -> ModuleCall:
         inputs=tuple(value for value in frame.inputs if value in values),
         outputs=tuple(value for _, value in outputs),
         output_keys=tuple(key for key, _ in outputs),
+        name=name,
     )

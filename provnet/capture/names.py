@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -28,14 +28,48 @@ class Watcher(Protocol):
 
 @dataclass(eq=False)
 class Frame:
-    """One call of one module, or the run itself (`path` "")."""
+    """One call of one module, or the run itself (`path` "").
+
+    classes  the full names of the classes that the module is an instance of, its own first
+    leaf     whether the module has no modules of its own, those apart that only compute its parameters
+    """
 
     path: str
     module: str
     leaf: bool
+    classes: tuple[str, ...] = ()
     call: int = 0
     inputs: tuple[int, ...] = ()
     outputs: tuple[tuple[str, int], ...] = ()
+
+
+def class_name(cls: type) -> str:
+    """Return a class's full name, "torch.nn.modules.conv.Conv2d": two classes may share the last part."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def classes_of(module: nn.Module) -> tuple[str, ...]:
+    """Return the full names of the module classes that `module` is an instance of, the most specific first."""
+    return tuple(class_name(cls) for cls in type(module).__mro__ if issubclass(cls, nn.Module) and cls is not nn.Module)
+
+
+def is_parametrisation(path: str) -> bool:
+    """Return whether a module only computes a parameter of another one (torch.nn.utils.parametrize)."""
+    return "parametrizations" in path.split(".")
+
+
+def free_name(base: str, sign: str, rest: str, taken: Container[str]) -> str:
+    """Return base + sign + rest, the sign doubled until no other tensor or module goes by that name.
+
+    Example:
+        >>> free_name("fc", "#", "1", {"fc#1"})
+        'fc##1'
+    """
+    name = f"{base}{sign}{rest}"
+    while name in taken:
+        base += sign
+        name = f"{base}{sign}{rest}"
+    return name
 
 
 def modules_of(model: Any) -> dict[str, nn.Module]:
@@ -118,7 +152,7 @@ class Names:
             for path, module in modules.items():
                 if isinstance(module, torch.jit.RecursiveScriptModule):
                     continue  # takes no hooks: its ops count as its caller's
-                before, after = self._hooks(path, type(module).__name__, leaf=not any(module.children()))
+                before, after = self._hooks(path, module)
                 handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
                 handles.append(module.register_forward_hook(after, always_call=True))
             yield
@@ -126,11 +160,14 @@ class Names:
             for handle in handles:
                 handle.remove()
 
-    def _hooks(self, path: str, module: str, leaf: bool) -> tuple[Callable[..., None], Callable[..., None]]:
+    def _hooks(self, path: str, module: nn.Module) -> tuple[Callable[..., None], Callable[..., None]]:
+        leaf = all(is_parametrisation(name) for name, _ in module.named_children())
+        name, classes = type(module).__name__, classes_of(module)
+
         def before(owner: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             found = (self.watcher.find(tensor) for _, tensor in tensors_in((*args, kwargs)))
             inputs = tuple(dict.fromkeys(value for value in found if value is not None))
-            frame = Frame(path, module, leaf, self.count.get(path, 0), inputs)
+            frame = Frame(path, name, leaf, classes, self.count.get(path, 0), inputs)
             self.count[path] = frame.call + 1
             self.stack.append(frame)
             self.calls.append(frame)

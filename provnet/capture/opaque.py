@@ -16,7 +16,7 @@ from provnet.errors import OptionError, TraceError, UnknownNameError
 
 MODES = ("identity", "uniform", "jacobian")
 
-Opaque = str | nn.Module | Iterable[str | nn.Module] | Mapping[Any, Any]
+Opaque = str | nn.Module | type[nn.Module] | Iterable[str | nn.Module | type[nn.Module]] | Mapping[Any, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,21 +125,36 @@ class OpaqueCalls:
 
 
 def opaque_modes(opaque: Opaque, modules: Mapping[str, nn.Module]) -> dict[int, Any]:
-    """Return id(module) -> mode for the modules that `opaque` names, by path or as objects; bare means "jacobian".
+    """Return id(module) -> mode for the modules that `opaque` names; bare means "jacobian".
 
+    They are named by path, as objects, or by class. What names a module itself goes before its classes, and the most
+    specific class goes before those that it inherits from.
     Raises: `UnknownNameError` if the model has no such module, `OptionError` for a mode that is not known.
     """
-    if isinstance(opaque, str | nn.Module):
+    if isinstance(opaque, str | nn.Module | type):
         opaque = (opaque,)
     pairs = opaque.items() if isinstance(opaque, Mapping) else ((key, "jacobian") for key in opaque)
     found: dict[int, Any] = {}
+    by_class: dict[type, Any] = {}
     for key, mode in pairs:
-        module = key if isinstance(key, nn.Module) else modules.get(key)
-        if module is None or all(module is not known for known in modules.values()):
-            name = repr(key) if isinstance(key, str) else f"a {type(key).__name__}"
-            known = ", ".join(path or "''" for path in modules)
-            raise UnknownNameError(f"opaque= names {name}, which is no module of the model. Known: {known}.")
         if mode not in MODES and not callable(mode):
             raise OptionError(f"opaque= wants one of {', '.join(MODES)} or a function for {key!r}, but {mode!r} came.")
+        if isinstance(key, type):
+            if not any(isinstance(module, key) for module in modules.values()):
+                raise _unknown(f"the class {key.__name__}", modules)
+            by_class[key] = mode
+            continue
+        module = key if isinstance(key, nn.Module) else modules.get(key)
+        if module is None or all(module is not known for known in modules.values()):
+            raise _unknown(repr(key) if isinstance(key, str) else f"a {type(key).__name__}", modules)
         found[id(module)] = mode
+    for module in modules.values():
+        closest = next((cls for cls in type(module).__mro__ if cls in by_class), None)
+        if closest is not None:
+            found.setdefault(id(module), by_class[closest])
     return found
+
+
+def _unknown(name: str, modules: Mapping[str, nn.Module]) -> UnknownNameError:
+    known = ", ".join(f"{path or repr('')} ({type(module).__name__})" for path, module in modules.items())
+    return UnknownNameError(f"opaque= names {name}, which is no module of the model. Known: {known}.")

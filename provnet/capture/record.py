@@ -20,7 +20,7 @@ from provnet.capture.names import modules_of
 from provnet.capture.opaque import Opaque, opaque_modes
 from provnet.capture.replay import check_examples
 from provnet.capture.sources import Sources, choose_sources, named_arguments, own_arguments
-from provnet.capture.structure import tensors_in
+from provnet.capture.structure import distinct, tensors_in
 from provnet.errors import InputError, ProvnetError
 
 
@@ -41,8 +41,8 @@ def record(
         model: an nn.Module or any function of tensors. It is left as it was found, and so is torch's global state.
         args: the model's arguments; tensors may be nested in tuples, lists, dicts and dataclasses. They are copied.
         sources: which of them are to be explained: names, positions or tensors; default all floating tensors.
-        opaque: modules to keep whole, by path or as objects; or a mapping module -> "identity", "uniform", "jacobian"
-            or a function. A bare one is "jacobian".
+        opaque: modules to keep whole, by path, as objects or by class (the most specific one decides); or a mapping of
+            these to "identity", "uniform", "jacobian" or a function. A bare one is "jacobian".
         batch_dim: the axis of all sources along which the examples lie.
         check_batch: test that examples are independent, by 2 * ceil(log2 batch) replays.
         copy: copy the model's weights, so that they may change afterwards.
@@ -98,7 +98,7 @@ def _run(
             raise
         except Exception as error:
             raise InputError(_failure(recorder, modules, error, args, kwargs)) from error
-        returned = dict(tensors_in(result, "output"))
+        returned = dict(distinct(tensors_in(result, "output")))
         found = {name: recorder.store.find(tensor) for name, tensor in returned.items()}
         outputs = {n: i for n, i in found.items() if i is not None and returned[n].is_floating_point()}
         check_outputs({name: returned[name] for name in outputs}, list(returned))

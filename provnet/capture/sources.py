@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from provnet.capture.structure import replace_tensors, tensors_in
+from provnet.capture.structure import distinct, replace_tensors, tensors_in
 from provnet.errors import InputError, TraceError, UnknownNameError
 
 Sources = str | int | Tensor | Iterable[str | int | Tensor] | None
@@ -40,14 +40,16 @@ def named_arguments(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     try:
         bound = inspect.signature(model.forward if isinstance(model, nn.Module) else model).bind(*args, **kwargs)
     except (TypeError, ValueError):
-        return [*tensors_in(args, "input"), *(pair for k, a in kwargs.items() for pair in tensors_in(a, k))]
+        return list(
+            distinct([*tensors_in(args, "input"), *(pair for k, a in kwargs.items() for pair in tensors_in(a, k))])
+        )
     found: list[tuple[str, Tensor]] = []
     for name, value in bound.arguments.items():
         if bound.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
             found += [pair for k, a in value.items() for pair in tensors_in(a, k)]
         else:
             found += tensors_in(value, name)
-    return found
+    return list(distinct(found))
 
 
 def choose_sources(arguments: list[tuple[str, Tensor]], given: list[Tensor], sources: Sources) -> dict[str, Tensor]:

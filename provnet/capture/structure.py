@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -22,6 +22,16 @@ def tensors_in(tree: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
     elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         for field in dataclasses.fields(tree):
             yield from tensors_in(getattr(tree, field.name), f"{name}[{field.name}]")
+
+
+def distinct(named: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the same pairs with a sign added to names that came before: a dict may have the keys 1 and "1"."""
+    seen: set[str] = set()
+    for name, tensor in named:
+        while name in seen:
+            name += "'"
+        seen.add(name)
+        yield name, tensor
 
 
 def replace_tensors(tree: Any, change: Callable[[Tensor], Any]) -> Any:

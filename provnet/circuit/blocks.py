@@ -87,6 +87,8 @@ class Block:
              share weights, transposed or in part, share entries. None: tensors of the block's own.
     places   of a max pooling, in the layout of its output: where in its plane each window's first maximum lies, as the
              model's own op said. None: it did not say.
+    classes  for each of the modules that `module` names, the full names of the classes that it is an instance of, the
+             most specific first. Empty: not known (a circuit from an older file).
     function what a unit edge computes ("relu", "gelu"), and `call` how to compute it: rules that give unit edges a
              coefficient look here.
     """
@@ -109,6 +111,7 @@ class Block:
     weight_memory: Memory | None = None
     bias_memory: Memory | None = None
     places: Handle = None
+    classes: tuple[tuple[str, ...], ...] = ()
 
     @property
     def has_coefficients(self) -> bool:

@@ -35,8 +35,9 @@ def trace(
     """Run `model(*args)` once and return its provenance circuit; the model is left as it was.
 
     sources      names of the inputs to explain; default: every floating tensor among the arguments.
-    opaque       modules to keep whole: names or modules, or a mapping to "identity", "uniform", "jacobian" or a
-    function. batch_dim    the axis of the sources that carries examples.
+    opaque       modules to keep whole: names, modules or classes of modules, or a mapping of these to "identity",
+                 "uniform", "jacobian" or a function.
+    batch_dim    the axis of the sources that carries examples.
     batch_norm   "fused": in evaluation, one affine map with the linear map before it; "kept": a block of its own.
     check_batch  replay with NaN in half of the examples to prove that examples do not mix.
     lean         keep few activations and make the others again, bit by bit, when an evaluation needs them: about one

@@ -11,6 +11,7 @@ from typing import Literal
 from torch import Tensor
 
 from provnet.capture.execution import Execution, TracedOp
+from provnet.capture.names import is_parametrisation
 from provnet.circuit.blocks import Activation, Block, BlockCircuit, Kept, Memory
 from provnet.circuit.deferred import Deferred, raw
 from provnet.errors import OptionError, TraceError
@@ -44,7 +45,8 @@ class _Site:
     def __post_init__(self) -> None:
         for op in self.execution.ops:
             self.reads[op.index] = tuple(ref.id for ref in references((op.args, op.kwargs)))
-        self.containers = frozenset(path for call in self.execution.modules for path in _above(call.path))
+        calls = (call.path for call in self.execution.modules if not is_parametrisation(call.path))
+        self.containers = frozenset(path for call in calls for path in _above(call))
 
 
 def build(execution: Execution, batch_norm: Literal["fused", "kept"] = "fused") -> BlockCircuit:
@@ -190,18 +192,22 @@ def _finished(site: _Site) -> dict[int, Block]:
     """Return output -> block, with paths and the names of parameters.
 
     A block goes by the path of the leaf module that it is in, if it is the only one there with coefficients; else by
-    its op's own label.
+    its op's own label, and by the number of the result where the op has several.
     """
+    results = Counter(one.block.path for one in site.placed.values())
     paths = {value: _leaf_path(site, ops[0]) for value, ops in site.makers.items() if value in site.placed}
     sharing = Counter(paths[v] for v, one in site.placed.items() if one.block.has_coefficients and paths[v])
     found = {}
     for value, one in site.placed.items():
         path = paths[value]
         alone = one.block.has_coefficients and path is not None and sharing[path] == 1
+        own = one.block.path
+        if results[own] > 1:
+            own = f"{own}[{site.makers[value][0].outputs.index(value)}]"
         owned = [kept for op in site.makers[value] for kept in _owned(site, op)]
         found[value] = replace(
             one.block,
-            path=path if alone and path else one.block.path,
+            path=path if alone and path else own,
             parameters=tuple(dict.fromkeys(kept.name for kept in owned)),
             weight=raw(one.block, "weight"),
             weight_memory=_memory(raw(one.block, "weight"), owned),
@@ -225,7 +231,7 @@ def _leaf_path(site: _Site, op: TracedOp) -> str | None:
     """Return the path of the leaf module call that an op is in, None for an op in a container or outside of all."""
     if not op.path or op.path in site.containers:
         return None
-    return op.label.partition("/")[0]  # not op.path: the label also tells which call it is, "fc#1/addmm_1"
+    return op.call
 
 
 def _owned(site: _Site, op: TracedOp) -> Iterator[Kept]:

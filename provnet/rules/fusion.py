@@ -52,7 +52,10 @@ def fuse(linear: Placed, norm: Op) -> Placed:
     weight = Scaled(block.weight, scale)
     bias = shift if block.bias is None else block.bias * scale + shift
     module = f"{block.module}+{norm.traced.module}"
-    return Placed(replace(block, output=norm.output, weight=weight, bias=bias, module=module), linear.layout)
+    classes = (*block.classes, norm.traced.classes)
+    return Placed(
+        replace(block, output=norm.output, weight=weight, bias=bias, module=module, classes=classes), linear.layout
+    )
 
 
 VIEWS = ("aten.view", "aten._unsafe_view")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 
 from provnet.capture.execution import Execution, ModuleCall, TracedOp
+from provnet.capture.names import free_name
 
 Give = Callable[..., None]
 """(name, value, *, listed=True): what hands out a name."""
@@ -38,29 +39,26 @@ def name_values(execution: Execution, known: Container[int], gone: Mapping[int, 
         elif value in gone:
             names.absent.setdefault(name, f"{name!r} has no relevance: {gone[value]}")
 
-    modules = {call.path for call in execution.modules}
+    modules = {call.path for call in execution.modules} | {call.name for call in execution.modules}
     for name, value in execution.sources.items():
         # A module may be called "input" too: its output goes by its path, as every module's does.
-        give(f"{name}:source" if name in modules else name, value)
-    calls = Counter(call.path for call in execution.modules)
-    made = {_name_of(call, calls): call.outputs for call in execution.modules if call.output_keys == ("",)}
+        give(free_name(name, ":", "source", modules) if name in modules else name, value)
+    made = {call.name: call.outputs for call in execution.modules if call.output_keys == ("",)}
     for op in execution.ops:
         _name_results(op, made, known, gone, give)
     # Inner modules first: an output that a container hands on goes by the name of the module that made it.
     for call in sorted(execution.modules, key=lambda call: -call.path.count(".")):
-        _name_call(call, _name_of(call, calls), give)
-    for path, count in calls.items():
+        _name_call(call, modules, give)
+    for path, count in Counter(call.path for call in execution.modules).items():
         if count > 1 and path and path not in names.ids:
             for end in ("", ":in"):
-                listed = ", ".join(f"{path}#{k}{end}" for k in range(count))
+                listed = ", ".join(f"{call.name}{end}" for call in execution.modules if call.path == path)
                 names.absent[path + end] = f"the module {path!r} is called {count} times; name one call: {listed}."
     for name, value in execution.outputs.items():
         give(name, value)
+        if names.ids.get(name) != value:  # a module is called "output" too, and gives something else
+            give(free_name(name, ":", "output", modules), value)
     return names
-
-
-def _name_of(call: ModuleCall, calls: Counter[str]) -> str:
-    return call.path if calls[call.path] == 1 else f"{call.path}#{call.call}"
 
 
 def _name_results(
@@ -68,18 +66,19 @@ def _name_results(
 ) -> None:
     """Name an op's results: by its module's path if that is what the module returns, and by the op's own label."""
     found = [value for value in op.outputs if value is not None and (value in known or value in gone)]
-    path = op.label.rpartition("/")[0]
     for slot, value in enumerate(op.outputs):
         if value is not None and value in found:
-            if value in made.get(path, ()):
-                give(path, value)
+            if value in made.get(op.call, ()):
+                give(op.call, value)
             give(op.label if len(found) == 1 else f"{op.label}[{slot}]", value)
 
 
-def _name_call(call: ModuleCall, path: str, give: Give) -> None:
+def _name_call(call: ModuleCall, modules: Container[str], give: Give) -> None:
+    """Name what a call returned and took, by names that no module has itself."""
     if not call.path:
         return
     for key, value in zip(call.output_keys, call.outputs, strict=True):
-        give(path + key, value)
+        give(free_name(call.name, key[0], key[1:], modules) if key else call.name, value)
     for slot, value in enumerate(call.inputs):
-        give(f"{path}:in" if len(call.inputs) == 1 else f"{path}:in[{slot}]", value, listed=False)
+        end = "in" if len(call.inputs) == 1 else f"in[{slot}]"
+        give(free_name(call.name, ":", end, modules), value, listed=False)

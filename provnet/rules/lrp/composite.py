@@ -9,7 +9,7 @@ from typing import Any
 from provnet.circuit.blocks import Block, BlockCircuit
 from provnet.errors import OptionError, UnknownNameError
 from provnet.rules.lrp.base import REGISTRY, Choice, Rule
-from provnet.rules.lrp.selectors import Selector, selector
+from provnet.rules.lrp.selectors import Module, Selector, selector
 from provnet.rules.lrp.zero import Zero
 
 POOLING = ("winner", "proportional", "seed")
@@ -37,7 +37,8 @@ class Entry:
 
 @dataclass(frozen=True, init=False, repr=False)
 class Composite(Rule):
-    """A rule that differs by block. Later entries override earlier ones, option by option.
+    """A rule that differs by block. Later entries override earlier ones, option by option; but an entry for a module
+    class never overrides one for a subclass: the most specific class that a module is an instance of decides.
 
     entries   a mapping, or pairs: what chooses blocks (see `selectors`) -> a rule, its name, or a mapping of `rule`,
               `bias` (False: absent) and `pooling` ("winner", "proportional", "seed").
@@ -80,9 +81,10 @@ class Composite(Rule):
         given = self.default.assign(circuit)
         found: list[Choice | None] = [None if one is None else replace(one, why="default") for one in given]
         # A rule is asked where it ends up: one that a later entry overrides may be unfit there.
-        for one in self.entries:
-            for index in _reached(one, circuit):
+        for number, entry in enumerate(self.entries):
+            for index in _reached(entry, circuit):
                 held = found[index] or Choice(Zero(), why="default")
+                one = _without_closer(entry, self.entries[:number], circuit.blocks[index])
                 found[index] = Choice(
                     rule=one.rule or held.rule,
                     bias=held.bias if one.bias is None else one.bias,
@@ -101,6 +103,15 @@ class Composite(Rule):
     def __str__(self) -> str:
         lines = [f"  {one}" for one in self.entries]
         return "\n".join([f"{self.title}, later entries override earlier ones:", *lines, f"  else: {self.default!r}"])
+
+
+def _without_closer(one: Entry, earlier: Iterable[Entry], block: Block) -> Entry:
+    """Return an entry for a class without the options that an earlier entry for a subclass has set at this block."""
+    if not isinstance(one.blocks, Module):
+        return one
+    closer = [e for e in earlier if isinstance(e.blocks, Module) and e.blocks.closer(one.blocks, block)]
+    options = ("rule", "bias", "pooling")
+    return replace(one, **{name: None for name in options if any(getattr(e, name) is not None for e in closer)})
 
 
 def _rule(value: Any) -> Rule:

@@ -1,7 +1,8 @@
 """Which blocks an entry of a composite is for: by path, module class, op, kind, depth, or a predicate.
 
-"features.*"   a path, or a glob       nn.Conv2d   the module's class       0, -1   the first, the last linear map
-Kind("pooling")   Op("aten.convolution")    Module("Conv2d")    Depth(1, "convolution")    Where(lambda block: ...)
+"features.*"   a path, or a glob       nn.Conv2d   the module's class, or one that it inherits from
+0, -1   the first, the last linear map       Kind("pooling")   Op("aten.convolution")    Module("Conv2d")
+Depth(1, "convolution")    Where(lambda block: ...)
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from provnet.capture.names import class_name
 from provnet.circuit.blocks import Block, BlockCircuit
 from provnet.errors import OptionError, UnknownNameError
 
@@ -66,18 +68,42 @@ class Path(Selector):
 
 @dataclass(frozen=True)
 class Module(Selector):
-    """The class of the module that ran the op, by name. A linear map fused with a batch norm has both."""
+    """The class of the module that ran the op, or a class that it inherits from: by its name, "Conv2d", or by its full
+    name, "torch.nn.modules.conv.Conv2d". A linear map fused with a batch norm is an instance of both."""
 
     cls: str
 
     def fits(self, block: Block) -> bool:
-        return self.cls in block.module.split("+")
+        return any(self._place(names) is not None for names in _classes(block))
+
+    def closer(self, other: Module, block: Block) -> bool:
+        """Return whether this class is more specific than the other one, at a block of an instance of both."""
+        for names in _classes(block):
+            mine, others = self._place(names), other._place(names)
+            if mine is not None and others is not None and mine < others:
+                return True
+        return False
+
+    def _place(self, names: tuple[str, ...]) -> int | None:
+        for place, name in enumerate(names):
+            # Older files know the last part of a module's own class only.
+            if name == self.cls or _last(name) == self.cls or ("." not in name and name == _last(self.cls)):
+                return place
+        return None
 
     def hint(self, circuit: BlockCircuit) -> str:
         return f"Classes: {', '.join(sorted({name for b in circuit.blocks for name in b.module.split('+')}))}."
 
     def __str__(self) -> str:
-        return f"Module({self.cls!r})"
+        return f"Module({_last(self.cls)!r})"
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _classes(block: Block) -> tuple[tuple[str, ...], ...]:
+    return block.classes or tuple((name,) for name in block.module.split("+"))
 
 
 @dataclass(frozen=True)
@@ -177,7 +203,7 @@ def selector(key: Any) -> Selector:
     if isinstance(key, str):
         return Path(key)
     if isinstance(key, type) and issubclass(key, nn.Module):
-        return Module(key.__name__)
+        return Module(class_name(key))
     if isinstance(key, int) and not isinstance(key, bool):
         return Depth(key)
     if callable(key) and not isinstance(key, type):

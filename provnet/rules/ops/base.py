@@ -225,6 +225,7 @@ class Op:
             path=self.traced.label,
             op=self.name,
             module=self.traced.module,
+            classes=(self.traced.classes,) if self.traced.classes else (),
             kind=kind,
             role=role,
             inputs=inputs,
