@@ -87,6 +87,8 @@ class Block:
              share weights, transposed or in part, share entries. None: tensors of the block's own.
     places   of a max pooling, in the layout of its output: where in its plane each window's first maximum lies, as the
              model's own op said. None: it did not say.
+    output_is_sum   of an affine block: whether its output is the sum of its contributions. If not, as where a module is
+             kept whole and said to be fed by all inputs alike, denominators are sums of contributions all the same.
     classes  for each of the modules that `module` names, the full names of the classes that it is an instance of, the
              most specific first. Empty: not known (a circuit from an older file).
     function what a unit edge computes ("relu", "gelu"), and `call` how to compute it: rules that give unit edges a
@@ -111,6 +113,7 @@ class Block:
     weight_memory: Memory | None = None
     bias_memory: Memory | None = None
     places: Handle = None
+    output_is_sum: bool = True
     classes: tuple[tuple[str, ...], ...] = ()
 
     @property

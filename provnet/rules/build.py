@@ -16,10 +16,11 @@ from provnet.circuit.blocks import Activation, Block, BlockCircuit, Kept, Memory
 from provnet.circuit.deferred import Deferred, raw
 from provnet.errors import OptionError, TraceError
 from provnet.rules.fusion import VIEWS, add_bias, can_bias, can_fuse, fuse
-from provnet.rules.ops import normalisation
+from provnet.rules.ops import KNOWN_RULES, normalisation
 from provnet.rules.ops.arguments import references
 from provnet.rules.ops.base import REGISTRY, Op, Placed, form_of
 from provnet.rules.ops.batch_of_one import in_some_layout
+from provnet.rules.ops.declared import check_declared
 from provnet.rules.ops.layout import Layout
 from provnet.rules.tensor_names import Names, name_values
 from provnet.rules.void import Mask, void_of
@@ -129,7 +130,10 @@ def _ask(op: Op) -> list[Placed]:
         raise TraceError(
             f"{op} has an empty tensor of shape {list(op.shape(empty))}: a circuit wants at least one neuron."
         )
-    return in_some_layout(op, rule)
+    placed = in_some_layout(op, rule)
+    if rule not in KNOWN_RULES:
+        check_declared(op, placed)
+    return placed
 
 
 def _join_bias(site: _Site, add: Op, uses: Counter[int]) -> bool:

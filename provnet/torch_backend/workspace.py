@@ -231,5 +231,5 @@ class Workspace:
     def _recorded(self, plain: Prepared) -> Tensor | None:
         """Return the recorded output where it is the plain sum: the model has made it already."""
         output = self.circuit.activations[plain.block.output]
-        whole = plain.b is not None or plain.block.bias is None
+        whole = plain.block.output_is_sum and (plain.b is not None or plain.block.bias is None)
         return self.rows(output.id) if whole and output.handle.dtype == self.dtype else None

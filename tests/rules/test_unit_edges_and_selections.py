@@ -160,11 +160,12 @@ def test_uniform_and_identity():
 
 
 def test_a_function_may_say_what_an_opaque_module_is():
-    weight = torch.ones(3, 4)
-    circuit = build(record(nn.Sequential(SQUARES), torch.randn(5, 4), opaque={"0": lambda op: weight}))
+    layer = nn.Linear(4, 3, bias=False).requires_grad_(False)
+    weight = layer.weight.clone()
+    circuit = build(record(nn.Sequential(layer), torch.randn(5, 4), opaque={"0": lambda op: weight}))
     assert (circuit.blocks[0].weight is weight, circuit.blocks[0].role) == (True, "sum")
     with pytest.raises(TraceError, match=r"\[3, 4\] \(outputs, inputs\)"):
-        build(record(nn.Sequential(SQUARES), torch.randn(5, 4), opaque={"0": lambda op: weight.t()}))
+        build(record(nn.Sequential(layer), torch.randn(5, 4), opaque={"0": lambda op: weight.t()}))
 
 
 # --- ops of one's own -------------------------------------------------------------------------------------------------

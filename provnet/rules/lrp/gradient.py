@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from provnet.circuit.blocks import Block
+from provnet.errors import UnsupportedOperationError
 from provnet.rules.lrp.base import Branch, Product, Rule, ones, register
 
 
@@ -26,3 +29,10 @@ class Gradient(Rule):
 
     def at(self, block: Block) -> Rule | None:
         return self
+
+    def check(self, block: Block, rows: Tensor, shape: tuple[int, ...]) -> None:
+        if not block.output_is_sum:
+            raise UnsupportedOperationError(
+                f"block {block.path!r} ({block.op}) is kept whole as 'uniform', which says nothing of its derivative. "
+                "Keep it as 'jacobian'."
+            )

@@ -1,7 +1,7 @@
 """Ops that only move entries: views, slices, concatenations, padding, look-ups by a constant index.
 
 Views keep the row-major order, so no index is made for them. For the others the op itself is asked: it is run on the
-entries' numbers, and again on the numbers shifted; what shifts is routed, what does not is fill.
+entries' numbers, and again on the numbers turned round; what turns with them is routed, what does not is fill.
 """
 
 from __future__ import annotations
@@ -152,26 +152,31 @@ def numbering(op: Op, inputs: tuple[int, ...]) -> Numbering:
 def origins(op: Op, numbers: Numbering) -> list[Tensor | None]:
     """Return for each result which entry each of its entries is, -1 for fill; None for results that are no tensors."""
 
-    def given(shift: int) -> Callable[[Ref], Tensor]:
+    def given(change: Callable[[Tensor], Tensor]) -> Callable[[Ref], Tensor]:
         def give(ref: Ref) -> Tensor:
             if ref.id in numbers.tensors:
-                return numbers.tensors[ref.id] + shift
+                return change(numbers.tensors[ref.id])
             fixed = op.tensor(ref).cpu()
             return fixed.to(torch.float64) if fixed.is_floating_point() else fixed.clone()
 
         return give
 
     found: list[Tensor | None] = []
-    for plain, shifted in zip(op.replay(given(0)), op.replay(given(numbers.entries)), strict=True):
+    for plain, turned in zip(op.replay(given(lambda n: n)), op.replay(given(_turned)), strict=True):
         if not isinstance(plain, Tensor) or plain.dtype != torch.float64:
             found.append(None)
             continue
-        still = (shifted == plain) | (shifted.isnan() & plain.isnan())
-        moved = ~still & (shifted == plain + numbers.entries)  # not still: an infinite fill equals its shift too
+        still = (turned == plain) | (turned.isnan() & plain.isnan())
+        moved = ~still & (turned == _turned(plain))
         if not bool((moved | still).all()):
-            op.missing("it was taken for an index map, but it computes new numbers")
+            op.missing("it was taken for an index map, but it computes new numbers, or chooses by value")
         found.append(torch.where(moved, plain, torch.full_like(plain, FILL)).to(torch.int64))
     return found
+
+
+def _turned(numbers: Tensor) -> Tensor:
+    """Return other numbers in the opposite order: what is added to a number, or chosen by its size, does not follow."""
+    return -numbers - 1
 
 
 def _layout(op: Op, example: Tensor, near: Layout) -> Layout:
@@ -255,6 +260,7 @@ def index_map(op: Op) -> list[Placed | None]:
         if output is None or origin is None or not op.execution.values[output].active:
             placed.append(None)
             continue
+        _check_entries(op, inputs, origin, output)
         layout = _layout(op, numbers.example[origin], op.layout(inputs[0]))
         rows = layout.by_example(numbers.neuron[origin], op.batch).reshape(op.batch, -1)
         if not bool((rows == rows[0]).all()):
@@ -265,6 +271,19 @@ def index_map(op: Op) -> list[Placed | None]:
         wiring = wiring_of(rows[0].numpy(), size)
         placed.append(op.place("index", "none", wiring, layout, inputs=inputs, output=output))
     return placed
+
+
+def _check_entries(op: Op, inputs: tuple[int, ...], origin: Tensor, output: int) -> None:
+    """Refuse an op whose recorded result is not made of the entries that its run on numbers chose.
+
+    What a top-k or a sort chooses depends on the values: on numbers it chooses others.
+    """
+    recorded = op.tensor(output)
+    entries = torch.cat([op.tensor(i).reshape(-1).to(recorded.dtype) for i in inputs])
+    found = torch.where(origin == FILL, recorded.cpu(), entries.cpu()[origin])
+    same = (found == recorded.cpu()) | (found.isnan() & recorded.cpu().isnan())
+    if not bool(same.all()):
+        op.missing("it was taken for an index map, but which entries it takes, or what they become, depends on values")
 
 
 @op_rule("aten.cat", "aten.concat")

@@ -6,6 +6,7 @@ The same forms serve `trace(opaque={...})` and `op_rule(name, form=...)`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from provnet.circuit.wiring import dense
 from provnet.errors import LimitError, OptionError, TraceError
 from provnet.rules.ops.base import FORMS, Op, Placed
+from provnet.rules.ops.declared import is_elementwise
 from provnet.rules.ops.index_maps import index_map
 from provnet.rules.ops.layout import Layout, layouts
 
@@ -40,21 +42,29 @@ def result_layouts(op: Op) -> list[tuple[int, Layout]]:
 
 @FORMS.register("identity")
 def identity(op: Op) -> list[Placed]:
-    """Unit edges from the only active input to each result, which must have its shape."""
-    return [op.unit_edges(function=op.short, output=output) for output, _ in result_layouts(op)]
+    """Unit edges from the only active input to each result, which must have its shape.
+
+    An op that is no step of single entries (a softmax, said to pass relevance on) has no derivative on such edges.
+    """
+    placed = [op.unit_edges(function=op.short, output=output) for output, _ in result_layouts(op)]
+    if all(one.block.call is None for one in placed) or is_elementwise(op):
+        return placed
+    return [replace(one, block=replace(one.block, call=None)) for one in placed]
 
 
 @FORMS.register("uniform")
 def uniform(op: Op) -> list[Placed]:
     """Every output is fed by every input alike: p_jk = a_j with all weights one, so rule zero gives a_j / sum of a.
 
-    Only the shapes of the results matter. It says that all may depend on all, and no more.
+    Only the shapes of the results matter: the denominator is the sum of a, not the result. It says that all may depend
+    on all, and no more.
     """
     size = sum(op.tensor(i).numel() for i in op.inputs) // op.batch
-    return [
+    placed = [
         op.affine(dense(1, size, op.tensor(output).numel() // op.batch), role="sum", layout=layout, output=output)
         for output, layout in result_layouts(op)
     ]
+    return [replace(one, block=replace(one.block, output_is_sum=False)) for one in placed]
 
 
 @FORMS.register("jacobian")
