@@ -25,7 +25,8 @@ class Value:
     `active` values depend on a source through floats. `version` is the tensor's version counter when it was recorded
     (parameters, buffers and constants share storage with the model, so a later change can be told) and `owner` a tensor
     that still counts versions with it. `live` is the caller's own tensor, or a copy that its graph leads to, where it
-    requires a gradient: `replay_with_graph` starts there.
+    requires a gradient: `replay_with_graph` starts there. `origin` names the op that made a constant of a traced
+    tensor.
     """
 
     id: int
@@ -36,6 +37,7 @@ class Value:
     version: int | None = None
     owner: Tensor | None = None
     live: Tensor | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from provnet.capture.execution import Execution, ModuleCall, Ref, TracedOp, Value
 from provnet.capture.mode import Recorder, Step
 from provnet.capture.names import Frame, free_name
-from provnet.capture.store import Entry
+from provnet.capture.store import Entry, Origin
 
 
 def finish(
@@ -25,11 +25,12 @@ def finish(
     used = {ref for step in steps for ref in refs_in((step.args, step.kwargs))}
     kept = sorted(used | computed | set(sources.values()) | set(outputs.values()))
     names = {value: name for name, value in sources.items()}
-    values = {i: _value(i, entries[i], names.get(i), i in computed, copy) for i in kept}
     frames = recorder.names.calls
     called = _call_names(frames)
     taken = {*sources, *(frame.path for frame in frames), *called.values()}
     labels = _labels(steps, called, taken)
+    origins = _origin_names([entries[i].origin for i in kept], called, {*taken, *labels})
+    values = {i: _value(i, entries[i], names.get(i), i in computed, copy, origins) for i in kept}
     return Execution(
         model=recorder.names.model,
         ops=tuple(
@@ -84,14 +85,35 @@ def _needed(steps: list[Step], entries: list[Entry], wanted: set[int]) -> list[S
     return found[::-1]
 
 
-def _value(number: int, entry: Entry, source: str | None, computed: bool, copy: bool) -> Value:
+def needed(recorder: Recorder, outputs: Mapping[str, int]) -> list[Step]:
+    """Return the active steps that an output depends on."""
+    return _needed(recorder.steps, recorder.store.entries, set(outputs.values()))
+
+
+def _origin_names(origins: Iterable[Origin | None], called: Mapping[int, str], taken: Container[str]) -> dict[int, str]:
+    """Return id(origin) -> a unique name of the op that made a constant of a traced tensor, "path/sign_1"."""
+    counts: Counter[tuple[str, str]] = Counter()
+    found: dict[int, str] = {}
+    for origin in origins:
+        if origin is not None and id(origin) not in found:
+            call, op = called.get(id(origin.frame), ""), origin.op.rpartition(".")[2]
+            counts[call, op] += 1
+            name = f"{op}_{counts[call, op]}"
+            found[id(origin)] = free_name(call, "/", name, taken) if call or name in taken else name
+    return found
+
+
+def _value(
+    number: int, entry: Entry, source: str | None, computed: bool, copy: bool, origins: Mapping[int, str]
+) -> Value:
+    origin = None if entry.origin is None else origins[id(entry.origin)]
     if source is not None:
         return Value(number, entry.tensor, "source", source, True, live=entry.live)
     # What an op computes that is left out here (the winners of a top-k, say) counts as constant.
     kind = "constant" if entry.kind == "computed" and not computed else entry.kind
     if copy and entry.version is not None:
-        return Value(number, entry.tensor.clone(), kind, entry.name, entry.active)
-    return Value(number, entry.tensor, kind, entry.name, entry.active, entry.version, entry.owner, entry.live)
+        return Value(number, entry.tensor.clone(), kind, entry.name, entry.active, origin=origin)
+    return Value(number, entry.tensor, kind, entry.name, entry.active, entry.version, entry.owner, entry.live, origin)
 
 
 def _call_names(frames: list[Frame]) -> dict[int, str]:

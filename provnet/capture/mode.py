@@ -15,14 +15,20 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from provnet.capture.decompose import DECOMPOSED
+from provnet.capture.escape import CUTS
 from provnet.capture.kinds import kind_of
 from provnet.capture.names import Frame, Names
 from provnet.capture.opaque import OpaqueCalls
 from provnet.capture.operations import Facts, facts_of
-from provnet.capture.store import Store
+from provnet.capture.store import Origin, Store
 from provnet.errors import TraceError, TraceWarning
 
 aten = torch.ops.aten
+
+_ROUNDING = frozenset(["round", "floor", "ceil", "trunc", "fix", "floor_divide"])
+"""They stay near their input, and are unit edges."""
+_LOOKS = frozenset(["_local_scalar_dense", "as_strided", "is_nonzero", "equal"])
+"""Their results are no tensors, or only speak of memory."""
 
 
 @dataclass(eq=False)
@@ -119,9 +125,7 @@ class Recorder(TorchDispatchMode):
             # Nothing is read yet. Reading now would make a buffer filled step by step cost steps times its size.
             return func(*args, **kwargs)
         targets = facts.targets(args, kwargs)
-        read = _tensors(args, kwargs)
-        if facts.overwrites:
-            read = [t for t in read if not any(t is target for target in targets)]
+        read = _tensors(*facts.read(args, kwargs))
         active = [t for t in read if self.store.find(t) is not None]
         if self.opaque.hidden:
             self.opaque.refuse_hidden(read, self.names.here.path)
@@ -130,7 +134,10 @@ class Recorder(TorchDispatchMode):
         if self.opaque.current is not None:
             return self.opaque.run(func, args, kwargs, active, targets)
         if not active and not targets:
-            return func(*args, **kwargs)
+            result = func(*args, **kwargs)
+            if self.store.has_origins and not facts.constant:
+                self._follow(facts, args, kwargs, result, read)
+            return result
         if active and func in DECOMPOSED:
             with self:
                 return DECOMPOSED[func](*args, **kwargs)
@@ -140,7 +147,18 @@ class Recorder(TorchDispatchMode):
             return self._write(func, facts, args, kwargs, targets, active)
         result = func(*args, **kwargs)
         if facts.base == "_local_scalar_dense" and active[0].is_floating_point():
-            self._note("a traced number becomes a Python number", "what is computed from it counts as constant")
+            self._note(
+                f"a traced number becomes a Python number by {facts.name!r}, .item() say",
+                "what is computed from it counts as constant",
+            )
+        elif facts.base in _ROUNDING:
+            self._note(
+                f"a traced tensor goes through {facts.name!r}, whose derivative is zero",
+                "relevance passes on as through an activation",
+            )
+            self._record(facts.function, facts, args, kwargs, result, active)
+        elif facts.steps:
+            self._freeze(facts, args, kwargs, result, self._origin(facts, active))
         elif not facts.constant and facts.base != "as_strided":
             # as_strided speaks of memory, which values have not: it is read as a window when it is used.
             self._record(func if facts.form == "mixed" else facts.function, facts, args, kwargs, result, active)
@@ -153,15 +171,49 @@ class Recorder(TorchDispatchMode):
         flags = [isinstance(o, Tensor) and self._carries(o, facts, active) for o in outputs]
         # A view of a value in the same order, such as detach(), is that value.
         new = [isinstance(o, Tensor) and self.store.known(o) is None for o in outputs]
+        origin = self._origin(facts, active)
         if not any(flag and fresh for flag, fresh in zip(flags, new, strict=True)):
+            if origin is not None and facts.base not in _LOOKS:
+                self._freeze(facts, args, kwargs, result, origin)
             return
         self._refuse_kinds(facts, args, kwargs, outputs)
         refs, named = self._refs(args, kwargs)
         ids = tuple(
-            self.store.add(o, flag, kind="computed") if fresh else None
+            None
+            if not fresh
+            else self.store.add(o, flag, kind="computed")
+            if flag or origin is None or not o.numel()
+            else self.store.freeze(o, origin)
             for o, flag, fresh in zip(outputs, flags, new, strict=True)
         )
         self.emit(facts.name, function, refs, named, ids)
+
+    def _origin(self, facts: Facts, active: list[Tensor]) -> Origin | None:
+        """Return what is told of a constant that an op makes of traced floats; None if it reads integers only."""
+        if not any(t.is_floating_point() for t in active):
+            return None
+        return Origin(facts.name, self.names.here, choice=not facts.steps and facts.base != "_to_copy")
+
+    def _freeze(self, facts: Facts, args: Any, kwargs: Mapping[str, Any], result: Any, origin: Origin | None) -> None:
+        """Write down an op whose results count as constant, though they depend on a source: they are followed on."""
+        outputs = result if isinstance(result, tuple | list) else (result,)
+        fresh = [isinstance(o, Tensor) and o.numel() > 0 and self.store.known(o) is None for o in outputs]
+        if origin is None or not any(fresh):
+            return
+        refs, named = self._refs(args, kwargs)
+        ids = tuple(self.store.freeze(o, origin) if new else None for o, new in zip(outputs, fresh, strict=True))
+        if not facts.random:
+            self.emit(facts.name, facts.function, refs, named, ids)
+
+    def _follow(self, facts: Facts, args: Any, kwargs: Mapping[str, Any], result: Any, read: list[Tensor]) -> None:
+        """Follow constants that were made of traced tensors through an op of constants."""
+        origin = next(filter(None, map(self.store.origin, read)), None)
+        if origin is None:
+            return
+        if facts.base == "_local_scalar_dense" and not origin.choice:
+            self._note(f"what {origin.op!r} made of a traced tensor becomes a Python number", "it counts as constant")
+        elif facts.base not in _LOOKS:
+            self._freeze(facts, args, kwargs, result, origin)
 
     def _carries(self, output: Tensor, facts: Facts, active: list[Tensor]) -> bool:
         """Return whether an output depends on a source, given the op's active inputs. An empty one depends on none."""
@@ -195,13 +247,15 @@ class Recorder(TorchDispatchMode):
         targets: list[Tensor],
         active: list[Tensor],
     ) -> Any:
-        active = [] if facts.constant else active
+        origin = self._written_origin(facts, active, _tensors(*facts.read(args, kwargs)))
+        active = [] if facts.constant or facts.steps else active
         carried = [t for t in targets if active and facts.form != "mixed" and self._carries(t, facts, active)]
         if carried:
             self._refuse_kinds(facts, args, kwargs, ())
         if carried and facts.base in ("copy_", "fill_"):
             return self._copy(func, args, kwargs)
-        call = None if not active else self._functional_call(facts, args, kwargs)
+        frozen = origin is not None and not carried and facts.form != "mixed"
+        call = self._functional_call(facts, args, kwargs) if active or frozen else None
         for target in targets:
             self.store.before_write(target, bool(carried))
         result = func(*args, **kwargs)
@@ -216,7 +270,18 @@ class Recorder(TorchDispatchMode):
             self.store.after_write(target, value)
         if call is not None and carried:
             self.emit(facts.name, facts.function, *call, ids)
+        elif call is not None and origin is not None and frozen:
+            made = tuple(self.store.freeze(t, origin) if t.numel() else None for t in targets)
+            if not facts.random and not any(self.store.entries[i].active for i in made if i is not None):
+                self.emit(facts.name, facts.function, *call, made)
         return result
+
+    def _written_origin(self, facts: Facts, active: list[Tensor], read: list[Tensor]) -> Origin | None:
+        """Return the origin of a constant that an op writes, None if it depends on no source."""
+        if facts.constant:
+            return None
+        found = self._origin(facts, active)
+        return found or next(filter(None, map(self.store.origin, read)), None)
 
     def _functional_call(self, facts: Facts, args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
         """Return the arguments by reference, as they are before the write. What `out=` names is no argument."""
@@ -265,7 +330,14 @@ class Recorder(TorchDispatchMode):
 
     def escaped(self, tensor: Tensor, way: str) -> None:
         """Remark that an active tensor has left torch."""
-        if self.find(tensor) is not None:
+        if self.find(tensor) is None:
+            return
+        if way in CUTS:
+            self._note(
+                f"gradients of a traced tensor are cut by {way!r}",
+                "relevance passes on all the same, and rule='gradient' is the derivative without the cut",
+            )
+        else:
             self._note(f"a traced tensor leaves torch by {way!r}", "what is computed from it counts as constant")
 
     # --- refusals and remarks -----------------------------------------------------------------------------------------
@@ -288,6 +360,19 @@ class Recorder(TorchDispatchMode):
     def _note(self, what: str, therefore: str) -> None:
         where = self.names.here.path or self.names.model
         self.notes.setdefault(what, f"{what} (in {where!r}): {therefore}.")
+
+    def remark_on(self, constants: Mapping[Origin, str]) -> None:
+        """Remark on the ops that made constants of traced tensors, once for each kind of op, with the first paths."""
+        places: dict[str, list[str]] = {}
+        for origin in constants:
+            places.setdefault(origin.op, []).append(repr(origin.frame.path or self.names.model))
+        for op, where in places.items():
+            paths = list(dict.fromkeys(where))
+            shown = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+            self.notes[op] = (
+                f"the result of {op!r} on a traced tensor (in {shown}) counts as constant: what it takes of the "
+                "relevance is a sink that goes by its name."
+            )
 
     def tell(self) -> None:
         """Issue one warning for each kind of remark."""

@@ -13,7 +13,7 @@ from torch._ops import OpOverload
 
 Form = Literal["plain", "inplace", "out", "mixed", "metadata"]
 
-# Their results depend on the shape of a tensor, or on where it is, but not (or nowhere differentiably) on its entries.
+# Their results depend on the shape of a tensor, or on where it is, but not on its entries.
 _CONSTANT = frozenset(
     [
         "zeros_like",
@@ -28,15 +28,6 @@ _CONSTANT = frozenset(
         "new_empty",
         "new_full",
         "new_empty_strided",
-        "sign",
-        "sgn",
-        "floor",
-        "ceil",
-        "round",
-        "trunc",
-        "heaviside",
-        "floor_divide",
-        "bernoulli",
         "zero_",
         "normal_",
         "uniform_",
@@ -47,14 +38,11 @@ _CONSTANT = frozenset(
         "cauchy_",
         "log_normal_",
         "randperm",
-        "sign_",
-        "sgn_",
-        "floor_",
-        "ceil_",
-        "round_",
-        "trunc_",
     ]
 )
+# Their results depend on the entries by steps only: they count as constant, and say so. (Rounding stays near its input,
+# and is a unit edge.)
+_STEPS = frozenset(["sign", "sgn", "heaviside", "bernoulli", "sign_", "sgn_", "heaviside_"])
 # In place, they do not look at what was there before. fill_ and copy_ put their second argument there.
 _OVERWRITING = frozenset(
     ["zero_", "fill_", "copy_", "normal_", "uniform_", "random_", "exponential_", "bernoulli_", "geometric_", "cauchy_"]
@@ -106,6 +94,7 @@ class Facts:
     form: Form
     overwrites: bool
     constant: bool
+    steps: bool
     routes: bool
     random: bool
     view: bool
@@ -120,6 +109,13 @@ class Facts:
             value = kwargs.get(key) if isinstance(key, str) else args[key] if key < len(args) else None
             found += [t for t in (value if isinstance(value, list | tuple) else (value,)) if isinstance(t, Tensor)]
         return found
+
+    def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """Return the arguments that a call reads. What it overwrites it does not read, unless it is given twice."""
+        if not self.overwrites:
+            return args, kwargs
+        kept = tuple(argument for place, argument in enumerate(args) if place not in self.writes)
+        return kept, {name: argument for name, argument in kwargs.items() if name not in self.writes}
 
 
 @dataclass(frozen=True)
@@ -199,6 +195,7 @@ def facts_of(function: OpOverload) -> Facts:
         form=form,
         overwrites=form == "out" or base in _OVERWRITING,
         constant=base in _CONSTANT,
+        steps=base in _STEPS,
         routes=base in _ROUTING or functional in _ROUTING or function.is_view,
         random=torch.Tag.nondeterministic_seeded in function.tags,
         view=function.is_view,

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from provnet.capture.checks import check_model, check_other_arguments, check_outputs, check_sources
+from provnet.capture.control import check_control, constants_made
 from provnet.capture.escape import Escapes
 from provnet.capture.execution import Execution
-from provnet.capture.finish import finish
+from provnet.capture.finish import finish, needed
 from provnet.capture.graph import check_gradients, replay_with_graph
 from provnet.capture.mode import Recorder
 from provnet.capture.names import modules_of
@@ -68,7 +69,7 @@ def record(
         chosen = choose_sources(arguments, given, sources)
         batch = check_sources(chosen, modules, batch_dim)
         check_other_arguments(arguments)
-        execution, outputs = _run(model, modules, modes, args, kwargs, chosen, (batch, batch_dim, copy))
+        execution, outputs = _run(model, modules, modes, args, kwargs, chosen, (batch, batch_dim, copy), check_batch)
         if check_batch:
             check_examples(execution)
         if graph:
@@ -85,6 +86,7 @@ def _run(
     kwargs: dict[str, Any],
     sources: Mapping[str, Tensor],
     rest: tuple[int, int, bool],
+    thorough: bool,
 ) -> tuple[Execution, dict[str, Tensor]]:
     recorder = Recorder(name_of(model))
     recorder.store.own(modules)
@@ -104,7 +106,10 @@ def _run(
         check_outputs({name: returned[name] for name in outputs}, list(returned))
     finally:
         recorder.store.restore()
+    steps, entries = needed(recorder, outputs), recorder.store.entries
+    recorder.remark_on(constants_made(steps, entries))
     recorder.tell()
+    check_control(steps, recorder.steps, entries, tuple(ids.values()), *rest[:2], thorough)
     execution = finish(recorder, ids, outputs, *rest)
     recorder.close()
     return execution, {name: returned[name] for name in outputs}

@@ -64,6 +64,13 @@ def _run(execution: Execution, op: TracedOp, values: dict[int, Tensor]) -> None:
 
 def results_of(op: TracedOp, tensor: Callable[[int], Tensor]) -> Sequence[Any]:
     """Run one op, `tensor` giving the value behind each reference, and return its results: one for each output."""
+    return run_call(op.func, op.args, op.kwargs, tensor)
+
+
+def run_call(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], tensor: Callable[[int], Tensor]
+) -> Sequence[Any]:
+    """Run a function on arguments that hold references, and return its results: one for each output."""
 
     def resolve(tree: Any) -> Any:
         if isinstance(tree, Ref):
@@ -75,8 +82,8 @@ def results_of(op: TracedOp, tensor: Callable[[int], Tensor]) -> Sequence[Any]:
             return {key: resolve(part) for key, part in tree.items()}
         return tree
 
-    function = _REPLAYED_AS.get(op.func, op.func)
-    results = function(*resolve(op.args), **resolve(op.kwargs))
+    function = _REPLAYED_AS.get(function, function)
+    results = function(*resolve(args), **resolve(kwargs))
     return results if isinstance(results, tuple | list) else (results,)
 
 

@@ -45,6 +45,19 @@ class Entry:
     version: int | None = None
     owner: Tensor | None = None
     live: Tensor | None = None
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """The op that made a constant of a traced tensor.
+
+    choice   it chose or compared (a mask, an index), and did not compute a number
+    """
+
+    op: str
+    frame: Any
+    choice: bool
 
 
 @dataclass(eq=False)
@@ -73,6 +86,7 @@ class Store:
         self.entries: list[Entry] = []
         self.memories: dict[Hashable, Memory] = {}
         self.owned: dict[Hashable, list[tuple[str, ValueKind, Tensor]]] = {}
+        self.has_origins = False
         self.saved: dict[Hashable, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
         self._emit = emit
 
@@ -110,6 +124,18 @@ class Store:
         if found is None and memory.active and tensor.numel():
             found = self._read(memory, tensor)
         return found if found is not None and self.entries[found].active else None
+
+    def origin(self, tensor: Tensor) -> Origin | None:
+        """Return where the constant that `tensor` shows comes from, None if it depends on no source."""
+        found = self.known(tensor) if self.has_origins else None
+        return None if found is None else self.entries[found].origin
+
+    def freeze(self, tensor: Tensor, origin: Origin) -> int:
+        """Record a constant that was made of a traced tensor."""
+        value = self.add(tensor, active=False, kind="computed")
+        self.entries[value].origin = origin
+        self.has_origins = True
+        return value
 
     def is_stale(self, tensor: Tensor) -> bool:
         """Tell whether `tensor` shows memory that depends on a source, but no value that is recorded already."""

@@ -87,6 +87,7 @@ class Block:
              share weights, transposed or in part, share entries. None: tensors of the block's own.
     places   of a max pooling, in the layout of its output: where in its plane each window's first maximum lies, as the
              model's own op said. None: it did not say.
+    bias_name       the name of the op that made the bias of a traced tensor (a sign that is added): its sink's name.
     output_is_sum   of an affine block: whether its output is the sum of its contributions. If not, as where a module is
              kept whole and said to be fed by all inputs alike, denominators are sums of contributions all the same.
     classes  for each of the modules that `module` names, the full names of the classes that it is an instance of, the
@@ -114,6 +115,7 @@ class Block:
     bias_memory: Memory | None = None
     places: Handle = None
     output_is_sum: bool = True
+    bias_name: str | None = None
     classes: tuple[tuple[str, ...], ...] = ()
 
     @property

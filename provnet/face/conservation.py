@@ -33,7 +33,8 @@ class Layer:
     given: Tensor
     """passed ⊕ bias: what left the block by its edges."""
     sinks: Mapping[str, Tensor] = field(default_factory=dict)
-    """Where the rest went, by name: "bias"; "undefined" (neurons without a defined edge: z = 0, dead windows);
+    """Where the rest went, by name: "bias", or the op that made it of a traced tensor ("sign_1"); "undefined"
+    (neurons without a defined edge: z = 0, dead windows);
     "stabiliser" (what ε took); "rule" (what the rule itself does not pass on: an empty pool of alpha-beta, a gradient);
     "constant" (entries that no input feeds: what cat, where, masked_fill or a padding put there);
     "dropped" (what `only=` kept back)."""
@@ -131,7 +132,7 @@ def _one(
         given = passed if bias is None else semiring.plus(passed, bias)
         if semiring.ring:
             lost = semiring.monus(came, given)
-        parts = {} if bias is None else {"bias": bias}
+        parts = {} if bias is None else {block.bias_name or "bias": bias}
         parts |= _lost_by_name(workspace, index, job, evaluation.relevance[block.output], lost)
         for taken in (bias, lost):
             if taken is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,24 +116,34 @@ class Relevance:
     def sinks(self) -> Mapping[str, Any]:
         """Relevance that goes no further, path -> [batch]: what biases took, and what was lost.
 
+        A bias that an op made of a traced tensor (a sign that is added, say) goes by that op's name.
+
         Lost is, in the rings, all that a block received and did not pass on (neurons without a defined coefficient, and
         what a stabiliser took); elsewhere the ⊕ of the relevance of neurons without a defined coefficient.
         """
-        found: list[dict[int, Tensor]] = []
+        blocks, plus = self._asked.circuit.blocks, self.semiring.plus
+        found: list[dict[int | str, Tensor]] = []
         for evaluation in self._evaluations:
-            sinks = dict(evaluation.bias)
+            sinks: dict[int | str, Tensor] = {}
+            for index, taken in evaluation.bias.items():
+                key = blocks[index].bias_name or index
+                sinks[key] = plus(sinks[key], taken) if key in sinks else taken
             for index, lost in evaluation.lost.items():
-                sinks[index] = self.semiring.plus(sinks[index], lost) if index in sinks else lost
+                sinks[index] = plus(sinks[index], lost) if index in sinks else lost
             for index, (came, passed) in evaluation.totals.items():
                 sinks[index] = self.semiring.monus(came, passed)
+                if blocks[index].bias_name is not None and index in evaluation.bias:
+                    sinks[index] = self.semiring.monus(sinks[index], evaluation.bias[index])
             found.append(sinks)
         return self._by_path(found)
 
-    def _by_path(self, found: list[dict[int, Tensor]]) -> dict[str, Any]:
+    def _by_path(self, found: Sequence[Mapping[Any, Tensor]]) -> dict[str, Any]:
+        """Return what blocks, by number, and sinks, by name, took: by path and by name."""
         blocks = self._asked.circuit.blocks
-        indices = sorted({index for each in found for index in each})
+        indices = sorted({index for each in found for index in each}, key=lambda i: (isinstance(i, str), i))
         zero = self.semiring.full((self._asked.circuit.batch,), self.semiring.zero, self._asked.jobs[0].start)
-        return {blocks[i].path: self._shown([each.get(i, zero) for each in found]) for i in indices}
+        paths = {i: i if isinstance(i, str) else blocks[i].path for i in indices}
+        return {paths[i]: self._shown([each.get(i, zero) for each in found]) for i in indices}
 
     def conservation(self) -> Conservation:
         """Return the conservation report: for every block what came, what was passed on, what bias and loss took."""

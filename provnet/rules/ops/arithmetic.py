@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -67,7 +68,7 @@ def shifted(op: Op, source: int, weight: float, constant: Any, factor: float) ->
         rows = bias.repeat_interleave(inner, -1)
         bias = rows.repeat(*(1,) * (rows.dim() - 1), prod(shape) // rows.shape[-1])
         scale = None if weight == 1 else torch.full((prod(here),), weight, dtype=like.dtype, device=like.device)
-    return op.place(
+    placed = op.place(
         "affine",
         "scale",
         wiring,
@@ -78,6 +79,8 @@ def shifted(op: Op, source: int, weight: float, constant: Any, factor: float) ->
         bias_by_example=by_example,
         function="add",
     )
+    origin = op.execution.values[constant.id].origin if isinstance(constant, Ref) else None
+    return placed if origin is None else replace(placed, block=replace(placed.block, bias_name=origin))
 
 
 def constant_rows(op: Op, constant: Any, layout: Layout) -> tuple[Tensor, int, bool]:

@@ -25,7 +25,7 @@ def unary(op: Op) -> Placed:
     return scaled(op)
 
 
-@op_rule("aten.mul", "aten.div", "aten.true_divide", "aten.pow", "aten.atan2", "aten.hypot")
+@op_rule("aten.mul", "aten.div", "aten.true_divide", "aten.pow", "aten.atan2", "aten.hypot", "aten.floor_divide")
 def scaled(op: Op) -> Placed:
     """y = x * c, x / c, c / x, x ** c with a constant c, which may broadcast: unit edges, some fanning out."""
     source = op.only()
