@@ -137,10 +137,11 @@ def _check_device(sources: Mapping[str, Tensor], modules: Mapping[str, nn.Module
             )
 
 
-def check_outputs(outputs: Mapping[str, Tensor], independent: list[str]) -> None:
+def check_outputs(outputs: Mapping[str, Tensor], independent: list[str], made_by: list[str]) -> None:
     """Raise `TraceError` if no output depends on a source, `NonFiniteError` if one that does is not finite.
 
-    `outputs` are those that do, `independent` the names of the other tensors that the model returned.
+    `outputs` are those that do, `independent` the names of the other tensors that the model returned, and `made_by` the
+    ops whose results on a traced tensor count as constant and lead to them.
     """
     if not outputs and not independent:
         raise TraceError("the model returned no tensor, so there is nothing to explain. Let it return its output.")
@@ -148,6 +149,7 @@ def check_outputs(outputs: Mapping[str, Tensor], independent: list[str]) -> None
         raise TraceError(
             f"the output ({_listed(independent)}) does not depend on any source by a differentiable way: it is "
             "constant, of integers, or was computed outside of torch. Return scores, and compute them with torch."
+            + (f" What {_listed(made_by)} makes of a traced tensor counts as constant." if made_by else "")
         )
     for name, tensor in outputs.items():
         if not is_finite(tensor):

@@ -103,7 +103,9 @@ def _run(
         returned = dict(distinct(tensors_in(result, "output")))
         found = {name: recorder.store.find(tensor) for name, tensor in returned.items()}
         outputs = {n: i for n, i in found.items() if i is not None and returned[n].is_floating_point()}
-        check_outputs({name: returned[name] for name in outputs}, list(returned))
+        origins = map(recorder.store.origin, returned.values())
+        made_by = list(dict.fromkeys(origin.op for origin in origins if origin is not None))
+        check_outputs({name: returned[name] for name in outputs}, list(returned), made_by)
     finally:
         recorder.store.restore()
     steps, entries = needed(recorder, outputs), recorder.store.entries

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import provnet
-from provnet.errors import CrossExampleError, TraceWarning
+from provnet.errors import CrossExampleError, TraceError, TraceWarning
 
 D = torch.float64
 X = torch.tensor([[1.0, 2.0]], dtype=D)
@@ -115,6 +115,12 @@ def test_a_straight_through_quantiser_passes_relevance_through_its_rounding():
     wanted = (share / a) @ HIDDEN * X  # rounded shares, and then each its part of a
     assert torch.allclose(circuit.evaluate("real", 0).inputs, wanted)
     assert torch.allclose(wanted, torch.tensor([[0.479, 0.521]], dtype=D), atol=1e-3)
+
+
+@pytest.mark.parametrize(("function", "op"), [(torch.sign, "aten.sign"), (lambda x: (x > 0).double(), "aten.gt")])
+def test_an_output_of_constants_alone_is_refused_with_their_names(function: Callable[[Tensor], Tensor], op: str):
+    with pytest.raises(TraceError, match=f"{op}.*counts as constant"):
+        provnet.trace(lambda x: F.linear(function(F.linear(x, HIDDEN)), OUT), X)
 
 
 # --- a target that is an input too ------------------------------------------------------------------------------------
