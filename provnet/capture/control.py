@@ -25,9 +25,9 @@ CHANGES = ("raised", "lowered", "copied")
 """What is done to the other examples: beyond all values that occur, below them, or made one that is left alone."""
 
 
-def constants_made(steps: Sequence[Step], entries: Sequence[Entry]) -> dict[Origin, str]:
-    """Return the ops that made constants of traced floats which take a share, each with the op that reads it."""
-    found: dict[Origin, str] = {}
+def constants_made(steps: Sequence[Step], entries: Sequence[Entry]) -> list[Origin]:
+    """Return the ops that made constants of traced floats which take a share, in the order in which they are read."""
+    found: dict[Origin, None] = {}
     for step in steps:
         for value in refs_in((step.args, step.kwargs)):
             origin = entries[value].origin
@@ -35,8 +35,8 @@ def constants_made(steps: Sequence[Step], entries: Sequence[Entry]) -> dict[Orig
                 continue
             scales = step.name in _SCALING or not entries[value].tensor.is_floating_point()
             if not (origin.choice and scales):
-                found.setdefault(origin, step.name)
-    return found
+                found[origin] = None
+    return list(found)
 
 
 def check_control(

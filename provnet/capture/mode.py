@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +19,9 @@ from provnet.capture.kinds import kind_of
 from provnet.capture.names import Frame, Names
 from provnet.capture.opaque import OpaqueCalls
 from provnet.capture.operations import Facts, facts_of
+from provnet.capture.remarks import Remarks
 from provnet.capture.store import Origin, Store
-from provnet.errors import TraceError, TraceWarning
+from provnet.errors import TraceError
 
 aten = torch.ops.aten
 
@@ -53,7 +53,7 @@ class Recorder(TorchDispatchMode):
         self.store = Store(self.emit)
         self.names = Names(model, self)
         self.opaque = OpaqueCalls(self.store, self.emit)
-        self.notes: dict[str, str] = {}
+        self.remarks = Remarks(model)
         self._quiet = False
 
     # --- what happens between ops -------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ class Recorder(TorchDispatchMode):
         if self.opaque.hidden:
             self.opaque.refuse_hidden(read, self.names.here.path)
         if facts.random:
-            self._note(f"random numbers are drawn by {facts.name!r}", "their values become constants")
+            self._remark(f"random numbers are drawn by {facts.name!r}", "their values become constants")
         if self.opaque.current is not None:
             return self.opaque.run(func, args, kwargs, active, targets)
         if not active and not targets:
@@ -147,12 +147,12 @@ class Recorder(TorchDispatchMode):
             return self._write(func, facts, args, kwargs, targets, active)
         result = func(*args, **kwargs)
         if facts.base == "_local_scalar_dense" and active[0].is_floating_point():
-            self._note(
+            self._remark(
                 f"a traced number becomes a Python number by {facts.name!r}, .item() say",
                 "what is computed from it counts as constant",
             )
         elif facts.base in _ROUNDING:
-            self._note(
+            self._remark(
                 f"a traced tensor goes through {facts.name!r}, whose derivative is zero",
                 "relevance passes on as through an activation",
             )
@@ -211,7 +211,7 @@ class Recorder(TorchDispatchMode):
         if origin is None:
             return
         if facts.base == "_local_scalar_dense" and not origin.choice:
-            self._note(f"what {origin.op!r} made of a traced tensor becomes a Python number", "it counts as constant")
+            self._remark(f"what {origin.op!r} made of a traced tensor becomes a Python number", "it counts as constant")
         elif facts.base not in _LOOKS:
             self._freeze(facts, args, kwargs, result, origin)
 
@@ -333,14 +333,16 @@ class Recorder(TorchDispatchMode):
         if self.find(tensor) is None:
             return
         if way in CUTS:
-            self._note(
-                f"gradients of a traced tensor are cut by {way!r}",
-                "relevance passes on all the same, and rule='gradient' is the derivative without the cut",
-            )
+            what = f"gradients of a traced tensor are cut by {way!r}"
+            therefore = "relevance passes on all the same, and rule='gradient' is the derivative without the cut"
         else:
-            self._note(f"a traced tensor leaves torch by {way!r}", "what is computed from it counts as constant")
+            what, therefore = f"a traced tensor leaves torch by {way!r}", "what is computed from it counts as constant"
+        self._remark(what, therefore)
 
-    # --- refusals and remarks -----------------------------------------------------------------------------------------
+    def _remark(self, what: str, therefore: str) -> None:
+        self.remarks.add(what, therefore, self.names.here)
+
+    # --- refusals -----------------------------------------------------------------------------------------------------
 
     def _refuse_kinds(self, facts: Facts, args: Any, kwargs: Mapping[str, Any], outputs: Any) -> None:
         if facts.name.startswith("quantized"):
@@ -356,28 +358,6 @@ class Recorder(TorchDispatchMode):
                     f"{facts.name!r} (in {self.names.here.path!r}) has a {kind} tensor{shape}: "
                     "only dense real tensors can be traced. Convert it, or keep its module whole with opaque=."
                 )
-
-    def _note(self, what: str, therefore: str) -> None:
-        where = self.names.here.path or self.names.model
-        self.notes.setdefault(what, f"{what} (in {where!r}): {therefore}.")
-
-    def remark_on(self, constants: Mapping[Origin, str]) -> None:
-        """Remark on the ops that made constants of traced tensors, once for each kind of op, with the first paths."""
-        places: dict[str, list[str]] = {}
-        for origin in constants:
-            places.setdefault(origin.op, []).append(repr(origin.frame.path or self.names.model))
-        for op, where in places.items():
-            paths = list(dict.fromkeys(where))
-            shown = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
-            self.notes[op] = (
-                f"the result of {op!r} on a traced tensor (in {shown}) counts as constant: what it takes of the "
-                "relevance is a sink that goes by its name."
-            )
-
-    def tell(self) -> None:
-        """Issue one warning for each kind of remark."""
-        for message in self.notes.values():
-            warnings.warn(message, TraceWarning, stacklevel=4)
 
 
 def _tensors(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:

@@ -109,8 +109,8 @@ def _run(
     finally:
         recorder.store.restore()
     steps, entries = needed(recorder, outputs), recorder.store.entries
-    recorder.remark_on(constants_made(steps, entries))
-    recorder.tell()
+    recorder.remarks.add_constants(constants_made(steps, entries))
+    recorder.remarks.tell()
     check_control(steps, recorder.steps, entries, tuple(ids.values()), *rest[:2], thorough)
     execution = finish(recorder, ids, outputs, *rest)
     recorder.close()
