@@ -13,7 +13,15 @@ from torch.nn.parameter import is_lazy
 
 from provnet.capture.kinds import kind_of
 from provnet.capture.sources import is_finite
-from provnet.errors import CrossExampleError, DeviceError, InputError, NonFiniteError, TraceError, TrainingModeError
+from provnet.errors import (
+    CrossExampleError,
+    DeviceError,
+    InputError,
+    NonFiniteError,
+    OptionError,
+    TraceError,
+    TrainingModeError,
+)
 
 
 def check_model(model: Any, modules: Mapping[str, nn.Module]) -> None:
@@ -91,6 +99,8 @@ def _check_owned(name: str, tensor: Tensor, is_parameter: bool) -> None:
 
 def check_sources(sources: Mapping[str, Tensor], modules: Mapping[str, nn.Module], batch_dim: int) -> int:
     """Return the number of examples. Raises `InputError`, `DeviceError` or `NonFiniteError`."""
+    if isinstance(batch_dim, bool) or not isinstance(batch_dim, int):
+        raise OptionError(f"batch_dim={batch_dim!r}: give the number of the axis that carries examples, such as 0.")
     _check_device(sources, modules)
     for name, tensor in sources.items():
         kind = kind_of(tensor)

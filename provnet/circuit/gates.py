@@ -25,6 +25,15 @@ class Neuron:
         return f"{self.path}[{', '.join(map(str, self.index))}]" if self.index else self.path
 
 
+def spelled(name: str) -> str:
+    """Return a neuron's name with its indices spelled as `str(neuron)` does: "fc[0,1]" becomes "fc[0, 1]"."""
+    path, bracket, rest = name.rpartition("[")
+    parts = [part.strip() for part in rest.removesuffix("]").split(",")]
+    if not bracket or not rest.endswith("]") or not all(part.isdecimal() for part in parts):
+        return name
+    return f"{path.rstrip()}[{', '.join(parts)}]"
+
+
 @dataclass(frozen=True)
 class Variable:
     """One variable of a circuit. On grain `edge` it is the edge source -> target of the block `path`.

@@ -15,12 +15,20 @@ from torch import Tensor
 
 from provnet.circuit.derivations import Path
 from provnet.circuit.expand import expand
-from provnet.circuit.gates import GateStore, Neuron, Variable
+from provnet.circuit.gates import GateStore, Neuron, Variable, spelled
 from provnet.circuit.graph import from_networkx, to_networkx
 from provnet.circuit.hash_cons import restrict
 from provnet.circuit.simplify import simplify
 from provnet.circuit.variables import EdgeSegment, VariableTable
-from provnet.errors import OptionError, TargetError, UnsupportedOperationError, ValuationError
+from provnet.errors import (
+    CountOverflowError,
+    NonFiniteError,
+    OptionError,
+    TargetError,
+    UnknownNameError,
+    UnsupportedOperationError,
+    ValuationError,
+)
 from provnet.face.edge_elements import EdgeElements
 from provnet.face.names import At, neurons_at, output_named
 from provnet.face.python_values import Values, fold_gates, provenance_of
@@ -30,6 +38,7 @@ from provnet.rules.lrp.base import Rule
 from provnet.semirings import annotations
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.base import Semiring
+from provnet.semirings.carrier import into_carrier
 from provnet.semirings.counting import Counting, bits
 from provnet.semirings.lookup import get as get_semiring
 from provnet.symbolic.canonical import find_gate
@@ -63,8 +72,14 @@ class Elements(Mapping[Neuron, Any]):
         self._names = {str(root): number for number, root in enumerate(self.roots)}
 
     def __getitem__(self, root: Neuron | str) -> Any:
-        number = self._names[root] if isinstance(root, str) else self._numbers[root]
-        return self._shown(self.tensor[number])
+        known = self._names if isinstance(root, str) else self._numbers
+        wanted = spelled(root) if isinstance(root, str) else root
+        if isinstance(wanted, tuple):
+            wanted, known = spelled(f"{wanted[0]}[{','.join(map(str, wanted[1:]))}]"), self._names
+        if wanted not in known:
+            some = ", ".join(map(str, self.roots[:SHOWN_ROOTS]))
+            raise UnknownNameError(f"{root!r} is no root of these gates. Roots: {some}.")
+        return self._shown(self.tensor[known[wanted]])
 
     def __iter__(self) -> Iterator[Neuron]:
         return iter(self.roots)
@@ -172,20 +187,51 @@ class GateCircuit:
         rule: str | Rule = "zero",
         annotation: str | Annotation | None = None,
         dtype: torch.dtype | None = None,
+        exact: bool = False,
     ) -> Elements:
         """Return {root: element} under a valuation: a tensor in the order of `variables`, a mapping, or None for that
         of `rule` and `annotation`.
 
+        exact   whole numbers of any size, for "counting": `CountOverflowError` advises it.
+
         Source: evaluation is the homomorphism ℕ[X] -> K that extends the valuation ([GKT07] Prop. 4.2).
         """
         algebra = get_semiring(semiring)
-        if isinstance(algebra, Counting) and algebra.primes and valuation is None:
-            rough = self.evaluate(Counting("float64"), None, rule, annotation).tensor
-            algebra = algebra.with_primes(bits(float(rough.max()) if rough.numel() else 0.0))
-        found = evaluate_gates(self.store, algebra, self.elements(algebra, valuation, rule, annotation, dtype))
+        if exact and not isinstance(algebra, Counting):
+            raise OptionError(f"exact=True is for counting; the semiring is {algebra.name!r}.")
+        if exact and not algebra.primes:
+            algebra = Counting("exact")
+        if isinstance(algebra, Counting) and algebra.primes:
+            algebra, elements = self._residues(algebra, valuation, rule, annotation)
+        else:
+            elements = self.elements(algebra, valuation, rule, annotation, dtype)
+        found = evaluate_gates(self.store, algebra, elements)
         if isinstance(algebra, Counting) and algebra.primes:
             return Elements(self.roots, found, lambda element: int(algebra.decode(element)))
         return Elements(self.roots, found, lambda element: element)
+
+    def _residues(
+        self,
+        algebra: Counting,
+        valuation: Any,
+        rule: str | Rule,
+        annotation: str | Annotation | None,
+    ) -> tuple[Counting, Tensor]:
+        """Return the exact semiring that holds every root's count, and the variables' values in it.
+
+        Residues of the caller's own keep the caller's primes.
+        """
+        if isinstance(valuation, Tensor) and valuation.shape[-1:] == algebra.element_shape and valuation.dim() > 1:
+            return algebra, self.elements(algebra, valuation)
+        whole = None if valuation is None else self.elements(Counting(), valuation)
+        try:
+            rough = self.evaluate(Counting("float64"), whole, rule, annotation).tensor
+        except NonFiniteError as error:
+            raise CountOverflowError("the counts exceed 2^1023, the range in which exact counts are sized.") from error
+        algebra = algebra.with_primes(bits(float(rough.max()) if rough.numel() else 0.0))
+        if whole is None:
+            return algebra, self.elements(algebra, None, rule, annotation)
+        return algebra, algebra.reduce(whole.unsqueeze(-1))
 
     def fold(
         self,
@@ -221,11 +267,9 @@ class GateCircuit:
         algebra = get_semiring(semiring)
         if isinstance(valuation, Mapping):
             valuation = as_tensor(self.store, valuation, algebra, dtype or torch.float64)
-        width = len(algebra.element_shape)
-        fitting = tuple(valuation.shape[valuation.dim() - width :]) == tuple(algebra.element_shape)
-        if fitting and not bool(torch.isnan(valuation).any()) and (problem := algebra.outside(valuation)):
-            raise ValuationError(f"the valuation leaves the carrier of the semiring {algebra.name!r}: {problem}.")
-        return valuation
+        own = isinstance(valuation, Tensor) and valuation.is_floating_point()
+        floating = dtype or (valuation.dtype if own else torch.float64)
+        return into_carrier(algebra, valuation, floating, "the valuation")
 
     def marginals(
         self,

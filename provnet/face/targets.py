@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.blocks import Activation
-from provnet.errors import OptionError, TargetError
+from provnet.errors import OptionError, TargetError, ValuationError
 from provnet.face.given import with_values
 from provnet.semirings.base import Semiring
+from provnet.semirings.carrier import into_carrier
 from provnet.torch_backend.rows import rows
 
 Target = Any
@@ -154,8 +155,8 @@ def _start(start: Any, logits: Tensor, semiring: Semiring, like: Tensor) -> Tens
         if start == "logit":
             return _elements(logits, semiring, like)
         raise OptionError(f"start={start!r} is unknown; take 'one', 'logit' or elements of the semiring.")
-    given = start if isinstance(start, Tensor) else torch.as_tensor(start)
-    found = _elements(with_values(given, "start").to(like.device), semiring, like)
+    given = with_values(start, "start") if isinstance(start, Tensor) else start
+    found = _elements(given, semiring, like)
     shapes = (semiring.element_shape, (len(logits), *semiring.element_shape))
     if tuple(found.shape) not in shapes:
         raise OptionError(
@@ -165,19 +166,16 @@ def _start(start: Any, logits: Tensor, semiring: Semiring, like: Tensor) -> Tens
     return found.expand(shapes[1])
 
 
-def _elements(values: Tensor, semiring: Semiring, like: Tensor) -> Tensor:
+def _elements(values: Any, semiring: Semiring, like: Tensor) -> Tensor:
     """Return values as elements of the semiring. Raises `OptionError` where the carrier does not hold them."""
-    if like.dtype != torch.bool and not like.dtype.is_floating_point and bool((values != values.round()).any()):
-        raise OptionError(f"{semiring.name!r} takes whole numbers; got {values.tolist()}.")
-    elements = values.to(like.dtype)
-    problem = semiring.outside(elements)
-    if problem is not None:
-        raise OptionError(
-            f"start or target gives {values.tolist()}, outside the carrier of {semiring.name!r}: {problem}."
-        )
-    if semiring.element_shape and elements.shape[-len(semiring.element_shape) :] != semiring.element_shape:
+    try:
+        elements = into_carrier(semiring, values, like.dtype, "start or target").to(like.device)
+    except ValuationError as error:
+        raise OptionError(str(error)) from error
+    width = len(semiring.element_shape)
+    if width and elements.shape[-width:] != semiring.element_shape:
         raise OptionError(
             f"an element of {semiring.name!r} has the shape {semiring.element_shape}; got elements of shape "
-            f"{tuple(values.shape)}. Give the start as elements of that shape."
+            f"{tuple(elements.shape)}. Give the start as elements of that shape."
         )
     return elements

@@ -61,6 +61,11 @@ class Counting(Semiring):
         # Residues are not ordered: their natural order is that of the ring of integers modulo the product.
         self.naturally_ordered = not self.primes
 
+    def outside(self, x: Tensor) -> str | None:
+        if x.is_floating_point() and bool((x != x.round()).any()):
+            return "it holds whole numbers"
+        return super().outside(x)
+
     @property
     def largest(self) -> int:
         """The largest count up to which every count is exact."""

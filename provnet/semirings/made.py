@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from provnet.errors import OptionError
+from provnet.errors import LawError, OptionError
 from provnet.semirings.base import Semiring
 from provnet.semirings.check import check_laws
 from provnet.semirings.scalar import checked, on_tensors
@@ -22,12 +22,21 @@ class MadeSemiring(Semiring):
 
     def __init__(self, name: str, plus: Operation, times: Operation) -> None:
         self.name, self._plus, self._times = name, plus, times
+        self.carrier: Tensor | None = None
 
     def plus(self, x: Tensor, y: Tensor) -> Tensor:
         return self._plus(x, y)
 
     def times(self, x: Tensor, y: Tensor) -> Tensor:
         return self._times(x, y)
+
+    def outside(self, x: Tensor) -> str | None:
+        if self.carrier is None:
+            return super().outside(x)
+        same = x.unsqueeze(x.dim() - len(self.element_shape)) == self.carrier.to(x)
+        width = len(self.element_shape)
+        member = (same.flatten(same.dim() - width).all(-1) if width else same).any(-1)
+        return None if bool(member.all()) else f"it holds {self.carrier.tolist()}"
 
     def __repr__(self) -> str:
         return f"make(name={self.name!r})"
@@ -44,12 +53,14 @@ def make(
     annotation: str = "identity",
     examples: Sequence[Any] = (),
     scalar: tuple[str, str] | None = None,
+    carrier: Sequence[Any] | None = None,
     **flags: bool,
 ) -> Semiring:
     """Return the semiring (plus, times, zero, one) of two elementwise torch functions.
 
     Args: `dtype` None means the evaluation's floating dtype. `zero` and `one` are numbers, or tensors of the shape of
-    one element, which then lies on the trailing axes. `examples` are more elements to check the laws on. `scalar` says
+    one element, which then lies on the trailing axes. `examples` are more elements to check the laws on;
+    `carrier` lists all elements of a finite semiring, and then no others are tried. `scalar` says
     plus and times once more as expressions of two numbers x and y (see `semirings.scalar`); kernels are generated from
     it where numba or Triton is there; on VGG-16 they took a thirtieth of the functions' time. Flags:
     idempotent, absorptive, times_idempotent, naturally_ordered, selective (default False), commutative (default True).
@@ -63,15 +74,28 @@ def make(
     """
     made = MadeSemiring(name, plus, times)
     made.zero, made.one, made.dtype = zero, one, dtype
-    made.annotation, made.examples = annotation, tuple(examples)
+    made.annotation, made.examples = annotation, tuple(examples if carrier is None else carrier)
     if isinstance(zero, Tensor) or isinstance(one, Tensor):
         made.element_shape = tuple(torch.as_tensor(zero if isinstance(zero, Tensor) else one).shape)
     for flag, value in flags.items():
         if flag not in FLAGS:
             raise OptionError(f"{flag!r} is no flag of a semiring. There are {', '.join(FLAGS)}.")
         setattr(made, flag, bool(value))
-    check_basics(made)
-    made.wraps = adds(made)
+    try:
+        check_basics(made, closed=carrier is not None)
+        made.wraps = carrier is None and adds(made)
+    except IndexError as error:
+        raise OptionError(
+            f"plus or times of {name!r} raised {error}: the check tries zero, one, what they make, `examples`, and 3. "
+            "Of a finite semiring, list the elements: carrier=range(n); then only those are tried."
+        ) from error
+    except RuntimeError as error:
+        raise LawError(
+            f"plus or times of {name!r} raised on elements [n, *element_shape] or [m, n, *element_shape]: {error}. "
+            "They must take any number of leading axes, as torch.matmul does and torch.bmm does not."
+        ) from error
+    if carrier is not None:
+        made.carrier = made.exact_values()
     if scalar is not None:
         check_scalar(made, scalar)
         made.scalar = scalar
@@ -108,10 +132,39 @@ def adds(semiring: Semiring) -> bool:
     return bool(semiring.plus(three, three) == 6)
 
 
-def check_basics(semiring: Semiring) -> None:
-    """Check the laws on zero, one, `examples`, and what plus and times make of zero and one. Raises as `check_laws`."""
+def check_matrices(semiring: Semiring, known: Tensor) -> None:
+    """Check that square elements commute where the semiring says so: on matrices with one entry of `one`.
+
+    Zero and one commute with everything, so they cannot show that a matrix product does not. Raises `LawError`.
+    """
+    shape = semiring.element_shape
+    if not semiring.commutative or len(shape) != 2 or shape[0] != shape[1] or shape[0] < 2:
+        return
+    zero, one = known[0], known[1]
+    upper, lower = zero.clone(), zero.clone()
+    upper[0, 1], lower[1, 0] = one[0, 0], one[0, 0]
+    first, second = semiring.times(upper[None], lower[None]), semiring.times(lower[None], upper[None])
+    if not torch.equal(first, second):
+        raise LawError(
+            f"the semiring {semiring.name!r} breaks commutativity of times, x times y = y times x, at "
+            f"x = {upper.tolist()}, y = {lower.tolist()}: {first[0].tolist()} against {second[0].tolist()}. State "
+            "commutative=False, or mend times."
+        )
+
+
+def check_basics(semiring: Semiring, closed: bool = False) -> None:
+    """Check the laws on zero, one, `examples`, and, unless `closed`, what plus and times make of zero and one.
+
+    Raises as `check_laws`.
+    """
     known = semiring.exact_values()
     zero, one = known[:1], known[1:2]
+    semiring.plus(known[:, None], known[None])
+    semiring.times(known[:, None], known[None])
+    if closed:
+        check_laws(semiring, known)
+        return
+    check_matrices(semiring, known)
     if known.dtype.is_floating_point or known.dtype in (torch.int64, torch.int32):
         two = semiring.plus(one, one)
         derived = [two, semiring.plus(two, one), semiring.times(two, two), semiring.times(zero, zero)]

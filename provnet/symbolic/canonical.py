@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from provnet.circuit.gates import ONE, PLUS, TIMES, VARIABLE, ZERO, GateStore, Neuron, Variable
+from provnet.circuit.gates import ONE, PLUS, TIMES, VARIABLE, ZERO, GateStore, Neuron, Variable, spelled
 from provnet.errors import OptionError, UnknownNameError
 
 Root = Neuron | str | int | None
@@ -79,8 +79,9 @@ def find_gate(store: GateStore, root: Root) -> tuple[int, Neuron]:
         if not 0 <= root < len(store):
             raise OptionError(f"there is no gate {root}: the circuit's gates are 0 to {len(store) - 1}.")
         return int(root), Neuron("gate", (int(root),))
+    name = spelled(root) if isinstance(root, str) else root
     for neuron, gate in zip(store.roots, store.root_gates, strict=True):
-        if neuron == root or str(neuron) == root:
+        if name in (neuron, str(neuron), (neuron.path, *neuron.index)):
             return int(gate), neuron
     some = ", ".join(map(str, store.roots[:8])) + (", …" if len(store.roots) > 8 else "")
     raise UnknownNameError(f"{root} is no root of these gates. The roots are {some}.")

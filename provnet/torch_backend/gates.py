@@ -14,6 +14,8 @@ from provnet.circuit.gates import PLUS, GateStore
 from provnet.circuit.variables import names_of, numbers_of
 from provnet.errors import DTypeError, NonFiniteError, UnsupportedOperationError, ValuationError
 from provnet.semirings.base import Semiring
+from provnet.semirings.boolean import Boolean
+from provnet.semirings.carrier import into_carrier
 from provnet.torch_backend.counting import in_floats, refusal
 from provnet.torch_backend.gate_kernel import LINE as KERNEL_LINE
 from provnet.torch_backend.gate_kernel import family_of, kernel
@@ -65,6 +67,7 @@ def evaluate_gates(
     values = values if batched else values.unsqueeze(0)
     result = _evaluate(plan, semiring, values)
     _check_nan(valuation, result, semiring)
+    _check_overflow(plan, semiring, values, result)
     if semiring.wraps and values.dtype == torch.int64:
         _check_counts(store, plan, semiring, values)
     check_residues(semiring, values, lambda rough, given: _evaluate(plan, rough, given))
@@ -138,6 +141,30 @@ def _check_nan(valuation: Tensor, result: Tensor, semiring: Semiring) -> None:
         raise NonFiniteError(
             f"{semiring.name!r} made a NaN out of a valuation without one: infinite elements do not suit it "
             "(∞ · 0, ∞ − ∞), or a product overflowed. Use finite elements or a wider dtype."
+        )
+
+
+def _check_overflow(plan: Plan, semiring: Semiring, values: Tensor, result: Tensor) -> None:
+    """Raise `NonFiniteError` if a root is infinite because a sum or a product left the floats.
+
+    An infinity is right where it came in, where it is `one`, and where it is `zero` and no path has a value other than
+    zero, which the Booleans say.
+    """
+    if not result.is_floating_point() or not bool((wrong := result.isinf()).any()):
+        return
+    zero, one = (semiring.full((), end, result) for end in (semiring.zero, semiring.one))
+    given = values[values.isinf() & (values != zero)]
+    wrong &= result != one
+    for infinity in given.unique().tolist():
+        wrong &= result != infinity
+    if not semiring.element_shape and bool((wrong & (result == zero)).any()):
+        wrong &= (result != zero) | _evaluate(plan, Boolean(), values != zero)
+    elif semiring.element_shape:
+        wrong &= result != zero
+    if bool(wrong.any()):
+        raise NonFiniteError(
+            f"a sum or a product overflowed {result.dtype} in the semiring {semiring.name!r}: a root is infinite. "
+            "Use smaller elements, a wider dtype, or a semiring of logarithms."
         )
 
 
@@ -241,14 +268,10 @@ def as_tensor(
         raise ValuationError(
             f"the valuation {' and '.join(problems)}. The circuit has {len(numbers)} variables; `variables` lists them."
         )
-    dtype = semiring.element_dtype(dtype or torch.get_default_dtype())
+    floating = dtype or torch.get_default_dtype()
     elements = [given[name] for name in names_of(store.variables)]
     shape = (len(elements), *semiring.element_shape)
-    if any(isinstance(element, Tensor) for element in elements):
-        elements = [torch.as_tensor(element, dtype=dtype, device=device) for element in elements]
-        found = torch.stack(elements)
-    else:
-        found = torch.tensor(elements, dtype=dtype, device=device)
+    found = into_carrier(semiring, elements, floating, "the valuation").to(device)
     if elements and tuple(found.shape) != shape:
         raise ValuationError(
             f"the valuation's elements have shape {tuple(found.shape[1:])}; {semiring.name!r} wants "

@@ -295,6 +295,8 @@ class Stabilised(Rule):
 
 def shifted(z: Tensor, epsilon: float | Tensor) -> Tensor:
     """Return z + ε·sign z, with sign 0 = +1, for ε >= 0."""
+    if not isinstance(epsilon, Tensor):
+        held(epsilon, z, "epsilon")
     if isinstance(epsilon, Tensor) or z.requires_grad:
         return torch.where(z < 0, z - epsilon, z + epsilon)
     found = z + 0.0  # makes -0 a +0, whose sign is that of 0
@@ -306,6 +308,13 @@ def number(rule: str, **options: float) -> None:
     for what, value in options.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
             raise OptionError(f"the rule {rule!r} got {what}={value!r}; it must be a finite number >= 0.")
+
+
+def held(value: float, like: Tensor, what: str) -> float:
+    """Return a rule's parameter. Raises `OptionError` if the dtype of `like` does not hold it."""
+    if like.is_floating_point() and value > (most := torch.finfo(like.dtype).max):
+        raise OptionError(f"{what}={value:g} leaves {like.dtype}, which ends at {most:g}. Take less, or a wider dtype.")
+    return value
 
 
 # The parts that rules are made of. One function object each, so that what two products share is made once.

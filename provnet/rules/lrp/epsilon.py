@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from provnet.rules.lrp.base import Rule, number, register, shifted
+from provnet.rules.lrp.base import Rule, held, number, register, shifted
 
 
 @register("epsilon")
@@ -44,6 +44,7 @@ class Epsilon(Rule):
 
     def stabilise(self, z: Tensor) -> Tensor:
         epsilon: float | Tensor = self.epsilon
+        held(self.epsilon, z, "epsilon")
         if self.rms:
             epsilon = epsilon + self.rms * root_mean_square(z)
         return z + epsilon if self.literal else shifted(z, epsilon)

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from provnet.rules.lrp.base import Branch, Product, Stabilised, negative, number, positive, register
+from provnet.rules.lrp.base import Branch, Product, Stabilised, held, negative, number, positive, register
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Favoured:
 
     def __call__(self, w: Tensor) -> Tensor:
         part = w.clamp(min=0) if self.sign > 0 else w.clamp(max=0)
-        return part.mul_(self.gamma).add_(w)
+        return part.mul_(held(self.gamma, w, "gamma")).add_(w)
 
 
 @register("gamma")
