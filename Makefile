@@ -6,10 +6,11 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 OUT ?= demo
 
-.PHONY: help demo test triton lint docs bench
+.PHONY: help demo test fuzz triton lint docs bench
 help:
 	@echo "make demo    train a small network, explain digits in six semirings, write a report to $(OUT)/"
 	@echo "make test    the whole test suite"
+	@echo "make fuzz    random programs for HOURS hours (1), from SEED or a seed that it prints; failures as programs"
 	@echo "make triton  the GPU kernels, in Triton's interpreter; installs triton (Linux)"
 	@echo "make lint    ruff and pyright"
 	@echo "make docs    the generated pages of docs/, and those of the programming interface in build/docs/"
@@ -20,6 +21,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz.run --hours $(or $(HOURS),1) $(if $(SEED),--seed $(SEED)) --out build/fuzz
 
 # The extra `gpu`, without what torch has brought. Triton compiles without a GPU, and runs in its interpreter.
 triton: $(STAMP)

@@ -180,7 +180,7 @@ class Prepared:
             present = alive if present is None else present & alive
         if self.winner is not None:
             return self._selected(self.winner[batch][:, outputs], present)
-        a = tuple(a[batch][:, index.reshape(-1)].reshape(-1, *index.shape) for a in self.a)
+        a = tuple(self._by_example(a, batch, index) for a in self.a)
         w = None if self.w is None else self._by_example(self.w, batch, weight)
         b = None if self.b is None else self._by_example(self.b, batch, wiring.bias(outputs))
         z = tuple(z[batch][:, outputs] for z in self.z)

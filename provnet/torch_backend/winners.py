@@ -58,11 +58,17 @@ def _places(plain: Prepared) -> Tensor | None:
         return None
     a = plain.a[0].reshape(plain.batch, -1, *wiring.source_shape)
     options = (wiring.kernel, wiring.stride, wiring.padding, wiring.dilation)
-    for ceil_mode in (False, True):
-        _, place = _POOL[len(wiring.kernel)](a, *options, ceil_mode=ceil_mode, return_indices=True)
-        if place.shape[2:] == wiring.target_shape:
-            return place.reshape(plain.batch, wiring.outputs)
-    return None
+    pool = _POOL[len(wiring.kernel)]
+    _, place = pool(a, *options, ceil_mode=_rounds_up(wiring), return_indices=True)
+    return place.reshape(plain.batch, wiring.outputs) if place.shape[2:] == wiring.target_shape else None
+
+
+def _rounds_up(wiring: Window) -> bool:
+    """Return whether some axis has more windows than fit into the padded input, as ceil_mode gives."""
+    spans = (d * (k - 1) + 1 for d, k in zip(wiring.dilation, wiring.kernel, strict=True))
+    padded = (n + 2 * p for n, p in zip(wiring.source_shape, wiring.padding, strict=True))
+    whole = ((n - span) // s + 1 for n, span, s in zip(padded, spans, wiring.stride, strict=True))
+    return any(made > fit for made, fit in zip(wiring.target_shape, whole, strict=True))
 
 
 def _slots(wiring: Window, place: Tensor) -> Tensor:

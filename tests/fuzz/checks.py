@@ -56,8 +56,11 @@ class Case:
 
     def evaluate(self, semiring: Any, circuit: Any = None, **options: Any) -> list[Tensor]:
         """Return the relevance of each source, [batch, *shape]."""
-        result = (circuit or self.circuit).evaluate(semiring, target=self.index, output=self.output, **options)
-        return relevance(result)
+        asked = circuit or self.circuit
+        # In a batch of one the example may lie on another axis of size one: the neuron's number stays.
+        shape = asked.data.activations[asked.data.outputs[self.output]].shape
+        target = tuple(map(int, np.unravel_index(self.flat, shape))) if shape else ()
+        return relevance(asked.evaluate(semiring, target=target, output=self.output, **options))
 
     def example(self, number: int) -> tuple[Tensor, ...]:
         return tuple(x[number : number + 1] for x in self.inputs)
@@ -214,7 +217,8 @@ def routes_agree(case: Case) -> None:
 
 
 def gates_are_blocks(case: Case) -> None:
-    """Explicit gates give the bits of the reference route."""
+    """Explicit gates give the bits of the reference route; in real numbers they add up in another order."""
+    loose = 1e-4 if case.program.dtype == "float32" else 1e-9
     example = case.random.randrange(case.program.batch)
     try:
         gates = case.circuit.gates(target=case.index, output=case.output, batch=example, limit=GATE_LIMIT)
@@ -224,7 +228,7 @@ def gates_are_blocks(case: Case) -> None:
         blocks = case.evaluate(semiring, route="reference")
         found = gates.evaluate(semiring).tensor
         wanted = torch.cat([r[example].reshape(-1) for r in blocks])
-        same([found], [wanted], f"{semiring}, gates against blocks", 1e-9 if semiring == "real" else 0.0)
+        same([found], [wanted], f"{semiring}, gates against blocks", loose if semiring == "real" else 0.0)
 
 
 def one_by_one(case: Case) -> None:

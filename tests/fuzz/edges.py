@@ -83,7 +83,7 @@ def _layer(step: Step, model: nn.Module, given: list[Tensor], result: Tensor) ->
         return Layer("pass", (), np.full((len(recorded), 1), -1), function=_always(recorded))
     slopes = jacobians(step, model, given)
     if step.kind in ("index", "max"):
-        if not bool((((slopes == 0) | (slopes == 1)).all() and (slopes.sum(1) <= 1).all())):
+        if not bool(((slopes == 0) | (slopes == 1)).all() and (slopes.sum(1) <= 1).all()):
             return None  # a tie, which autograd shares out
         source = np.where(slopes.any(1), slopes.argmax(1), -1)[:, None]
         if step.kind == "index":

@@ -51,6 +51,8 @@ def einsum(draw: Draw, v: Value) -> str | None:
     if v.rank != 3 or v.axis != 0:
         return None
     text, size = draw.choice((("bij,jo->bio", v.shape[2]), ("bij,io->boj", v.shape[1])))
+    if size == 1:  # torch multiplies by a number instead: unit edges
+        return None
     return f"torch.einsum('{text}', {{0}}, {draw.weight(size, 3)})"
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz.run [--seed N] [--hours H] [--programs N] [--out DIR]`: try random programs, for hours if asked.
+"""`python -m tests.fuzz.run [--seed N] [--hours H] [--programs N] [--checks NAME,…] [--out DIR]`: try random programs.
 
 Prints the seed it starts from. Each failure is shrunk and printed as runnable Python; --out keeps them as files.
 The exit status is 1 if there was a failure.
@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from tests.fuzz import ops  # noqa: F401  # fills the table of ops
+from tests.fuzz.checks import CHECKS
 from tests.fuzz.draw import draw_program
 from tests.fuzz.shrink import Failure, failures, shrunk
 
@@ -29,7 +30,9 @@ def main() -> int:
     parser.add_argument("--hours", type=float, default=1.0)
     parser.add_argument("--programs", type=int, default=None, help="stop after so many programs")
     parser.add_argument("--out", type=Path, default=None, help="a folder for the shrunk programs")
+    parser.add_argument("--checks", default=",".join(CHECKS), help="some of the checks, separated by commas")
     given = parser.parse_args()
+    checks = {name: CHECKS[name] for name in given.checks.split(",")}
     torch.set_num_threads(1)
     first = secrets.randbelow(1 << 40) if given.seed is None else given.seed
     print(f"first seed {first}: the same programs again with --seed {first}", flush=True)
@@ -40,7 +43,7 @@ def main() -> int:
             break
         program = draw_program(first + tried)
         used.update({step.op for step in program.steps})
-        found, had_say = failures(program)
+        found, had_say = failures(program, checks)
         asked.update(had_say)
         for failure in found:
             _tell(failure, seen, given.out)

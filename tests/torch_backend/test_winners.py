@@ -36,3 +36,15 @@ def test_the_first_maximum_wins(
     # A circuit that was saved, or is lean, has not what the model's own op said: the library's pooling says it again.
     again = replace(prepared, block=replace(prepared.block, places=None))
     assert torch.equal(winners.Winners(again).value, expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_window_that_is_larger_than_the_input_has_winners(stride):
+    """With ceil_mode it gives one output, where the same pooling without gives none and refuses."""
+    pool = nn.MaxPool2d((2, 3), stride=(2, stride), ceil_mode=True)
+    x = torch.tensor([[[[3.0, 1.0, 2.0, 4.0]]]])
+    lean = provnet.trace(nn.Sequential(pool, nn.Flatten()), x, lean=True)
+    prepared = lean.workspace(torch.float32).prepared(0, Zero(), Policy())
+    again = replace(prepared, block=replace(prepared.block, places=None))
+    assert torch.equal(winners.Winners(again).value, winners._by_tiles(prepared))
+    assert lean.evaluate("boolean", target=0).inputs.tolist() == [[[[True, False, False, False]]]]
