@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from provnet.errors import OptionError, UnknownNameError
@@ -13,10 +13,15 @@ E = TypeVar("E")
 
 
 class Registry(Generic[T]):
-    """A mapping name -> object that grows by decoration, so that adding an entry edits no other file."""
+    """A mapping name -> object that grows by decoration, so that adding an entry edits no other file.
 
-    def __init__(self, kind: str) -> None:
+    `synonyms` are other words for entries, as papers and other tools have them: a word for one entry finds it, a word
+    for several is answered with a choice. Case, spaces, hyphens and underscores do not matter.
+    """
+
+    def __init__(self, kind: str, synonyms: Mapping[str, tuple[str, ...]] | None = None) -> None:
         self.kind = kind
+        self.synonyms = {_bare(word): names for word, names in (synonyms or {}).items()}
         self._entries: dict[str, T] = {}
 
     def register(self, *names: str) -> Callable[[E], E]:
@@ -37,7 +42,12 @@ class Registry(Generic[T]):
         """Return the entry called `name`. Raises `UnknownNameError`, which lists the names that come near."""
         if name in self._entries:
             return self._entries[name]
-        near = difflib.get_close_matches(name, self._entries, n=3)
+        bare = {_bare(known): known for known in self._entries}
+        meant = (bare[_bare(name)],) if _bare(name) in bare else self.synonyms.get(_bare(name), ())
+        if len(meant) == 1 and meant[0] in self._entries:
+            return self._entries[meant[0]]
+        close = difflib.get_close_matches(_bare(name), bare, n=3)
+        near = meant or tuple(bare[found] for found in close)
         hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {', '.join(self.names())}."
         raise UnknownNameError(f"no {self.kind} is called {name!r}. {hint}")
 
@@ -50,3 +60,8 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
+
+
+def _bare(name: str) -> str:
+    """Return a name without case, spaces, hyphens and underscores. A name of hyphens alone keeps them."""
+    return "".join(c for c in name.casefold() if c not in " -_") or name

@@ -19,6 +19,29 @@ MODES = ("identity", "uniform", "jacobian")
 Opaque = str | nn.Module | type[nn.Module] | Iterable[str | nn.Module | type[nn.Module]] | Mapping[Any, Any]
 
 
+class Whole(nn.Module):
+    """A function as a module: `opaque` names modules, so this is how a function is kept whole."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.forward = function
+
+
+def whole_function(
+    model: Any, modules: Mapping[str, nn.Module], opaque: Opaque
+) -> tuple[Any, dict[str, nn.Module], Opaque]:
+    """Return model, modules and `opaque`, where a function that `opaque` calls "" has become a module of that path."""
+    if not isinstance(opaque, str | nn.Module | Mapping):
+        opaque = tuple(opaque)
+    named = opaque == "" if isinstance(opaque, str | nn.Module) else "" in opaque
+    if isinstance(model, nn.Module) or not callable(model) or not named:
+        return model, dict(modules), opaque
+    whole = Whole(model)
+    # A method's owner goes by "" so far.
+    owned = {path or "self": module for path, module in modules.items()}
+    return whole, {"": whole, **owned}, opaque
+
+
 @dataclass(frozen=True, eq=False)
 class Replay:
     """Runs the module again: the same arguments in, its tensors out (one alone, several as a tuple)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +19,7 @@ from provnet.capture.finish import finish, needed
 from provnet.capture.graph import check_gradients, replay_with_graph
 from provnet.capture.mode import Recorder
 from provnet.capture.names import modules_of
-from provnet.capture.opaque import Opaque, opaque_modes
+from provnet.capture.opaque import Opaque, opaque_modes, whole_function
 from provnet.capture.replay import check_examples
 from provnet.capture.sources import Sources, choose_sources, named_arguments, own_arguments
 from provnet.capture.structure import distinct, tensors_in
@@ -59,17 +60,20 @@ def record(
         ['0', '1']
     """
     kwargs = dict(model_kwargs or {})
-    modules = modules_of(model)
+    name = name_of(model)
+    model, modules, opaque = whole_function(model, modules_of(model), opaque)
     check_model(model, modules)
     modes = opaque_modes(opaque, modules)
     given = [tensor for _, tensor in named_arguments(model, args, kwargs)]
     with _undisturbed(graph):
         args, kwargs = own_arguments(args, kwargs, graph)
         arguments = named_arguments(model, args, kwargs)
-        chosen = choose_sources(arguments, given, sources)
+        chosen = choose_sources(arguments, given, sources, modules)
         batch = check_sources(chosen, modules, batch_dim)
         check_other_arguments(arguments)
-        execution, outputs = _run(model, modules, modes, args, kwargs, chosen, (batch, batch_dim, copy), check_batch)
+        execution, outputs = _run(
+            model, Recorder(name), modules, modes, args, kwargs, chosen, (batch, batch_dim, copy), check_batch
+        )
         if check_batch:
             check_examples(execution)
         if graph:
@@ -80,6 +84,7 @@ def record(
 
 def _run(
     model: Any,
+    recorder: Recorder,
     modules: dict[str, nn.Module],
     modes: dict[int, Any],
     args: tuple[Any, ...],
@@ -88,7 +93,6 @@ def _run(
     rest: tuple[int, int, bool],
     thorough: bool,
 ) -> tuple[Execution, dict[str, Tensor]]:
-    recorder = Recorder(name_of(model))
     recorder.store.own(modules)
     recorder.opaque.modes = modes
     ids = {name: recorder.store.add(tensor, active=True, kind="source") for name, tensor in sources.items()}
@@ -126,8 +130,14 @@ def _failure(
     given = ", ".join(f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')} on {t.device}" for t in tensors)
     return (
         f"the model {recorder.names.model} failed{where} on input [{given}] with {type(error).__name__}: {error}. "
-        "Give it input of the shape, dtype and device that it wants; model(x) by itself shows the same error."
+        f"Give it input of the shape, dtype and device that it wants{_forgotten_axis(error)}; model(x) by itself shows "
+        "the same error."
     )
+
+
+def _forgotten_axis(error: Exception) -> str:
+    """Return one more way out where a shape is the fault: many a model takes one example without complaint at first."""
+    return " (one example needs a batch axis: x.unsqueeze(0))" if re.search("shape|size|dim", str(error)) else ""
 
 
 @contextmanager

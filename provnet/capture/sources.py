@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,9 @@ def named_arguments(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     return list(distinct(found))
 
 
-def choose_sources(arguments: list[tuple[str, Tensor]], given: list[Tensor], sources: Sources) -> dict[str, Tensor]:
+def choose_sources(
+    arguments: list[tuple[str, Tensor]], given: list[Tensor], sources: Sources, modules: Mapping[str, nn.Module]
+) -> dict[str, Tensor]:
     """Return name -> tensor for the sources: all floating tensors, or those that `sources` names.
 
     `sources` holds names ("x"; "x[0]" for one of several within), positions among the tensors, or the tensors that the
@@ -66,11 +68,7 @@ def choose_sources(arguments: list[tuple[str, Tensor]], given: list[Tensor], sou
     if sources is None:
         chosen = [i for i, (_, tensor) in enumerate(arguments) if tensor.is_floating_point()]
         if not chosen:
-            dtypes = ", ".join(f"{name}: {tensor.dtype}" for name, tensor in arguments)
-            raise InputError(
-                f"no argument is a floating tensor, so there is no source ({dtypes}). Convert the input (x.float()), "
-                "or name the sources: sources=['…']."
-            )
+            _refuse_integers(arguments, modules)
     else:
         wanted = [sources] if isinstance(sources, str | int | Tensor) else list(sources)
         chosen = sorted({i for want in wanted for i in _matching(want, arguments, given)})
@@ -82,6 +80,19 @@ def choose_sources(arguments: list[tuple[str, Tensor]], given: list[Tensor], sou
     if len(unique) == 1:
         return {"input": next(iter(unique.values()))[1]}
     return dict(unique.values())
+
+
+def _refuse_integers(arguments: list[tuple[str, Tensor]], modules: Mapping[str, nn.Module]) -> NoReturn:
+    """Refuse arguments of which none is floating. Quantities can be converted; what is looked up in a table cannot."""
+    dtypes = ", ".join(f"{name}: {tensor.dtype}" for name, tensor in arguments)
+    problem = f"no argument is a floating tensor, so there is no source ({dtypes})."
+    tables = [path for path, module in modules.items() if isinstance(module, nn.Embedding | nn.EmbeddingBag)]
+    if tables:
+        raise InputError(
+            f"{problem} The model looks numbers up in the table {tables[0]!r}, and which row is read has no share of "
+            f"anything. Embed them first, model.get_submodule({tables[0]!r})(x), and trace the rest of the model on that."
+        )
+    raise InputError(f"{problem} Convert the input: x.float().")
 
 
 def _matching(want: str | int | Tensor, arguments: list[tuple[str, Tensor]], given: list[Tensor]) -> list[int]:

@@ -11,7 +11,28 @@ from torch import Tensor
 from provnet.errors import DTypeError, UnsupportedOperationError, ValuationError
 from provnet.registry import Registry
 
-REGISTRY: Registry[type[Semiring]] = Registry("semiring")
+SYNONYMS = {
+    "max-plus": ("arctic",),
+    "łukasiewicz": ("lukasiewicz",),
+    "bool": ("boolean",),
+    "or-and": ("boolean",),
+    "count": ("counting",),
+    "natural": ("counting",),
+    "naturals": ("counting",),
+    "nat": ("counting",),
+    "reals": ("real",),
+    "sum-product": ("real", "non-negative"),
+    "probability": ("real", "non-negative"),
+    "max-product": ("viterbi", "max-times"),
+    "max-min": ("bottleneck", "fuzzy"),
+    "min-max": ("security",),
+    "log-sum-exp": ("log",),
+    "integer": ("counting", "modular-integer"),
+    "integers": ("counting", "modular-integer"),
+}
+"""What papers and other tools call the semirings."""
+
+REGISTRY: Registry[type[Semiring]] = Registry("semiring", SYNONYMS)
 FINITE = torch.finfo(torch.float64).max
 S = TypeVar("S", bound="type[Semiring]")
 

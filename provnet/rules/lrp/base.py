@@ -27,7 +27,38 @@ from provnet.errors import OptionError
 from provnet.registry import Registry
 from provnet.rules.quotient import quotient
 
-REGISTRY: Registry[Callable[[], Rule]] = Registry("propagation rule")
+SYNONYMS = {
+    "lrp-zero": ("zero",),
+    "z": ("zero",),
+    "z-rule": ("zero",),
+    "lrp": ("zero", "epsilon"),
+    "lrp-epsilon": ("epsilon",),
+    "lrp-ε": ("epsilon",),
+    "eps": ("epsilon",),
+    "ε": ("epsilon",),
+    "epsilon-rule": ("epsilon",),
+    "lrp-gamma": ("gamma",),
+    "γ": ("gamma",),
+    "gamma-rule": ("gamma",),
+    "z+": ("z-plus",),
+    "lrp-z+": ("z-plus",),
+    "lrp-z-plus": ("z-plus",),
+    "alpha1-beta0": ("z-plus",),
+    "αβ": ("alpha-beta",),
+    "lrp-alpha-beta": ("alpha-beta",),
+    "alpha2-beta1": ("alpha-beta",),
+    "w2": ("w-square",),
+    "w²": ("w-square",),
+    "zB": ("z-box",),
+    "z^B": ("z-box",),
+    "box": ("z-box",),
+    "lrp-flat": ("flat",),
+    "saliency": ("gradient",),
+    "grad": ("gradient",),
+}
+"""What other tools and papers call the rules."""
+
+REGISTRY: Registry[Callable[[], Rule]] = Registry("propagation rule", SYNONYMS)
 register = REGISTRY.register
 
 RowMap = Callable[[Tensor, tuple[int, ...]], Tensor]

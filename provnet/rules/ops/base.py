@@ -46,6 +46,12 @@ FORMS: Registry[OpRule] = Registry("way to treat an op")
 _STORAGE = (torch.memory_format, torch.dtype, torch.layout, torch.device)
 """Keywords of these types say how a unit edge's result is stored, which its derivative does not depend on."""
 
+WHOLE_NUMBERS = (
+    "It reads whole numbers, which have no derivative and no share of anything. Run it before tracing, and trace the "
+    "rest of the model on its result."
+)
+"""The way out where an op looks something up, such as the embeddings of token ids."""
+
 R = TypeVar("R", bound=Callable[..., Any])
 
 
@@ -175,16 +181,36 @@ class Op:
 
     def crosses(self, why: str) -> NoReturn:
         """Refuse the op: `why` says how it mixes examples."""
+        if self._lacks_batch_axis():
+            raise CrossExampleError(
+                f"{self}: {why}. The input seems to be one example without a batch axis. Add one: x.unsqueeze(0)."
+            )
         raise CrossExampleError(
             f"{self} mixes examples: {why}. A circuit needs independent examples on the batch axis; trace one example "
-            "at a time, give the right batch_dim, or put the model into evaluation mode."
+            "at a time, with a batch axis of its own (x.unsqueeze(0)), give the right batch_dim, or put the model into "
+            "evaluation mode."
         )
 
+    def _lacks_batch_axis(self) -> bool:
+        """Return whether the caller seems to have forgotten the batch axis: a source is a vector, or torch itself has
+        put an axis of size one before the one that was taken for the batch.
+        """
+        execution = self.execution
+        if execution.batch_dim != 0:
+            return False
+        vectors = any(execution.tensor(value).dim() == 1 for value in execution.sources.values())
+        alone = (self.shape(i)[0] == 1 and self.layout(i).axis == 1 for i in self.inputs)
+        return vectors or (self.batch > 1 and any(alone))
+
     def missing(self, why: str = "") -> NoReturn:
-        """Refuse the op for want of a rule, with both ways out."""
+        """Refuse the op for want of a rule, with the ways out."""
+        problem = f"no op rule for {self}{': ' + why if why else ''}. "
+        if any(not self.tensor(i).is_floating_point() for i in self.inputs):
+            raise MissingRuleError(f"{problem}{WHOLE_NUMBERS}")
+        whole = "its module" if self.traced.path else "the model"
         raise MissingRuleError(
-            f"no op rule for {self}{': ' + why if why else ''}. Write one with provnet.register_op({self.name!r}), or "
-            f"keep its module whole: trace(model, x, opaque={{{self.traced.path!r}: 'jacobian'}})."
+            f"{problem}Write one with provnet.register_op({self.name!r}), or "
+            f"keep {whole} whole: trace(model, x, opaque={{{self.traced.path!r}: 'jacobian'}})."
         )
 
     # -- builders ------------------------------------------------------------------------------------------------------

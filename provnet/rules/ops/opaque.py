@@ -13,7 +13,7 @@ from torch import Tensor
 
 from provnet.circuit.wiring import dense
 from provnet.errors import LimitError, OptionError, TraceError
-from provnet.rules.ops.base import FORMS, Op, Placed
+from provnet.rules.ops.base import FORMS, WHOLE_NUMBERS, Op, Placed
 from provnet.rules.ops.declared import is_elementwise
 from provnet.rules.ops.index_maps import index_map
 from provnet.rules.ops.layout import Layout, layouts
@@ -82,6 +82,8 @@ def jacobian(op: Op) -> list[Placed]:
             f"{op} is kept whole as its Jacobian, which has no derivative of its own. Trace without "
             "differentiable=True, or keep it as 'identity' or 'uniform'."
         )
+    if any(not op.tensor(i).is_floating_point() for i in inputs):
+        raise TraceError(f"{op} has no Jacobian. {WHOLE_NUMBERS}")
     results = result_layouts(op)
     for output, _ in results:
         _refuse_large(op, inputs, output)

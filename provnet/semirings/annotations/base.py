@@ -18,7 +18,16 @@ from provnet.errors import DTypeError
 from provnet.registry import Registry
 from provnet.semirings.base import Semiring, fingerprint
 
-REGISTRY: Registry[type[Annotation]] = Registry("annotation function")
+SYNONYMS = {
+    "abs": ("absolute",),
+    "max-normalized": ("max-normalised",),
+    "-log": ("neg-log",),
+    "log-abs": ("log-absolute",),
+    "thresholded": ("threshold",),
+    "relu": ("positive",),
+}
+
+REGISTRY: Registry[type[Annotation]] = Registry("annotation function", SYNONYMS)
 A = TypeVar("A", bound="type[Annotation]")
 
 
