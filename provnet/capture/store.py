@@ -211,7 +211,7 @@ class Store:
         if any(other.dtype is not where.dtype for other in memory.fresh):
             raise TraceError(
                 f"a tensor of dtype {where.dtype} is written whose memory is also seen as another dtype. "
-                "Write to a copy instead: x = x.clone()."
+                "Write to a tensor that was converted: x.to(dtype)."
             )
         if (active or memory.active) and not is_whole(where, memory.storage):
             self._ensure_base(memory, where.dtype)

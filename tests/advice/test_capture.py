@@ -1,0 +1,297 @@
+"""The ways out that tracing names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import provnet
+from provnet.capture.decompose import lstm_layer
+from provnet.errors import (
+    CrossExampleError,
+    DeviceError,
+    InputError,
+    MissingRuleError,
+    OptionError,
+    StaleCircuitError,
+    TraceError,
+    TrainingModeError,
+)
+from tests.advice.refusals import X, answer, code, dense, positive, refused
+from tests.advice.sites import follows
+from tests.capture.models import Lambda
+
+
+@follows("Write one with provnet.register_op(")
+@pytest.mark.guarantee("every way out that a message names in code is followed by a test, and leads to a result")
+@pytest.mark.parametrize("kind", ["function", "module", "inner", "method"])
+def test_an_op_without_a_rule_is_kept_whole_as_the_message_says(kind: str):
+    inner = Lambda(lambda m, x: x * x.sigmoid())
+    model: Any = {
+        "function": lambda x: x * x.sigmoid(),
+        "module": inner,
+        "inner": nn.Sequential(positive(nn.Linear(3, 3)), inner),
+        "method": nn.Sequential(inner).forward,
+    }[kind]
+    message = refused(lambda: provnet.trace(model, X), MissingRuleError)
+    opaque = code(message, r"opaque=(\{.*?\})")
+    answer(provnet.trace(model, X, opaque=opaque))
+
+
+def test_a_function_may_be_one_of_several_that_are_kept_whole():
+    net = positive(nn.Linear(3, 3))
+    for opaque in ({"": "uniform"}, [""], ""):
+        circuit = provnet.trace(lambda x: net(x) * x, X, opaque=opaque)
+        assert [block.op for block in circuit.data.blocks] == ["provnet.opaque"]
+    circuit = provnet.trace(lambda x: net(x) + 1, X, opaque=["net"])
+    assert [block.op for block in circuit.data.blocks][0] == "provnet.opaque"
+
+
+def test_a_rule_of_ones_own_is_written_as_the_message_says():
+    library = torch.library.Library("advice", "DEF")
+    library.define("triple(Tensor x) -> Tensor")
+    library.impl("triple", lambda x: x * 3, "CompositeExplicitAutograd")
+
+    def model(x: Tensor) -> Tensor:
+        return torch.ops.advice.triple(x)
+
+    name = code(refused(lambda: provnet.trace(model, X), MissingRuleError), r"register_op\(('.*?')\)")
+    provnet.register_op(name, form="identity")
+    answer(provnet.trace(model, X))
+
+
+@follows("Embed them first, model.get_submodule(")
+def test_token_ids_are_embedded_first():
+    model = positive(nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 2)))
+    ids = torch.tensor([[1, 2, 8]])
+    message = refused(lambda: provnet.trace(model, ids), InputError)
+    assert "x.float()" not in message
+    embedded = model.get_submodule(code(message, r"get_submodule\(('.*?')\)"))(ids)
+    answer(provnet.trace(model[1:], embedded))
+    for options in ({}, {"opaque": {"0": "jacobian"}}):
+        said = refused(lambda options=options: provnet.trace(model, ids, sources=["input"], **options), TraceError)
+        assert "trace the rest of the model on its result" in said
+
+
+@follows("Convert the input: x.float().")
+def test_whole_quantities_are_converted():
+    x = torch.tensor([[1, 2, 3]])
+    model = dense(3, 2).float()
+    assert "x.float()" in refused(lambda: provnet.trace(model, x), InputError)
+    answer(provnet.trace(model, x.float()))
+
+
+@follows("Add one: x.unsqueeze(0), or say where", "Add one: x.unsqueeze(0).")
+@pytest.mark.guarantee("one example without a batch axis is recognised, and the message says how to add it")
+@pytest.mark.parametrize(
+    ("model", "x"),
+    [
+        (dense(3, 2), X[0]),
+        (positive(nn.Conv2d(3, 2, 3)), torch.ones(3, 5, 5, dtype=torch.float64)),
+        (positive(nn.Conv1d(3, 2, 3)), torch.ones(3, 5, dtype=torch.float64)),
+        (positive(nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(2, 1, 1))), torch.ones(2, 4, 4, dtype=torch.float64)),
+        (lambda x: x.sum(-1) * 2, X[0]),
+        (lambda x: x.softmax(0).sum() if x.dim() == 0 else x * 2, X[0, 0]),
+    ],
+)
+def test_a_forgotten_batch_axis_is_added(model: Any, x: Tensor):
+    message = refused(lambda: provnet.trace(model, x), ProvnetErrorOfInput)
+    assert "x.unsqueeze(0)" in message
+    assert "mixes examples" not in message
+    answer(provnet.trace(model, x.unsqueeze(0)))
+
+
+ProvnetErrorOfInput = (InputError, CrossExampleError)
+
+
+@follows("(one example needs a batch axis: x.unsqueeze(0))")
+def test_a_shape_error_names_the_batch_axis_too():
+    model = positive(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(18, 2)))
+    x = torch.ones(1, 5, 5, dtype=torch.float64)
+    assert "x.unsqueeze(0)" in refused(lambda: provnet.trace(model, x), InputError)
+    answer(provnet.trace(model, x.unsqueeze(0)))
+
+
+@follows("with a batch axis of its own (x.unsqueeze(0))")
+def test_examples_that_mix_are_traced_one_by_one_or_along_their_axis():
+    def model(x: Tensor) -> Tensor:
+        return x - x.mean(0, keepdim=True) * 0.5
+
+    wide = torch.ones(2, 3, 4, dtype=torch.float64)
+    assert "batch_dim" in refused(lambda: provnet.trace(model, wide), CrossExampleError)
+    answer(provnet.trace(model, wide, batch_dim=1))
+    answer(provnet.trace(model, wide[0].unsqueeze(0)))
+
+
+@follows("or say which axis carries examples: batch_dim=.")
+def test_examples_that_a_replay_finds_mixed_lie_on_another_axis():
+    def model(x: Tensor) -> Tensor:
+        return x + x.flip(0)
+
+    x = torch.ones(2, 3, 2, dtype=torch.float64)
+    assert "batch_dim" in refused(lambda: provnet.trace(model, x, check_batch=True), CrossExampleError)
+    answer(provnet.trace(model, x, check_batch=True, batch_dim=1))
+
+
+@follows("Use track_running_stats=True", "(training mode, or track_running_stats=False)")
+def test_batch_norm_keeps_running_statistics():
+    refused(lambda: provnet.trace(nn.BatchNorm1d(3, track_running_stats=False).double().eval(), X))
+    norm = nn.functional.batch_norm
+    assert "track_running_stats" in refused(lambda: provnet.trace(lambda x: norm(x, None, None, training=True), X))
+    answer(provnet.trace(nn.BatchNorm1d(3, track_running_stats=True).double().eval(), X))
+
+
+@follows("Call model.eval() first.", "call model.eval() before tracing")
+def test_a_model_in_training_mode_is_put_into_evaluation():
+    model = nn.Sequential(positive(nn.Linear(3, 2)), nn.Dropout()).train()
+    assert "model.eval()" in refused(lambda: provnet.trace(model, X), TrainingModeError)
+    functional = Lambda(lambda m, x: torch.native_dropout(x, 0.5, m.training)[0])
+    assert "model.eval()" in refused(lambda: provnet.trace(functional, X), TrainingModeError)
+    answer(provnet.trace(model.eval(), X))
+    answer(provnet.trace(functional.eval(), X))
+
+
+@follows("or name only some as sources: sources=[…].")
+def test_sources_of_different_batches_are_named():
+    def model(x: Tensor, table: Tensor) -> Tensor:
+        return x @ table
+
+    refused(lambda: provnet.trace(model, X, torch.ones(3, 2).double()), InputError)
+    answer(provnet.trace(model, X, torch.ones(3, 2).double(), sources=["x"]))
+
+
+@follows("Move one: x.to(device).")
+def test_an_input_on_another_device_is_moved():
+    model = dense(3, 2)
+    refused(lambda: provnet.trace(model, X.to("meta")), DeviceError)
+    answer(provnet.trace(model, X.to(next(model.parameters()).device)))
+
+
+@follows("a fused recurrent layer that is no LSTM", "Convert it, or keep its module whole with opaque=.")
+def test_what_cannot_be_recorded_is_kept_whole():
+    fused = refused(lambda: lstm_layer(*[X] * 7, False, [], 3), TraceError)
+    assert "opaque=" in fused
+    spectrum = Lambda(lambda m, x: torch.fft.fft(x).abs())
+    model = nn.Sequential(positive(nn.Linear(3, 3)), spectrum)
+    assert "opaque=" in refused(lambda: provnet.trace(model, X), TraceError)
+    answer(provnet.trace(model, X, opaque=["1"]))
+    gru = nn.GRU(3, 2, batch_first=True).double().eval()
+    answer(provnet.trace(nn.Sequential(gru), X[:, None], opaque={"0": "jacobian"}))
+
+
+@follows("Trace the model as it was before it was quantised")
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_a_quantised_model_is_traced_as_it_was():
+    if "fbgemm" not in torch.backends.quantized.supported_engines:
+        pytest.skip("no engine for quantised layers")
+    whole = dense(3, 2).float()
+    quantised = torch.ao.quantization.quantize_dynamic(whole, {nn.Linear}, dtype=torch.qint8)
+    assert "opaque=" in refused(lambda: provnet.trace(quantised, X.float()), TraceError)
+    answer(provnet.trace(whole, X.float()))
+    answer(provnet.trace(quantised, X.float(), opaque={"0": "uniform"}))
+
+
+@follows("Write to a tensor that was converted: x.to(dtype).", "Convert it: x.to(dtype).")
+def test_memory_is_read_as_one_dtype():
+    def written(x: Tensor) -> Tensor:
+        y = x * 1
+        y.view(torch.int64)[0] = 0
+        return y
+
+    def read(x: Tensor) -> Tensor:
+        y = x * 1
+        z = y.view(torch.int64)
+        y.mul_(2)
+        return y + z.clone().double()
+
+    def converted(x: Tensor) -> Tensor:
+        y = x * 1
+        z = y.to(torch.float32)
+        z[:, 0] = 0
+        return y + z.to(torch.float64)
+
+    for model in (written, read):
+        assert "x.to(dtype)" in refused(lambda model=model: provnet.trace(model, X), TraceError)
+    answer(provnet.trace(converted, X))
+
+
+@follows(
+    "Write to a copy, or trace without differentiable=True.",
+    "or trace without differentiable=True.",
+    "Trace without differentiable=True, or without these.",
+    "keeps a state. Trace without differentiable=True.",
+    "which has no derivative of its own. Trace without differentiable=True",
+)
+@pytest.mark.filterwarnings("ignore::provnet.errors.TraceWarning")
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda x: (x * 1).detach() + x,
+        lambda x: (x * 1).data + x,
+        nn.Sequential(Lambda(lambda m, x: x * x.sigmoid())),
+        nn.Sequential(Lambda(lambda m, x: counted(m, x))),
+    ],
+)
+def test_what_has_no_graph_is_traced_without_one(model: Any):
+    options: dict[str, Any] = {"opaque": {"0": "jacobian"}} if isinstance(model, nn.Module) else {}
+    x = X.clone().requires_grad_()
+    message = refused(lambda: provnet.trace(model, x, differentiable=True, **options))
+    assert "without differentiable=True" in message or "without\ndifferentiable" in message
+    if "keeps a state" not in message:
+        answer(provnet.trace(model, X, **options))
+
+
+def counted(module: Any, x: Tensor) -> Tensor:
+    """Return other numbers at each call."""
+    module.calls = getattr(module, "calls", 0) + 1
+    return x * module.calls
+
+
+@follows("Leave it out with differentiable=True.")
+def test_a_copy_has_no_graph():
+    model, x = dense(3, 2), X.clone().requires_grad_()
+    refused(lambda: provnet.trace(model, x, copy=True, differentiable=True), OptionError)
+    answer(provnet.trace(model, x, differentiable=True))
+
+
+@follows(
+    "so the activations of a lean circuit cannot be made again. Trace again, or trace with copy=True.",
+    "activations and weights no longer belong together. Trace again, or trace with copy=True.",
+)
+@pytest.mark.parametrize("lean", [False, True])
+def test_a_changed_model_is_traced_again_or_copied(lean: bool):
+    model = dense(3, 4, 2)
+    stale, copied = provnet.trace(model, X, lean=lean), provnet.trace(model, X, copy=True, lean=lean)
+    with torch.no_grad():
+        model[0].weight.add_(1)
+    assert "copy=True" in refused(lambda: answer(stale), StaleCircuitError)
+    answer(copied)
+    answer(provnet.trace(model, X, lean=lean))
+
+
+@follows(
+    "no result has a gradient. Use opaque='uniform' for it.",
+    "Use opaque='uniform' for it, or trace into the module.",
+    "Use opaque='uniform' for it, a smaller batch, or trace into the module.",
+    "keep a state? Use opaque='uniform' for it.",
+)
+@pytest.mark.filterwarnings("ignore::provnet.errors.TraceWarning", "ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("inner", "size"),
+    [
+        (lambda m, x: x.detach() * 2, 3),
+        (lambda m, x: (x - x).sqrt() + x, 3),
+        (lambda m, x: counted(m, x), 3),
+        (lambda m, x: x * 2, 6000),
+    ],
+    ids=["no gradient", "not finite", "state", "large"],
+)
+def test_what_has_no_jacobian_is_uniform(inner: Any, size: int):
+    """The message says opaque='uniform': the mode to give for the module that it names."""
+    model, x = nn.Sequential(Lambda(inner)), torch.ones(2, size, dtype=torch.float64)
+    message = refused(lambda: provnet.trace(model, x, opaque={"0": "jacobian"}))
+    mode = code(message, r"opaque=('\w+')")
+    answer(provnet.trace(model, x, opaque={"0": mode}))
