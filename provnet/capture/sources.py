@@ -89,8 +89,9 @@ def _refuse_integers(arguments: list[tuple[str, Tensor]], modules: Mapping[str, 
     tables = [path for path, module in modules.items() if isinstance(module, nn.Embedding | nn.EmbeddingBag)]
     if tables:
         raise InputError(
-            f"{problem} The model looks numbers up in the table {tables[0]!r}, and which row is read has no share of "
-            f"anything. Embed them first, model.get_submodule({tables[0]!r})(x), and trace the rest of the model on that."
+            f"{problem} The model looks numbers up in the table {tables[0]!r}, and which row is read has no share "
+            f"of anything. Embed them first, model.get_submodule({tables[0]!r})(x), and trace the rest of the model on "
+            "that."
         )
     raise InputError(f"{problem} Convert the input: x.float().")
 

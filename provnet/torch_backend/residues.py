@@ -40,10 +40,12 @@ def check_size(semiring: Semiring, counting: Counting, counts: Tensor) -> None:
     sizes = counts.abs()
     if not bool((sizes < float(counting.largest) * (1 - 1e-6)).all()):  # nor does a NaN, infinity times zero, fit
         most = float(sizes.nan_to_num(nan=inf, posinf=inf).max())
-        wanted = f"bits={int(most).bit_length() + 1}" if most < inf else "fewer paths, by a higher threshold"
+        way_out = "A higher threshold leaves fewer paths."
+        if most < inf:
+            way_out = f"Give it more primes: Counting('exact', bits={int(most).bit_length() + 1})."
         raise CountOverflowError(
             f"a count of paths may reach {size(most)}; the residues of {semiring!r} tell counts apart up to "
-            f"{size(counting.largest)}. Give it more primes: Counting('exact', {wanted})."
+            f"{size(counting.largest)}. {way_out}"
         )
 
 

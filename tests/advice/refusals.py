@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -50,7 +51,7 @@ def positive(module: nn.Module) -> nn.Module:
 def dense(*sizes: int) -> nn.Module:
     """Return a perceptron with positive weights."""
     layers: list[nn.Module] = []
-    for size, following in zip(sizes, sizes[1:], strict=False):
+    for size, following in pairwise(sizes):
         layers += [nn.Linear(size, following), nn.ReLU()]
     return positive(nn.Sequential(*layers[:-1]))
 

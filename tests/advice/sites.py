@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "provnet"
 CODE = re.compile(r"\b[\w.]+\([^)\s]*\)|\b[a-z_]+=(?!=)|pip install|(?<!\w)--[a-z]{3,}|provnet\.\w+|opaque")
 """What looks like code in a sentence: a call, a keyword argument, an option, a command."""
 
-RAISING = frozenset({"warn", "crosses", "missing", "NoReturn"})
+RAISING = frozenset({"warn", "crosses", "missing"})
 HOLE = "{}"
 
 
@@ -39,20 +39,30 @@ def sites() -> list[Site]:
     return [site for site in found if site.advice]
 
 
-def messages(path: Path) -> Iterator[Site]:
-    """Yield the messages of one file: what errors and warnings are made of, and texts that are kept for them by name."""
+def messages(path: Path, root: Path = PACKAGE) -> Iterator[Site]:
+    """Yield the messages of one file: what errors and warnings say, texts by name and from functions included."""
     tree = ast.parse(path.read_text("utf-8"))
-    kept = {
-        target.id: text(node.value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
+    kept: dict[str, str] = {}
+    for _ in range(2):  # a text may be made of another one that stands below it
+        kept |= _texts(tree, kept)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and _raises(node):
             said = "".join(text(argument, kept) for argument in node.args)
-            yield Site(str(path.relative_to(PACKAGE)), node.lineno, said)
+            yield Site(str(path.relative_to(root)), node.lineno, said)
+
+
+def _texts(tree: ast.Module, kept: dict[str, str]) -> dict[str, str]:
+    """Return the texts of a file by name: what is assigned to a variable, and what a function returns."""
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            returned = (part.value for part in ast.walk(node) if isinstance(part, ast.Return) and part.value)
+            found[node.name] = " ".join(text(value, kept) for value in returned)
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    found[target.id] = f"{found.get(target.id, '')}{text(node.value, kept)}"
+    return found
 
 
 def _raises(call: ast.Call) -> bool:
@@ -70,7 +80,10 @@ def text(node: ast.expr, kept: dict[str, str] | None = None) -> str:
         return text(node.value, kept) or HOLE
     if isinstance(node, ast.BinOp):
         return text(node.left, kept) + text(node.right, kept)
-    return (kept or {}).get(node.id, "") if isinstance(node, ast.Name) else ""
+    if isinstance(node, ast.IfExp):
+        return text(node.body, kept) + text(node.orelse, kept)
+    name = node.func if isinstance(node, ast.Call) else node
+    return (kept or {}).get(name.id, "") if isinstance(name, ast.Name) else ""
 
 
 # --- the table --------------------------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ def test_a_function_may_be_one_of_several_that_are_kept_whole():
         circuit = provnet.trace(lambda x: net(x) * x, X, opaque=opaque)
         assert [block.op for block in circuit.data.blocks] == ["provnet.opaque"]
     circuit = provnet.trace(lambda x: net(x) + 1, X, opaque=["net"])
-    assert [block.op for block in circuit.data.blocks][0] == "provnet.opaque"
+    assert circuit.data.blocks[0].op == "provnet.opaque"
 
 
 def test_a_rule_of_ones_own_is_written_as_the_message_says():
@@ -295,3 +295,42 @@ def test_what_has_no_jacobian_is_uniform(inner: Any, size: int):
     message = refused(lambda: provnet.trace(model, x, opaque={"0": "jacobian"}))
     mode = code(message, r"opaque=('\w+')")
     answer(provnet.trace(model, x, opaque={"0": mode}))
+
+
+@follows(
+    "none of its arguments. Pass it as an argument",
+    "Make it write to a copy, or do not declare it opaque.",
+    "computed but did not return. Return it",
+)
+def test_an_opaque_module_gets_its_input_and_gives_its_result():
+    memory: dict[str, Tensor] = {}
+
+    def keeping(_: Any, x: Tensor) -> Tensor:
+        memory["kept"] = x * 2
+        return x + 1
+
+    def around(m: Any, x: Tensor) -> Tensor:
+        memory["outer"] = x * 2
+        return m.inner(x)
+
+    models: list[tuple[str, nn.Module, nn.Module]] = [
+        (
+            "Pass it as an argument",
+            Lambda(around, inner=Lambda(lambda _, x: x + memory["outer"])),
+            Lambda(lambda m, x: m.inner(x, x * 2), inner=Lambda(lambda _, x, y: x + y)),
+        ),
+        (
+            "Make it write to a copy",
+            Lambda(lambda m, x: m.inner(x * 2), inner=Lambda(lambda _, x: x.mul_(2))),
+            Lambda(lambda m, x: m.inner(x * 2), inner=Lambda(lambda _, x: x.clone().mul_(2))),
+        ),
+        (
+            "Return it",
+            Lambda(lambda m, x: m.inner(x) + memory["kept"], inner=Lambda(keeping)),
+            Lambda(lambda m, x: sum(m.inner(x)), inner=Lambda(lambda _, x: (x + 1, x * 2))),
+        ),
+    ]
+    for advice, wrong, right in models:
+        assert advice in refused(lambda wrong=wrong: provnet.trace(wrong, X, opaque=["inner"]), TraceError)
+        answer(provnet.trace(wrong, X))
+        answer(provnet.trace(right, X, opaque=["inner"]))
