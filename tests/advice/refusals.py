@@ -18,7 +18,7 @@ from provnet.errors import ProvnetError
 X = torch.tensor([[1.0, 2.0, 3.0], [3.0, 1.0, 2.0]], dtype=torch.float64)
 
 
-def refused(call: Callable[[], Any], error: type[ProvnetError] = ProvnetError) -> str:
+def refused(call: Callable[[], Any], error: type[ProvnetError] | tuple[type[ProvnetError], ...] = ProvnetError) -> str:
     """Return the message with which a call is refused."""
     with pytest.raises(error) as caught:
         call()

@@ -220,8 +220,9 @@ def test_files_are_given_as_the_messages_say(tmp_path: Path):
     refused(lambda: open_circuit(str(path), None), InputError)
     refused(lambda: provnet.load(tmp_path / "nowhere.provnet"), FileFormatError)
     provnet.save(circuit, path)
-    assert open_circuit(str(path), None).evaluate(target=0).inputs.any()
-    assert provnet.load(path).evaluate(target=0).inputs.any()
+    loaded: Any = provnet.load(path)
+    for found in (open_circuit(str(path), None), loaded):
+        assert found.evaluate(target=0).inputs.any()
     shown = CliRunner().invoke(app, ["trace", "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
     assert "--save" in shown
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -149,10 +151,10 @@ def test_counts_beyond_int64_have_ways_out():
 
 @follows("Give it more primes: Counting('exact', bits={}).")
 def test_exact_counts_inside_another_semiring_are_given_more_primes():
-    circuit, options = deep(), {"target": 0}
-    message = refused(lambda: circuit.evaluate(semirings.Signed(Counting("exact", 40)), **options), CountOverflowError)
+    circuit, few = deep(), semirings.Signed(Counting("exact", 40))
+    message = refused(lambda: circuit.evaluate(few, target=0), CountOverflowError)
     enough = Counting("exact", bits=code(message, r"bits=(\d+)"))
-    assert circuit.evaluate(semirings.Signed(enough), **options).inputs.any()
+    assert circuit.evaluate(semirings.Signed(enough), target=0).inputs.any()
 
 
 @follows(
@@ -192,8 +194,8 @@ def test_what_leaves_float32_is_evaluated_in_float64_or_stabilised():
     circuit = provnet.trace(cancelling, torch.ones(1, 2, dtype=torch.float64))
     message = refused(lambda: circuit.evaluate("real", target=0, dtype=torch.float32), NonFiniteError)
     assert "rule=Epsilon(1e-6)" in message
-    for options in ({"dtype": torch.float64}, {"dtype": torch.float32, "rule": rules.Epsilon(1e-6)}):
-        found = circuit.evaluate("real", target=0, **options).inputs
+    for rule, dtype in ((rules.Zero(), torch.float64), (rules.Epsilon(1e-6), torch.float32)):
+        found = circuit.evaluate("real", target=0, rule=rule, dtype=dtype).inputs
         assert found.any() and torch.isfinite(found).all()
 
 
@@ -262,7 +264,8 @@ def test_semirings_without_a_derivative_are_evaluated_without_a_graph():
 def test_semirings_of_whole_numbers_take_a_threshold():
     circuit = circuit_of(3, 2)
     refused(lambda: circuit.evaluate("boolean", annotation="identity"), DTypeError)
-    refused(lambda: circuit.evaluate("boolean", annotation=3), OptionError)
+    wrong: Any = 3
+    refused(lambda: circuit.evaluate("boolean", annotation=wrong), OptionError)
     assert circuit.evaluate("boolean", annotation=annotations.Threshold(0.1), target=0).inputs.any()
 
 
@@ -272,14 +275,16 @@ def test_annotation_functions_by_layer_are_chosen_first():
     assert "at(path)" in refused(lambda: theta.passes(shares), OptionError)
     assert theta.at("0").passes(shares).tolist() == [False, True]
     graded = annotations.GradedElement("identity", cost={"0": 2})
-    assert "at(path)" in refused(lambda: graded.value(None, semirings.Graded("real"), torch.float64), OptionError)
+    edges: Any = None
+    assert "at(path)" in refused(lambda: graded.value(edges, semirings.Graded("real"), torch.float64), OptionError)
     assert graded.at("0").cost == 2
 
 
 @follows("an instance such as Viterbi(), or make(...).")
 def test_a_semiring_is_named_given_or_made():
     circuit = circuit_of(3, 2)
-    refused(lambda: circuit.evaluate(3), OptionError)
+    wrong: Any = 3
+    refused(lambda: circuit.evaluate(wrong), OptionError)
     made = semirings.make(torch.maximum, torch.mul, 0.0, 1.0, examples=[0.5])
     for semiring in ("viterbi", semirings.Viterbi(), made):
         assert circuit.evaluate(semiring, target=0).inputs.any()
