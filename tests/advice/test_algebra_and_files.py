@@ -31,6 +31,7 @@ from provnet.errors import (
     DTypeError,
     FileFormatError,
     InputError,
+    LawError,
     LimitError,
     MissingProgramError,
     OptionError,
@@ -74,6 +75,30 @@ def test_counts_stand_beside_other_semirings():
     assert len(circuit.evaluate(["counting", "viterbi"], target=0)) == 2
     both = semirings.Product(Counting(overflow="float64"), "viterbi")
     assert circuit.evaluate(both, target=0).inputs.any()
+
+
+@follows("Take .real, .imag or .abs().")
+def test_complex_values_are_made_real():
+    found = gates()
+    values = torch.ones(len(found.variables), dtype=torch.complex128)
+    refused(lambda: found.evaluate("real", values), ValuationError)
+    assert found.evaluate("real", values.real).tensor.any()
+    assert found.evaluate("real", values.abs()).tensor.any()
+
+
+@follows("State commutative=False, or mend times.")
+def test_matrices_do_not_commute():
+    zero, one = torch.zeros(2, 2), torch.eye(2)
+    assert "commutative=False" in refused(lambda: semirings.make(torch.add, torch.matmul, zero, one), LawError)
+    assert not semirings.make(torch.add, torch.matmul, zero, one, commutative=False).commutative
+
+
+@follows("list the elements: carrier=range(n)")
+def test_a_finite_semiring_lists_its_elements():
+    table = torch.tensor([[0, 1, 2], [1, 1, 2], [2, 2, 2]]), torch.tensor([[0, 0, 0], [0, 1, 2], [0, 2, 2]])
+    plus, times = (lambda x, y, t=t: t[x, y] for t in table)
+    refused(lambda: semirings.make(plus, times, 0, 1, dtype=torch.int64), OptionError)
+    assert semirings.make(plus, times, 0, 1, dtype=torch.int64, carrier=range(3)).one == 1
 
 
 # --- formulas ---------------------------------------------------------------------------------------------------------
