@@ -31,8 +31,11 @@ def describe(store: GateStore) -> dict[str, Any]:
 
 
 def describe_texts(store: GateStore) -> dict[str, str]:
-    """Return the same as one JSON text an entry: what every graph format can hold."""
-    return {name: json.dumps(value) for name, value in describe(store).items()}
+    """Return the same as one JSON text an entry: what every graph format can hold. What is empty is left out.
+
+    GML has no empty text, and its readers make a list of "[]".
+    """
+    return {name: json.dumps(value) for name, value in describe(store).items() if value}
 
 
 def variables_from(described: Any) -> tuple[Variable, ...]:
