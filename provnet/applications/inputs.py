@@ -114,8 +114,9 @@ def read_image(file: Path, size: int | None, mean: Sequence[float], std: Sequenc
 
 def _colours(opened: Image.Image, depth: int, file: Path) -> Image.Image:
     """Return an opened image as RGB of 8 bits, or in mode F with grey from 0 to 65535. Raises `InputError`."""
-    if getattr(opened, "n_frames", 1) > 1:
-        raise InputError(f"{file} has {opened.n_frames} frames, of which one would be read: save that frame alone.")
+    frames = getattr(opened, "n_frames", 1)
+    if frames > 1:
+        raise InputError(f"{file} has {frames} frames, of which one would be read: save that frame alone.")
     if depth == 16:
         if opened.mode not in ("I", "I;16", "I;16B", "I;16L", "I;16N"):
             raise InputError(

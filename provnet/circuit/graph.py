@@ -32,7 +32,8 @@ def to_networkx(store: GateStore) -> nx.MultiDiGraph:
     same gates.
     Time: about 5 microseconds a gate; the store is the fast form.
     """
-    graph = nx.MultiDiGraph(**describe_texts(store))
+    graph = nx.MultiDiGraph()
+    graph.graph.update(describe_texts(store))
     names = names_of(store.variables)
     variable = store.variable.tolist()
     for gate, kind in enumerate(store.kind.tolist()):
@@ -46,7 +47,8 @@ def to_networkx(store: GateStore) -> nx.MultiDiGraph:
     owner = np.repeat(np.arange(len(store)), store.fan)
     position = np.arange(store.wires) - store.first[owner]
     wires = zip(store.operands.tolist(), owner.tolist(), position.tolist(), strict=True)
-    graph.add_edges_from((operand, gate, key, {"position": place}) for key, (operand, gate, place) in enumerate(wires))
+    for key, (operand, gate, place) in enumerate(wires):
+        graph.add_edge(operand, gate, key=key, position=place)
     return graph
 
 
