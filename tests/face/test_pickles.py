@@ -62,7 +62,9 @@ def test_relevance_says_what_to_do(circuit, way, tmp_path):
     with pytest.raises(UnsupportedOperationError, match=r"r\.inputs.*provnet\.save.*'real'"):
         way(relevance)
     provnet.save(circuit, tmp_path / "net")  # the advice works
-    again = provnet.load(tmp_path / "net").evaluate("real", target=0)
+    loaded = provnet.load(tmp_path / "net")
+    assert isinstance(loaded, provnet.Circuit)
+    again = loaded.evaluate("real", target=0)
     assert torch.equal(again.inputs, relevance.inputs)
     assert torch.equal(pickle.loads(pickle.dumps(relevance.inputs)), relevance.inputs)
 

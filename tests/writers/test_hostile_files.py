@@ -111,8 +111,9 @@ def forged(dice: random.Random) -> Callable[[Any], Any]:
     return change
 
 
-def use(circuit: Circuit) -> None:
+def use(circuit: Circuit | GateCircuit) -> None:
     """Ask what reads every block by every route."""
+    assert isinstance(circuit, Circuit)
     check_circuit(circuit.data)
     str(circuit.summary())
     for ask in (
