@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
 
+from provnet.circuit.spec import check_circuit
+from provnet.circuit.unit_functions import without_own_functions
 from tests.nets import data_folder
 
 # What kernels the tests compile stays with the checkout, and the user's own cache as it was.
@@ -51,6 +55,20 @@ def golden(data: Path) -> dict[str, np.ndarray]:
     """Everything in golden_tiny.npz: exact expected relevances of a 3-4-3-2 network."""
     with np.load(data / "golden_tiny.npz", allow_pickle=False) as file:
         return dict(file)
+
+
+@pytest.fixture(autouse=True)
+def every_traced_circuit_obeys_the_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a trace builds anywhere in the suite is what `load` accepts."""
+    module = importlib.import_module("provnet.face.trace")
+    build = module.build
+
+    def checked(*args: Any, **options: Any) -> Any:
+        circuit = build(*args, **options)
+        check_circuit(without_own_functions(circuit))
+        return circuit
+
+    monkeypatch.setattr(module, "build", checked)
 
 
 @pytest.fixture(autouse=True)

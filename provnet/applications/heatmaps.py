@@ -22,7 +22,11 @@ RAMP = ((247, 247, 245), (254, 224, 144), (244, 109, 67), (165, 15, 55), (64, 8,
 """From nothing to the strongest: paper, sand, orange, crimson, nearly black. Its lightness falls evenly."""
 
 OPPOSED = ((20, 58, 130), (67, 130, 196), (247, 247, 245), (226, 100, 70), (140, 16, 40))
-"""From the strongest against the target (blue) over nothing (paper) to the strongest for it (red)."""
+"""From the strongest below zero (blue) over nothing (paper) to the strongest above (red).
+
+Relevance that starts at the logit is above zero where it speaks for the target. Started at one, it is a share of the
+target: above zero it has the target's own sign, so for a negative logit red speaks against it.
+"""
 
 
 def strengths(semiring: Semiring, elements: Any) -> Floats:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from provnet.errors import FileFormatError, InputError, MissingProgramError, OptionError
+from provnet.errors import FileFormatError, InputError, MissingProgramError, OptionError, ProvnetError
 
 try:
     from PIL import Image
@@ -85,21 +85,60 @@ def _tensor(file: Path, key: str | None) -> Tensor:
 
 
 def read_image(file: Path, size: int | None, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Return an image as [1, 3, height, width], RGB, values in [0, 1] before mean and std. Raises as `read_input`."""
+    """Return an image as [1, 3, height, width], RGB, values in [0, 1] before mean and std. Raises as `read_input`.
+
+    Grey, black and white, palettes and RGB are read exactly, grey of 16 bits too. What would lose something is refused:
+    transparent pixels, 16-bit colours, CMYK, several frames.
+    """
     if not HAS_PILLOW:
         raise MissingProgramError(f"reading {file} takes the package Pillow: pip install 'provnet[demo]'.")
     try:
         with Image.open(file) as opened:
-            image = opened.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
+            depth = _png_depth(file) if opened.format == "PNG" else 8
+            image = _colours(opened, depth, file)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, ProvnetError):
+            raise
         raise FileFormatError(f"{file} cannot be read as an image ({error}).") from error
     if size is not None:
         image = _square(image, size)
-    x = torch.from_numpy(np.array(image, np.float32) / np.float32(255)).permute(2, 0, 1)
+    largest = np.float32(65535 if image.mode == "F" else 255)
+    pixels = np.array(image, np.float32) / largest
+    pixels = np.stack([pixels] * 3, -1) if pixels.ndim == 2 else pixels
+    x = torch.from_numpy(pixels).permute(2, 0, 1)
     shift, scale = (_channels(values, name) for values, name in ((mean or (0.0,), "mean"), (std or (1.0,), "std")))
     if bool((scale == 0).any()):
         raise OptionError("--std has a zero, by which nothing can be divided.")
     return ((x - shift) / scale)[None].contiguous()
+
+
+def _colours(opened: Image.Image, depth: int, file: Path) -> Image.Image:
+    """Return an opened image as RGB of 8 bits, or in mode F with grey from 0 to 65535. Raises `InputError`."""
+    frames = getattr(opened, "n_frames", 1)
+    if frames > 1:
+        raise InputError(f"{file} has {frames} frames, of which one would be read: save that frame alone.")
+    if depth == 16:
+        if opened.mode not in ("I", "I;16", "I;16B", "I;16L", "I;16N"):
+            raise InputError(
+                f"{file} has colours of 16 bits, of which Pillow reads 8: save it as 8 bits, or as a .npy of [0, 1]."
+            )
+        return opened.convert("I").convert("F")
+    if opened.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in opened.info:
+        alpha = opened.convert("RGBA").getchannel("A")
+        if alpha.getextrema() != (255, 255):
+            raise InputError(f"{file} has transparent pixels, which have no colour: flatten it on a background first.")
+        return opened.convert("RGBA").convert("RGB")
+    if opened.mode not in ("1", "L", "P", "RGB"):
+        raise InputError(
+            f"{file} has the mode {opened.mode}, whose values do not all have a place in RGB: convert it to RGB first."
+        )
+    return opened.convert("RGB")
+
+
+def _png_depth(file: Path) -> int:
+    """Return the bits a channel that a PNG's header states: Pillow does not tell them of colours."""
+    with file.open("rb") as content:
+        return content.read(25)[24]
 
 
 def _square(image: Image.Image, size: int) -> Image.Image:

@@ -9,7 +9,17 @@ import numpy as np
 
 from provnet.circuit.gates import KINDS, PLUS, VARIABLE, GateStore
 from provnet.circuit.variables import names_of
+from provnet.circuit.variables_spec import segment_faults
 from provnet.errors import CircuitError
+
+COLUMNS = {
+    "kind": np.dtype(np.uint8),
+    "first": np.dtype(np.int64),
+    "operands": np.dtype(np.int32),
+    "variable": np.dtype(np.int32),
+    "root_gates": np.dtype(np.int32),
+}
+"""The dtypes that compiled loops read."""
 
 
 def check(store: GateStore) -> GateStore:
@@ -18,7 +28,8 @@ def check(store: GateStore) -> GateStore:
     Well formed means: columns of one length; known kinds; leaves without operands, ⊕ and ⊗ with one or more; operands
     before their gates, which excludes cycles; variables and roots within range, with unique names.
     """
-    faults = list(_column_faults(store)) or list(_gate_faults(store)) + list(_name_faults(store))
+    faults = list(_column_faults(store)) or list(segment_faults(store.variables))
+    faults = faults or list(_gate_faults(store)) + list(_name_faults(store))
     if faults:
         raise CircuitError(f"the gates are malformed: {'; '.join(faults)}. Rebuild them, or mend the graph or file.")
     return store
@@ -26,6 +37,11 @@ def check(store: GateStore) -> GateStore:
 
 def _column_faults(store: GateStore) -> Iterator[str]:
     """Yield faults that make the gates unreadable."""
+    for name, dtype in COLUMNS.items():
+        column = getattr(store, name)
+        if not isinstance(column, np.ndarray) or column.ndim != 1 or column.dtype != dtype:
+            yield f"`{name}` holds {getattr(column, 'dtype', type(column).__name__)}, and wants a row of {dtype}"
+            return
     gates, wires = len(store.kind), len(store.operands)
     if len(store.first) != gates + 1:
         yield f"`first` has {len(store.first)} entries for {gates} gates, and wants one more than gates"
@@ -35,9 +51,6 @@ def _column_faults(store: GateStore) -> Iterator[str]:
         yield f"`variable` has {len(store.variable)} entries for {gates} gates"
     if len(store.root_gates) != len(store.roots):
         yield f"{len(store.roots)} roots have {len(store.root_gates)} gates"
-    for name in ("kind", "first", "operands", "variable", "root_gates"):
-        if not np.issubdtype(getattr(store, name).dtype, np.integer):
-            yield f"`{name}` holds {getattr(store, name).dtype}, and wants integers"
 
 
 def _gate_faults(store: GateStore) -> Iterator[str]:

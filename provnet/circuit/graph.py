@@ -1,31 +1,39 @@
 """The public view of gates: a `networkx.MultiDiGraph`, operand → gate. A `DiGraph` would drop the second wire of x ⊗ x.
 
 Nodes carry `kind` ("zero", "one", "variable", "plus", "times"), a variable's node also `variable` (its name), a root's
-node `root` (a tuple of `Neuron`s). Edges carry `position`, the operand's place, from 0.
+node `root` (the neuron's name; where a gate has several roots, `root2`, `root3`, … too). Edges carry `position`, the
+operand's place, from 0, and have keys of their own. All attributes are numbers and texts, so that every writer of
+networkx (GraphML, GML, GEXF, node-link JSON) can write the graph.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Hashable, Iterable
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import networkx as nx
 import numpy as np
 
 from provnet.circuit.check import check
+from provnet.circuit.description import assumption_from, describe_texts, roots_from, variables_from
 from provnet.circuit.gates import KINDS, PLUS, VARIABLE, GateStore, Neuron, Variable
 from provnet.circuit.variables import names_of
 from provnet.errors import CircuitError
+
+T = TypeVar("T")
 
 
 def to_networkx(store: GateStore) -> nx.MultiDiGraph:
     """Return the gates as a graph whose nodes are the gates' numbers.
 
-    `graph.graph` has `variables`, `roots` and `assumption`, so that `from_networkx` gives back the very same store.
+    `graph.graph` has `variables`, `roots` and `assumption` as JSON texts, so that `from_networkx` gives back the very
+    same gates.
     Time: about 5 microseconds a gate; the store is the fast form.
     """
-    graph = nx.MultiDiGraph(variables=store.variables, roots=store.roots, assumption=store.assumption)
+    graph = nx.MultiDiGraph()
+    graph.graph.update(describe_texts(store))
     names = names_of(store.variables)
     variable = store.variable.tolist()
     for gate, kind in enumerate(store.kind.tolist()):
@@ -34,19 +42,26 @@ def to_networkx(store: GateStore) -> nx.MultiDiGraph:
         else:
             graph.add_node(gate, kind=KINDS[kind])
     for root, gate in zip(store.roots, store.root_gates.tolist(), strict=True):
-        graph.nodes[gate]["root"] = (*graph.nodes[gate].get("root", ()), root)
+        node = graph.nodes[gate]
+        node[_root_attribute(sum(name.startswith("root") for name in node))] = str(root)
     owner = np.repeat(np.arange(len(store)), store.fan)
     position = np.arange(store.wires) - store.first[owner]
     wires = zip(store.operands.tolist(), owner.tolist(), position.tolist(), strict=True)
-    graph.add_edges_from((operand, gate, {"position": place}) for operand, gate, place in wires)
+    for key, (operand, gate, place) in enumerate(wires):
+        graph.add_edge(operand, gate, key=key, position=place)
     return graph
+
+
+def _root_attribute(number: int) -> str:
+    return f"root{number + 1}" if number else "root"
 
 
 def from_networkx(graph: Any) -> GateStore:
     """Return the gates of a directed graph, drawn by hand or made by `to_networkx`, as a checked store.
 
     Nodes need `kind`; a variable's needs `variable` (any name), and roots have `root`: a name such as "x[0, 4]", a
-    `Neuron`, several of them, or True (then the root is called like the node). Without `position`, operands keep the
+    `Neuron`, several of them, or True (then the root is called like the node); further ones as `root2`, `root3`, ….
+    Without `position`, operands keep the
     order in which the edges were added. Nodes may be any hashable; where they are integers in topological
     order, gates keep it.
     Raises `CircuitError` for a cycle, an unknown kind, a missing attribute, leaves with operands, gates without.
@@ -73,7 +88,7 @@ def from_networkx(graph: Any) -> GateStore:
             variables=variables,
             roots=tuple(root for root, _ in roots),
             root_gates=np.array([number[node] for _, node in roots], np.int32),
-            assumption=frozenset(graph.graph.get("assumption", ())),
+            assumption=_made(graph, "assumption", assumption_from),
         )
     )
 
@@ -104,7 +119,7 @@ def _kind(graph: nx.DiGraph, node: Hashable) -> int:
 
 def _variables(graph: nx.DiGraph, order: list[Hashable], kind: np.ndarray) -> tuple[Any, np.ndarray]:
     """Return the variables and which one each node is. Those the graph lists come first and keep their numbers."""
-    listed = graph.graph.get("variables", ())
+    listed = _made(graph, "variables", variables_from)
     numbers = {name: i for i, name in enumerate(names_of(listed))}
     added: list[Variable] = []
     variable = np.full(len(order), -1, np.int32)
@@ -136,13 +151,34 @@ def _operands(graph: nx.DiGraph, node: Hashable, number: dict[Hashable, int]) ->
 
 def _roots(graph: nx.DiGraph, order: Iterable[Hashable]) -> list[tuple[Neuron, Hashable]]:
     """Return (root, node) in the order that the graph lists, or else of the nodes."""
-    found = [(root, node) for node in order for root in _neurons(node, graph.nodes[node].get("root"))]
+    listed = {str(root): (place, root) for place, root in enumerate(_made(graph, "roots", roots_from))}
+    found = [(root, node) for node in order for root in _roots_at(node, graph.nodes[node])]
     if not found:
         raise CircuitError("no node has the attribute `root`: give one to each gate whose value is asked for.")
-    listed = {root: i for i, root in enumerate(graph.graph.get("roots", ()))}
-    if listed and {root for root, _ in found} != set(listed):
+    if listed and {str(root) for root, _ in found} != set(listed):
         raise CircuitError("the nodes' `root`s differ from graph.graph['roots']: delete that entry to go by the nodes.")
-    return sorted(found, key=lambda pair: listed[pair[0]]) if listed else found
+    if not listed:
+        return found
+    found = sorted(found, key=lambda pair: listed[str(pair[0])][0])
+    return [(listed[str(root)][1], node) for root, node in found]
+
+
+def _made(graph: nx.DiGraph, name: str, make: Callable[[Any], T]) -> T:
+    """Return what `graph.graph[name]` describes, nothing if it is not there. Raises `CircuitError`."""
+    try:
+        return make(json.loads(graph.graph.get(name, "[]")))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        raise CircuitError(
+            f"graph.graph[{name!r}] is not what to_networkx wrote ({type(error).__name__}: {error}): delete that entry."
+        ) from error
+
+
+def _roots_at(node: Hashable, attributes: dict[str, Any]) -> Iterator[Neuron]:
+    """Yield the roots whose gate a node is: `root`, `root2` and so on."""
+    number = 0
+    while (name := _root_attribute(number)) in attributes:
+        yield from _neurons(node, attributes[name])
+        number += 1
 
 
 def _neurons(node: Hashable, root: Any) -> list[Neuron]:

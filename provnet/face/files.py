@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copyreg
+import tempfile
 from dataclasses import replace
 from os import PathLike
+from pathlib import Path
+from typing import Any
 
 from provnet.circuit.blocks import BlockCircuit
-from provnet.errors import OptionError
+from provnet.errors import OptionError, UnsupportedOperationError
 from provnet.face.circuit import Circuit, RuleLike
 from provnet.face.gate_circuit import GateCircuit
+from provnet.face.relevance import Relevance
 from provnet.rules import lrp
 from provnet.rules.lean import whole_circuit
 from provnet.writers.archive import load_archive, save_archive
@@ -40,3 +45,37 @@ def load(path: str | PathLike[str]) -> Circuit | GateCircuit:
     """Read a circuit back; it owns its tensors. Raises `FileFormatError` for a truncated, tampered or newer file."""
     found = load_archive(path)
     return Circuit(found) if isinstance(found, BlockCircuit) else GateCircuit(found)
+
+
+# --- pickle and copy --------------------------------------------------------------------------------------------------
+
+
+def _circuit_to(circuit: Circuit) -> tuple[Any, ...]:
+    """Return how pickle and copy make a circuit again: from the bytes of its file, so both give what `load` gives."""
+    if circuit.live is not None:
+        raise UnsupportedOperationError(
+            "a circuit that was traced with differentiable=True belongs to its model's graph and has no copy: trace "
+            "again where you need it, or keep what provnet.save writes, which has no gradients."
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "circuit"
+        save(circuit, file)
+        return _circuit_from, (file.read_bytes(),)
+
+
+def _circuit_from(content: bytes) -> Circuit | GateCircuit:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "circuit"
+        file.write_bytes(content)
+        return load(file)
+
+
+def _relevance_to(relevance: Relevance) -> tuple[Any, ...]:
+    raise UnsupportedOperationError(
+        "a Relevance answers further questions from its circuit, so it is neither pickled nor copied: keep its numbers "
+        f"(r.inputs, r['fc1']), or provnet.save the circuit and evaluate {relevance.semiring.name!r} again."
+    )
+
+
+copyreg.pickle(Circuit, _circuit_to)
+copyreg.pickle(Relevance, _relevance_to)

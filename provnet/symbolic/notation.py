@@ -26,6 +26,10 @@ _LATEX = {
     ">": r"{>}",
     "-": r"\text{-}",
     " ": r"\ ",
+    # Two line breaks in a row would end the formula, and one would vanish.
+    "\n": r"{\hookleftarrow}",
+    "\r": r"{\dashv}",
+    "\t": r"{\mapsto}",
 }
 _LATEX_PATTERN = re.compile("|".join(map(re.escape, sorted(_LATEX, key=len, reverse=True))))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sympy
 
@@ -58,6 +58,10 @@ class Polynomial:
     def variable(cls, name: str) -> Polynomial:
         """Return one variable as a polynomial."""
         return cls({((name, 1),): 1})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how a copy is made. A hash is not carried along: other processes hash texts otherwise."""
+        return type(self), (self.terms,)
 
     # --- what it is like ---------------------------------------------------------------------------------------------
 
@@ -192,17 +196,17 @@ class Polynomial:
         return self._join(r"\,", latex_variable, "^{{{}}}".format, limit, "{{{}}}".format) or "0"
 
     def sympy(self, limit: int = 1_000) -> sympy.Expr:
-        """Return a sympy expression, built term by term, not sorted again. Raises `LimitError` above `limit` terms."""
+        """Return a sympy expression in sympy's own order of terms, so that it equals what sympy expands to.
+
+        Raises `LimitError` above `limit` terms.
+        """
         self._guard(limit)
         symbols = {name: sympy.Symbol(name) for name in self.variables}
         terms = []
         for m, c in self.ordered():
             powers = [sympy.Pow(symbols[name], e) for name, e in m]
-            parts = powers if c == 1 and powers else [sympy.Integer(c), *powers]
-            terms.append(sympy.Mul(*parts, evaluate=False) if len(parts) > 1 else parts[0])
-        if len(terms) < 2:
-            return terms[0] if terms else sympy.Integer(0)
-        return sympy.Add(*terms, evaluate=False)
+            terms.append(sympy.Mul(sympy.Integer(c), *powers))
+        return sympy.Add(*terms)
 
     def _guard(self, limit: int) -> None:
         if len(self) > limit:

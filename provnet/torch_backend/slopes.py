@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from provnet.circuit.blocks import Block, Input
+from provnet.circuit.blocks import Block, Call, Input
 from provnet.errors import UnsupportedOperationError
 
 
@@ -23,23 +23,29 @@ def slopes(block: Block, source: Tensor, output: Tensor, dtype: torch.dtype) -> 
             f"the unit edges of {block.path!r} ({block.op}) have no derivative: the circuit does not know how to run "
             "that op. Take another rule there with Composite, or keep its module as opaque='jacobian'."
         )
-    packet = getattr(torch.ops.aten, block.call.op.removeprefix("aten."))
     graph = torch.is_grad_enabled() and output.requires_grad
     with torch.inference_mode(False), torch.enable_grad():
         # An input that is broadcast is spread first: each of its edges has a derivative of its own.
         leaf = source.to(dtype).expand(output.shape).clone()
         leaf = leaf if graph and leaf.requires_grad else leaf.detach().requires_grad_()
-        args = [_given(value, leaf, dtype) for value in block.call.args]
-        named = {name: _given(value, leaf, dtype) for name, value in block.call.kwargs.items()}
-        result = getattr(packet, block.call.overload)(*args, **named)
-        result = result[0] if isinstance(result, tuple | list) else result
+        result = run_call(block.call, leaf)
         if not result.requires_grad:  # a step without slope: detach, comparison
             return torch.zeros_like(leaf).detach()
         (found,) = torch.autograd.grad(result.sum(), leaf, create_graph=graph)
     return found if graph else found.detach()
 
 
-def _given(value: Any, leaf: Tensor, dtype: torch.dtype) -> Any:
+def run_call(call: Call, leaf: Tensor) -> Tensor:
+    """Return what the function of unit edges gives for `leaf`, in whose dtype and on whose device it is computed."""
+    args = [_given(value, leaf) for value in call.args]
+    named = {name: _given(value, leaf) for name, value in call.kwargs.items()}
+    result = getattr(getattr(torch.ops.aten, call.op.removeprefix("aten.")), call.overload)(*args, **named)
+    return result[0] if isinstance(result, tuple | list) else result
+
+
+def _given(value: Any, leaf: Tensor) -> Any:
     if isinstance(value, Input):
         return leaf
-    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+    if not isinstance(value, Tensor):
+        return value
+    return value.to(leaf.device, leaf.dtype if value.is_floating_point() else value.dtype)

@@ -13,6 +13,7 @@ from provnet.registry import Registry
 from provnet.symbolic.canonical import cone
 from provnet.symbolic.formula import Formula
 from provnet.symbolic.polynomial import Polynomial
+from provnet.writers.names import require_writable, texts_of
 
 StrPath = str | os.PathLike[str]
 
@@ -47,12 +48,16 @@ def write(subject: Subject | Polynomial, path: StrPath, format: str | None = Non
 
 
 def gates_of(subject: Subject) -> GateStore:
-    """Return the gates that a writer was given. Raises `OptionError` for something else."""
+    """Return the gates that a writer was given. Raises `OptionError` for something else.
+
+    Raises `UnsupportedOperationError` if a name holds a character that no file can hold.
+    """
     store = subject if isinstance(subject, GateStore) else getattr(subject, "store", None)
     if not isinstance(store, GateStore):
         raise OptionError(
             f"gates or a formula were expected, not {type(subject).__name__}: ask a circuit for .gates(…)."
         )
+    require_writable(texts_of(store))
     return store
 
 

@@ -21,6 +21,7 @@ from provnet.circuit.gates import GateStore, Neuron, Variable
 from provnet.circuit.variables import EdgeSegment, PatternSegment, Place, VariableTable
 from provnet.errors import FileFormatError, UnsupportedOperationError
 from provnet.rules.fusion import Scaled
+from provnet.writers.names import require_writable
 
 CLASSES: dict[str, type] = {
     cls.__name__: cls
@@ -47,6 +48,8 @@ class Encoder:
 
     def encode(self, value: Any) -> Any:
         """Return `value` as JSON. Raises `UnsupportedOperationError` for a kind of value that no circuit has."""
+        if isinstance(value, str):
+            require_writable([value])
         if value is None or isinstance(value, bool | str):
             return value
         if isinstance(value, int | np.integer):
@@ -165,7 +168,7 @@ def hints_of(cls: type) -> dict[str, Any]:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Tell whether a value is of the type that a field declares, containers looked into."""
+    """Return whether a value is of the type that a field declares, containers looked into."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return True

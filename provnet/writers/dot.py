@@ -39,20 +39,25 @@ def dot_text(store: GateStore) -> str:
         _draw_gate(graph, store, gate, kind, names.get(gate))
     for gate in range(len(store)):
         for operand, label in zip(store.operands_of(gate).tolist(), wire_labels(store, gate), strict=True):
-            graph.edge(f"g{operand}", f"g{gate}", label=graphviz.escape(f" {label}"))
+            graph.edge(f"g{operand}", f"g{gate}", label=_label(f" {label}"))
     top = graphviz.Digraph("roots", graph_attr={"rank": "max"})
     for k, neuron in enumerate(store.roots):
-        top.node(f"root{k}", graphviz.escape(str(neuron)), shape="cds", style="filled", fillcolor="#e3f3df")
+        top.node(f"root{k}", _label(str(neuron)), shape="cds", style="filled", fillcolor="#e3f3df")
     graph.subgraph(top)
     for k, gate in enumerate(store.root_gates.tolist()):
         graph.edge(f"g{gate}", f"root{k}", style="bold", color=INK)
     return graph.source
 
 
+def _label(text: str) -> str:
+    """Return a text as a label that shows it as it is: graphviz reads backslashes, and names of characters after &."""
+    return graphviz.escape(text.replace("&", "&amp;"))
+
+
 def _draw_gate(graph: graphviz.Digraph, store: GateStore, gate: int, kind: int, name: str | None) -> None:
     if kind == VARIABLE:
         label = store.variables[store.variable[gate]].name
-        graph.node(f"g{gate}", graphviz.escape(label), shape="box", style="filled,rounded", fillcolor=FILL[kind])
+        graph.node(f"g{gate}", _label(label), shape="box", style="filled,rounded", fillcolor=FILL[kind])
         return
     graph.node(
         f"g{gate}",

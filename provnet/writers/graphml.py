@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
+from provnet.circuit.description import describe
 from provnet.circuit.gates import KINDS, VARIABLE, GateStore
 from provnet.errors import FileFormatError
-from provnet.writers.atomic import write_string
+from provnet.writers.atomic import write_bytes
 from provnet.writers.base import StrPath, Subject, gates_of, writer
 from provnet.writers.dot import SYMBOL
-from provnet.writers.json import assemble, describe
+from provnet.writers.json import assemble
 
 FORMAT = 1
 
@@ -39,9 +41,18 @@ def write_graphml(subject: Subject, path: StrPath) -> Path:
         node = graph.nodes[f"g{gate}"]
         node["root"] = f"{node['root']}\n{neuron}" if "root" in node else str(neuron)
     for gate in range(len(store)):
+        first = int(store.first[gate])
         for position, operand in enumerate(store.operands_of(gate).tolist()):
-            graph.add_edge(f"g{operand}", f"g{gate}", position=position)
-    return write_string(path, "\n".join(nx.generate_graphml(graph)))
+            # GraphML wants ids that are unique in the file, and networkx takes them from the keys.
+            graph.add_edge(f"g{operand}", f"g{gate}", key=f"w{first + position}", position=position)
+    return write_bytes(path, _xml(graph))
+
+
+def _xml(graph: nx.MultiDiGraph) -> bytes:
+    """Return a graph as GraphML. Readers of XML turn a bare carriage return into a line feed, so it is escaped."""
+    text = io.BytesIO()
+    nx.write_graphml_xml(graph, text)
+    return text.getvalue().replace(b"\r", b"&#13;") + b"\n"
 
 
 def read_graphml(path: StrPath) -> GateStore:
@@ -51,7 +62,7 @@ def read_graphml(path: StrPath) -> GateStore:
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # of a lacking declaration, which is judged below
-            graph = nx.parse_graphml(Path(path).read_text("utf-8"), force_multigraph=True)
+            graph = nx.parse_graphml(Path(path).read_bytes().decode(), force_multigraph=True)
         content: dict[str, Any] = json.loads(graph.graph["provnet"])
         known = content["format"] == FORMAT
     except Exception as error:  # XML, JSON and networkx's reader each raise their own on damaged files
@@ -80,6 +91,11 @@ def _columns(graph: nx.MultiDiGraph, content: dict[str, Any]) -> tuple[np.ndarra
     return np.array([KINDS.index(node["kind"]) for node in gates], np.uint8), {
         "first": np.cumsum([0, *map(len, below)]),
         "operands": np.array([source for sources in below for source in sources], np.int64),
-        "variable": np.array([number[node["variable"]] if "variable" in node else -1 for node in gates], np.int64),
+        "variable": np.array([_variable(node, number) for node in gates], np.int64),
         "root_gates": np.array(content["root_gates"], np.int64),
     }
+
+
+def _variable(node: dict[str, Any], number: dict[str, int]) -> int:
+    """Return the number of a node's variable. An empty name is an empty element, of which networkx reads nothing."""
+    return number[node.get("variable", "")] if node["kind"] == KINDS[VARIABLE] else -1

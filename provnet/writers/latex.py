@@ -10,6 +10,7 @@ from provnet.symbolic.layout import LIMIT
 from provnet.symbolic.polynomial import Polynomial
 from provnet.writers.atomic import write_string
 from provnet.writers.base import StrPath, Subject, gates_of, writer
+from provnet.writers.names import require_writable
 
 _DOCUMENT = r"""\documentclass[border=4pt]{standalone}
 \usepackage{amsmath}
@@ -27,6 +28,7 @@ def write_latex(subject: Subject | Polynomial, path: StrPath, document: bool = F
     Raises `LimitError` above `limit` symbols, `OutputError`.
     """
     if isinstance(subject, Polynomial):
+        require_writable(subject.variables)
         mathematics = subject.latex(limit)
     else:
         store = gates_of(subject)

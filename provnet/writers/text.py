@@ -10,6 +10,7 @@ from provnet.symbolic.layout import LIMIT
 from provnet.symbolic.polynomial import Polynomial
 from provnet.writers.atomic import write_string
 from provnet.writers.base import StrPath, Subject, gates_of, writer
+from provnet.writers.names import require_writable
 
 
 @writer("text", "txt")
@@ -22,6 +23,7 @@ def write_text(
     Raises `LimitError` above `limit` symbols, `OutputError`.
     """
     if isinstance(subject, Polynomial):
+        require_writable(subject.variables)
         return write_string(path, subject.text(unicode, limit))
     store = gates_of(subject)
     below = cone(store, store.root_gates.tolist(), store.roots)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +80,76 @@ def test_an_image_without_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(inputs, "HAS_PILLOW", False)
     with pytest.raises(MissingProgramError, match=r"provnet\[demo\]"):
         read_input(tmp_path / "x.png")
+
+
+def saved(folder: Path, mode: str, kind: str = "png") -> tuple[Path, Any]:
+    """An image of a ramp in one of Pillow's modes, and what each pixel is worth, from 0 to 1."""
+    ramp = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+    image = pytest.importorskip("PIL.Image").fromarray(ramp).convert(mode)
+    path = folder / f"{mode.replace(';', '')}.{kind}"
+    image.save(path)
+    return path, ramp / 255
+
+
+@pytest.mark.guarantee("an image is read exactly, or refused: no mode loses data in silence")
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "RGBA", "LA"])
+def test_modes_that_are_exact(tmp_path: Path, mode: str):
+    pytest.importorskip("PIL.Image", reason="Pillow writes the image: extra `demo`")
+    path, values = saved(tmp_path, mode)
+    x = read_input(path)
+    assert x.shape == (1, 3, 8, 8)
+    np.testing.assert_array_equal(x[0].numpy(), np.broadcast_to(values.astype(np.float32), (3, 8, 8)))
+
+
+def test_black_and_white_is_zero_and_one(tmp_path: Path):
+    image = pytest.importorskip("PIL.Image", reason="Pillow writes the image: extra `demo`")
+    bits = np.eye(8, dtype=bool)
+    image.fromarray(bits).save(tmp_path / "bits.png")
+    np.testing.assert_array_equal(read_input(tmp_path / "bits.png")[0, 1].numpy(), bits.astype(np.float32))
+
+
+@pytest.mark.guarantee("grey of 16 bits keeps all its levels")
+def test_grey_of_16_bits_keeps_its_levels(tmp_path: Path):
+    image = pytest.importorskip("PIL.Image", reason="Pillow writes the image: extra `demo`")
+    levels = (np.arange(64, dtype=np.uint16) * 8).reshape(8, 8)
+    levels[0, 0] = 65535
+    image.fromarray(levels).save(tmp_path / "grey.png")
+    x = read_input(tmp_path / "grey.png")
+    assert len(x.unique()) == 64
+    np.testing.assert_array_equal(x[0, 2].numpy(), levels.astype(np.float32) / np.float32(65535))
+    assert len(read_input(tmp_path / "grey.png", size=4).unique()) > 10
+
+
+def test_modes_that_would_lose_something_are_refused(tmp_path: Path):
+    image = pytest.importorskip("PIL.Image", reason="Pillow writes the image: extra `demo`")
+    with pytest.raises(InputError, match=r"mode CMYK.*convert it to RGB"):
+        read_input(saved(tmp_path, "CMYK", "jpg")[0])
+    for mode in ("RGBA", "LA"):
+        clear = image.new(mode, (4, 4))
+        clear.save(tmp_path / "clear.png")
+        with pytest.raises(InputError, match="flatten it on a background"):
+            read_input(tmp_path / "clear.png")
+    palette = image.fromarray(np.eye(4, dtype=np.uint8) * 200).convert("P")
+    palette.save(tmp_path / "hole.png", transparency=palette.getpixel((0, 0)))
+    with pytest.raises(InputError, match="flatten it on a background"):
+        read_input(tmp_path / "hole.png")
+    frames = [image.new("L", (4, 4), grey) for grey in (0, 255)]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match="2 frames"):
+        read_input(tmp_path / "film.gif")
+
+
+def test_colours_of_16_bits_are_refused(tmp_path: Path):
+    """Pillow reads them as 8 bits without a word, and cannot write them, so the file is made by hand."""
+    pytest.importorskip("PIL.Image", reason="Pillow reads the image: extra `demo`")
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = zlib.crc32(kind + content).to_bytes(4, "big")
+        return len(content).to_bytes(4, "big") + kind + content + check
+
+    size = (2).to_bytes(4, "big")
+    rows = (b"\0" + bytes(range(12))) * 2
+    parts = [chunk(b"IHDR", size + size + bytes([16, 2, 0, 0, 0])), chunk(b"IDAT", zlib.compress(rows))]
+    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join([*parts, chunk(b"IEND", b"")]))
+    with pytest.raises(InputError, match="colours of 16 bits"):
+        read_input(tmp_path / "deep.png")

@@ -123,6 +123,23 @@ def test_variables_are_made_when_asked():
 GOOD = make_store([VARIABLE, ONE, TIMES, PLUS], [[], [], [0, 0], [2, 1]], [0, -1, -1, -1], 1, [3])
 
 
+def as_column(values, name):
+    """Whole numbers in the dtype of a column; others as they are."""
+    whole = all(isinstance(value, int) for value in values)
+    return np.array(values, getattr(GOOD, name).dtype if whole else None)
+
+
+@pytest.mark.guarantee("columns of gates have the dtypes that compiled loops read, or are refused")
+@pytest.mark.parametrize("column", ["kind", "first", "operands", "variable", "root_gates"])
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.uint64, np.float64])
+def test_columns_of_other_dtypes_are_refused(column, dtype):
+    """A kind of -1 as int8 was taken for a leaf, and then for a sum without operands."""
+    with pytest.raises(CircuitError, match=f"`{column}` holds"):
+        check(dataclasses.replace(GOOD, **{column: np.array(getattr(GOOD, column)).astype(dtype)}))
+    with pytest.raises(CircuitError, match=f"`{column}` holds"):
+        check(dataclasses.replace(GOOD, **{column: getattr(GOOD, column)[None]}))
+
+
 @pytest.mark.guarantee("malformed gates are refused: cycles, unknown kinds, missing operands, indices out of range")
 @pytest.mark.parametrize(
     ("column", "value", "match"),
@@ -139,17 +156,17 @@ GOOD = make_store([VARIABLE, ONE, TIMES, PLUS], [[], [], [0, 0], [2, 1]], [0, -1
         ("variable", [0, 0, -1, -1], "no variables"),
         ("root_gates", [4], "does not exist"),
         ("root_gates", [3, 2], "1 roots have 2 gates"),
-        ("operands", [0.0, 0.0, 2.0, 1.0], "wants integers"),
+        ("operands", [0.0, 0.0, 2.0, 1.0], "wants a row of int32"),
     ],
 )
 def test_malformed_gates_are_refused(column, value, match):
     assert check(GOOD) is GOOD
     with pytest.raises(CircuitError, match=match):
-        check(dataclasses.replace(GOOD, **{column: np.array(value)}))
+        check(dataclasses.replace(GOOD, **{column: as_column(value, column)}))
 
 
 def test_names_must_be_unique():
     with pytest.raises(CircuitError, match="two variables are called 'v0'"):
         check(dataclasses.replace(GOOD, variables=(*GOOD.variables, *GOOD.variables)))
     with pytest.raises(CircuitError, match="two roots"):
-        check(dataclasses.replace(GOOD, roots=GOOD.roots * 2, root_gates=np.array([3, 2])))
+        check(dataclasses.replace(GOOD, roots=GOOD.roots * 2, root_gates=np.array([3, 2], np.int32)))

@@ -112,7 +112,8 @@ def edit(change):
         (lambda g: g.nodes["sum"].update(root=7), "root=7"),
         (lambda g: g.add_edge("x", "sum", position=0), "number all of them"),
         (lambda g: g.nodes["x"].update(root="answer[0, 4]"), "two roots"),
-        (lambda g: g.graph.update(roots=(Neuron("other", ()),)), "differ"),
+        (lambda g: g.graph.update(roots='[["other", []]]'), "differ"),
+        (lambda g: g.graph.update(roots="other"), "is not what to_networkx wrote.*delete that entry"),
     ],
 )
 def test_malformed_graphs_are_refused(change, match):

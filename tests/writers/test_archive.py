@@ -35,6 +35,7 @@ def circuit() -> BlockCircuit:
         8: Activation(8, ("some", "flat"), (3,), base[:2, ::2]),
         9: Activation(9, ("fc é",), (2,), base[2:, 1:3].T, axis=1),
         10: Activation(10, ("void",), (3, 2, 2), pooled),
+        11: Activation(11, ("tied",), (2,), torch.randn(2, 2, generator=random)),
     }
     geometry = {"kernel": (2, 2), "stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
     conv = wiring.convolution(3, 2, 1, (4, 4), (3, 3), **geometry)
@@ -46,7 +47,8 @@ def circuit() -> BlockCircuit:
         Block("pool", "aten.max_pool2d", "MaxPool2d", "selection", "pooling", (6,), 7, pool),
         Block("flat", "aten.index", "", "index", "none", (7,), 8, gather),
         Block("fc", "aten.addmm", "Linear", "affine", "linear", (8,), 9, wiring.dense(1, 3, 2), TIED, TIED[:2]),
-        Block("again", "aten.index", "", "index", "none", (9,), 10, tensor_gather, TIED, parameters=("fc.weight",)),
+        Block("again", "aten.index", "", "index", "none", (9,), 10, tensor_gather, parameters=("fc.weight",)),
+        Block("tied", "aten.addmm", "", "affine", "linear", (8,), 11, wiring.dense(1, 3, 2), TIED),
     )
     names = {"image": 5, "conv": 6, "pool": 7, "some": 8, "fc é": 9, "void": 10}
     absent = {"bn": 'fused: use batch_norm="kept"'}
@@ -108,10 +110,10 @@ def test_a_loaded_circuit_owns_its_tensors_and_the_model_is_unchanged(tmp_path):
 def test_tied_tensors_are_written_once(tmp_path):
     found = load_archive(save_archive(circuit(), tmp_path / "net"))
     assert isinstance(found, BlockCircuit)
-    assert found.blocks[3].weight is found.blocks[4].weight
+    assert found.blocks[3].weight is found.blocks[5].weight
     big = torch.zeros(1 << 18)
-    block = Block("b", "op", "", "elementwise", "none", (0,), 1, wiring.OneToOne(2, 2), big)
-    acts = {i: Activation(i, (str(i),), (2,), torch.zeros(1, 2)) for i in range(6)}
+    block = Block("b", "op", "", "affine", "linear", (0,), 1, wiring.dense(1, 512, 512), big)
+    acts = {i: Activation(i, (str(i),), (512,), torch.zeros(1, 512)) for i in range(6)}
     blocks = tuple(Block(**{**vars(block), "inputs": (i,), "output": i + 1}) for i in range(5))
     save_archive(BlockCircuit("m", 1, acts, blocks, (0,), (5,), {}), tmp_path / "five")
     assert (tmp_path / "five").stat().st_size < 1.1 * big.nbytes
@@ -216,8 +218,8 @@ def test_newer_other_and_missing_files_are_refused(tmp_path):
         (b'"rows":1', b'"rows":"1"', "Dense.rows has a value of the wrong kind"),
         (b'"rows":1', b'"rowz":1', "no field 'rowz'"),
         (b'"inputs":[5]', b'"inputs":[77]', "does not hold"),
-        (b'"inputs":[5]', b'"inputs":[9]', "does not fit its inputs"),
-        (b'"batch":2', b'"batch":3', "does not have the stated shape"),
+        (b'"inputs":[5]', b'"inputs":[9]', "comes before what feeds it"),
+        (b'"batch":2', b'"batch":3', "does not hold 3 examples"),
         (b'"kind":"affine"', b'"kind":"evil"', "Block.kind has a value of the wrong kind"),
         (b'{"tensor":"t0"', b'{"tensor":"t99"', "t99"),
     ],

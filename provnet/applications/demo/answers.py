@@ -127,9 +127,13 @@ def _timed(seconds: dict[str, float], name: str, work: Callable[[], Any]) -> Any
 
 
 def _classes(model: Any, x: Tensor, theta: float) -> dict[str, Tensor]:
-    """Return {semiring: relevance [classes, inputs]} of one digit for every class, strong and weak thresholds."""
+    """Return {semiring: relevance [classes, inputs]} of one digit for every class, strong and weak thresholds.
+
+    Real relevance starts at the class's own logit, so that its sign says what it does to the class: shares of a
+    negative logit would have the opposite one.
+    """
     one, every = trace(model, x), Targets(*range(10))
-    real = one.evaluate("real", target=every).inputs[:, 0]
+    real = one.evaluate("real", target=every, start="logit").inputs[:, 0]
     masks = {
         name: one.evaluate("boolean", target=every, annotation=Threshold(value)).inputs[:, 0]
         for name, value in (("boolean", theta), ("boolean at 1e-9", 1e-9))

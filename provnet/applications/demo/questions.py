@@ -78,7 +78,7 @@ def questions(theta: float) -> list[Question]:
             "(ℝ, +, ×)",
             "the share d of its neuron's sum (LRP-0)",
             "sum over pixels; biases took the rest of 1",
-            "red speaks for the class, blue against it",
+            "red has the sign of the answer, blue the other: if it is positive, for and against the class",
         ),
         Question(
             "Which pixels reach the answer over strong edges alone?",

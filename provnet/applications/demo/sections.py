@@ -63,8 +63,8 @@ element</th></tr></thead>
 <span class="key" style="background:linear-gradient(90deg,#f7f7f5,#fee090,#f46d43,#a50f37,#400828)"></span> nothing to
 most; shares of the
 answer, which have a sign, <span class="key"
-style="background:linear-gradient(90deg,#143a82,#4382c4,#f7f7f5,#e26446,#8c1028)"></span> against
-to for.</p>"""
+style="background:linear-gradient(90deg,#143a82,#4382c4,#f7f7f5,#e26446,#8c1028)"></span> the
+other sign than the answer's, to its own.</p>"""
 
 
 def _answer_row(a: Answers, q: Question) -> str:
@@ -101,7 +101,11 @@ def other_classes(a: Answers) -> str:
     strips = []
     ink = int((a.subject.inputs[a.chosen[0]] > 0).sum())
     for name, words in (
-        ("real", "The real semiring: which share is for (red) and against (blue) each class. Below: the pixels' sum."),
+        (
+            "real",
+            "The real semiring, started at each class's own logit, which may be negative: what raises it is red, what "
+            "lowers it blue. Below: the pixels' sum, which is the logit but for the biases' part.",
+        ),
         (
             "boolean",
             f"Boolean at θ = {a.search.theta:g}: which pixels reach each class over strong edges. Below: how many.",
@@ -244,18 +248,25 @@ def times(a: Answers) -> str:
 <div class="wide" style="max-width:36rem"><table><tbody>{rows}</tbody></table></div>"""
 
 
-def again(a: Answers) -> str:
-    """The lines that get these answers."""
+def lines(a: Answers) -> str:
+    """Return the program that gets these answers, for a `model` and an `x` that are there."""
     shape = ", ".join(f"{i}-{o}" for i, o in pairwise(a.subject.sizes))
-    code = f"""import provnet
+    return f"""import provnet
 
-circuit = provnet.trace(model, x)                      # model: layers {shape}; x: [{len(a.chosen)},
-{a.subject.sizes[0]}]
+# model: layers {shape}
+# x: [{len(a.chosen)}, {a.subject.sizes[0]}]
+circuit = provnet.trace(model, x)
 circuit.evaluate("viterbi").inputs                     # the strongest path from each pixel
 circuit.evaluate("boolean", annotation=provnet.annotations.Threshold({a.search.theta:g})).inputs
 circuit.evaluate("real", target=3).conservation()      # another class, and where its relevance went
+circuit.evaluate("real", target=3, start="logit").inputs    # red for the class, blue against it
 circuit.gates(at=("{a.circuit.sources[0]}", {a.cone.pixel.index[0]})).formula()        # left abstract
 """
+
+
+def again(a: Answers) -> str:
+    """The lines that get these answers."""
+    code = lines(a)
     return f"""<h2 id="again">The lines behind this page</h2><pre>{escape(code)}</pre>
 <p>The table of all answers is beside this page as <code>answers.csv</code> and <code>answers.json</code>, the
 pictures in <code>heatmaps/</code>.</p>"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import html
 import json
 import re
 import shutil
@@ -21,9 +22,10 @@ from provnet.applications.demo.answers import Answers, answer, prune, small_cone
 from provnet.applications.demo.data import subject
 from provnet.applications.demo.own import odds
 from provnet.applications.demo.run import write_folder
-from provnet.applications.demo.sections import laws
+from provnet.applications.demo.sections import laws, lines
 from provnet.applications.demo.thresholds import apart, in_common
 from provnet.errors import InputError, MissingProgramError, MissingProgramWarning, OutputError
+from provnet.semirings import Semiring, make
 from tests.nets import perceptron, seeded
 
 NAMES = ["real", "boolean", "counting", "viterbi", "tropical", "bottleneck", "odds"]
@@ -77,6 +79,39 @@ def test_the_report_is_one_page_that_needs_nothing_else(folder: Path):
     assert "<script" not in page and "@import" not in page
     assert page.count("data:image/png;base64,") == 1 + 7 + 3 * 8 + 30
     assert "holds on every pixel" in page and "FAILS" not in page
+
+
+@pytest.mark.guarantee("red speaks for a class and blue against it, for classes with negative logits too")
+def test_the_sign_of_a_class_is_that_of_its_logit(answers: Answers):
+    """The slow twin: with no kink on the way, relevance from the logit is pixel times gradient, whatever its sign."""
+    x = answers.subject.inputs[answers.chosen[:1]].clone().requires_grad_()
+    logits = answers.subject.model(x)[0]
+    assert int((logits < 0).sum()) > 2
+    for target, logit in enumerate(logits):
+        (gradient,) = torch.autograd.grad(logit, x, retain_graph=True)
+        torch.testing.assert_close(answers.classes["real"][target], (x * gradient)[0].detach(), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.guarantee("the lines that the report shows run and give the report's answers")
+def test_the_lines_behind_the_page_run(answers: Answers, folder: Path):
+    shown = re.search(r'id="again">.*?<pre>(.*?)</pre>', (folder / "report.html").read_text(), re.DOTALL)
+    assert shown is not None
+    code = html.unescape(shown.group(1))
+    assert code == lines(answers)
+    seen: dict[str, object] = {"model": answers.subject.model, "x": answers.subject.inputs[answers.chosen]}
+    exec(compile(code, "report.html", "exec"), seen)
+    circuit = seen["circuit"]
+    assert isinstance(circuit, provnet.Circuit)
+    assert torch.equal(circuit.evaluate("viterbi").inputs, answers.relevance["viterbi"].inputs)
+
+
+@pytest.mark.guarantee("the report's own semiring is shown as code that runs")
+def test_the_own_semiring_that_is_shown_runs(folder: Path):
+    shown = re.search(r'id="own">.*?<pre>(.*?)</pre>', (folder / "report.html").read_text(), re.DOTALL)
+    assert shown is not None
+    seen: dict[str, object] = {"Tensor": torch.Tensor, "torch": torch, "make": make, "Semiring": Semiring}
+    exec(compile(html.unescape(shown.group(1)), "report.html", "exec"), seen)
+    assert seen["odds"]().name == "odds"  # type: ignore[operator]
 
 
 def test_laws_hold(answers: Answers):

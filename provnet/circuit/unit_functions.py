@@ -1,0 +1,68 @@
+"""The functions of unit edges that a file may name: from one entry to one entry, without memory, without effects.
+
+A traced circuit may hold other calls, of the user's own ops; what a file says is run only if it stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from provnet.circuit.blocks import BlockCircuit, Call, Input
+from provnet.circuit.deferred import raw
+
+_FUNCTIONS = (
+    "_prelu_kernel _to_copy abs acos acosh alias arctan asin asinh atan atan2 atanh ceil celu clamp clamp_max "
+    "clamp_min clone contiguous copysign cos cosh deg2rad detach digamma div elu erf erfc erfinv exp exp2 expm1 "
+    "fake_quantize_per_tensor_affine floor fmax fmin frac gelu hardshrink hardsigmoid hardswish hardtanh hypot i0 "
+    "leaky_relu lgamma lift lift_fresh log log10 log1p log2 log_sigmoid log_sigmoid_forward logit maximum minimum "
+    "mish mul nan_to_num neg positive pow prelu rad2deg reciprocal relu relu6 round rsqrt selu sgn sigmoid sign "
+    "silu sin sinc sinh softplus softshrink softsign special_expit special_log_ndtr special_ndtr sqrt square tan "
+    "tanh tanhshrink threshold true_divide trunc"
+)
+FUNCTIONS = frozenset(_FUNCTIONS.split())
+"""ATen ops, without the overload."""
+
+_OVERLOADS = "default Tensor Scalar Tensor_Scalar Tensor_Tensor Tensor_mode Scalar_mode Scalar_Tensor decimals"
+OVERLOADS = frozenset(_OVERLOADS.split())
+"""Those that return a new tensor. The others write into one, or draw."""
+
+LARGEST = 1 << 53
+"""The largest number that a file may give to a function: above it floats are no longer whole numbers apart."""
+
+
+def may_run(call: Call) -> bool:
+    """Return whether a file may hold this call."""
+    return not any(call_faults(call))
+
+
+def without_own_functions(circuit: BlockCircuit) -> BlockCircuit:
+    """Return a circuit whose calls a file may hold: unit edges of a user's own ops forget how they are run.
+
+    They still pass relevance on; rules that want their derivative say that it is not known.
+    """
+    blocks = tuple(
+        block if block.call is None or may_run(block.call) else replace(block, call=None, weight=raw(block, "weight"))
+        for block in circuit.blocks
+    )
+    return replace(circuit, blocks=blocks)
+
+
+def call_faults(call: Call) -> Iterator[str]:
+    """Yield why a call is not one of a function of unit edges with plain arguments."""
+    op = call.op.removeprefix("aten.")
+    if op not in FUNCTIONS or call.overload not in OVERLOADS:
+        yield f"its function {call.op}.{call.overload} is none that a file may name"
+        return
+    given = [*call.args, *call.kwargs.values()]
+    if sum(isinstance(value, Input) for value in given) != 1:
+        yield f"its function {call.op} wants its input once"
+    if not all(_plain(value) for value in given):
+        yield f"its function {call.op} has an argument that is no plain number, text or tensor"
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, int | float):
+        return not abs(value) > LARGEST or value in (float("inf"), float("-inf"))
+    return value is None or isinstance(value, Input | str) or hasattr(value, "numel")
