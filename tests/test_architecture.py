@@ -17,7 +17,7 @@ PACKAGE = ROOT / "provnet"
 ROOMS = ("capture", "circuit", "rules", "semirings", "symbolic", "torch_backend", "writers")
 """From the top of the house to the bottom: a room imports only rooms above it."""
 
-FOR_ALL = ("errors", "registry")
+FOR_ALL = ("errors", "registry", "shared_setting")
 DOORS = ("__init__", "__main__", "cli")  # what a user comes in by
 NEVER = {
     "circuit": {"torch", "sympy", "safetensors"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import threading
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -115,7 +116,10 @@ def _roots(model: Any) -> Iterator[tuple[str, nn.Module]]:
 
 @dataclass(eq=False)
 class Names:
-    """The stack of module calls that are under way, and all calls that were made. The watcher hears of both ends."""
+    """The stack of module calls that are under way, and all calls that were made. The watcher hears of both ends.
+
+    A hook sees the calls of every thread; those of the thread that made this are listed, others pass undisturbed.
+    """
 
     model: str
     watcher: Watcher
@@ -123,6 +127,7 @@ class Names:
     stack: list[Frame] = field(default_factory=list)
     count: dict[str, int] = field(default_factory=dict)
     blamed: tuple[BaseException, str] | None = None
+    thread: int = field(default_factory=threading.get_ident)
 
     def __post_init__(self) -> None:
         self.stack.append(Frame("", self.model, leaf=False))
@@ -165,6 +170,8 @@ class Names:
         name, classes = type(module).__name__, classes_of(module)
 
         def before(owner: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if threading.get_ident() != self.thread:
+                return
             found = (self.watcher.find(tensor) for _, tensor in tensors_in((*args, kwargs)))
             inputs = tuple(dict.fromkeys(value for value in found if value is not None))
             frame = Frame(path, name, leaf, classes, self.count.get(path, 0), inputs)
@@ -174,6 +181,8 @@ class Names:
             self.watcher.enter(path, owner, args, kwargs)
 
         def after(owner: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            if threading.get_ident() != self.thread:
+                return
             error = sys.exc_info()[1]
             if error is not None:
                 self.blame(error)

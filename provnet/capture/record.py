@@ -24,6 +24,7 @@ from provnet.capture.replay import check_examples
 from provnet.capture.sources import Sources, choose_sources, named_arguments, own_arguments
 from provnet.capture.structure import distinct, tensors_in
 from provnet.errors import InputError, ProvnetError
+from provnet.shared_setting import SharedSetting
 
 
 def record(
@@ -141,17 +142,26 @@ def _forgotten_axis(error: Exception) -> str:
 
 
 @contextmanager
-def _undisturbed(graph: bool) -> Iterator[None]:
-    """Set torch up for recording, and then as it was: gradients or none, attention in plain ops, random numbers put
-    back."""
+def _attention_in_plain_ops() -> Iterator[None]:
     fast = torch.backends.mha.get_fastpath_enabled()
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.set_grad_enabled(graph), sdpa_kernel(SDPBackend.MATH), torch.random.fork_rng(devices):
+    with sdpa_kernel(SDPBackend.MATH):
         torch.backends.mha.set_fastpath_enabled(False)
         try:
             yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
+
+
+_PLAIN_ATTENTION = SharedSetting(_attention_in_plain_ops)
+
+
+@contextmanager
+def _undisturbed(graph: bool) -> Iterator[None]:
+    """Set torch up for recording, and then as it was: gradients or none, attention in plain ops, random numbers put
+    back."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.set_grad_enabled(graph), _PLAIN_ATTENTION(), torch.random.fork_rng(devices):
+        yield
 
 
 def name_of(model: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, overload
 
@@ -26,6 +25,7 @@ from provnet.semirings.lookup import get as get_semiring
 from provnet.torch_backend.ambient import plain_torch
 from provnet.torch_backend.ranges import coefficient_range
 from provnet.torch_backend.workspace import Policy, Workspace
+from provnet.torch_backend.workspaces import Workspaces
 
 SemiringLike = str | Semiring
 AnnotationLike = str | Annotation
@@ -42,8 +42,7 @@ class Circuit:
     def __init__(self, data: BlockCircuit, live: BlockCircuit | None = None) -> None:
         """`live`: the same circuit with tensors that carry autograd's graph, which `data` must not."""
         self.data, self.live = data, live
-        self._workspaces: OrderedDict[torch.dtype, Workspace] = OrderedDict()
-        self._live_workspaces: dict[torch.dtype, Workspace] = {}
+        self._workspaces = Workspaces()
 
     # -- what it is ----------------------------------------------------------------------------------------------------
 
@@ -58,6 +57,7 @@ class Circuit:
         return tuple(self.data.activations[source].name for source in self.data.sources)
 
     @property
+    @plain_torch()
     def outputs(self) -> tuple[Tensor, ...]:
         """The recorded outputs of the model, as copies: the circuit reads its own again at every evaluation."""
         return tuple(self.data.activations[output].handle.clone() for output in self.data.outputs)
@@ -204,14 +204,14 @@ class Circuit:
         return dtype
 
     def workspace(self, floating: torch.dtype) -> Workspace:
-        """Return what evaluations in one floating dtype share."""
-        return self._workspaces.setdefault(floating, Workspace(self.data, floating))
+        """Return what one thread's evaluations in one floating dtype share."""
+        return self._workspaces.of(self.data, floating)
 
     def live_workspace(self, floating: torch.dtype) -> Workspace:
         """Return the one whose tensors carry a graph, if the circuit has it and gradient mode is on; else the other."""
         if self.live is None or not torch.is_grad_enabled():
             return self.workspace(floating)
-        return self._live_workspaces.setdefault(floating, Workspace(self.live, floating))
+        return self._workspaces.of(self.live, floating)
 
     def check_fresh(self) -> None:
         """Raise `StaleCircuitError` if a tensor that the circuit refers to was changed in place since tracing."""

@@ -15,6 +15,7 @@ from provnet.face.conservation import Conservation, conservation_of
 from provnet.face.names import blocks_named, tensors_at
 from provnet.semirings.base import Semiring
 from provnet.semirings.counting import Counting
+from provnet.torch_backend.ambient import plain_torch
 from provnet.torch_backend.counting import EXACT_FLOAT
 from provnet.torch_backend.evaluate import Evaluation, Job, Step
 from provnet.torch_backend.messages import block_messages, weight_relevance
@@ -145,6 +146,7 @@ class Relevance:
         paths = {i: i if isinstance(i, str) else blocks[i].path for i in indices}
         return {paths[i]: self._shown([each.get(i, zero) for each in found]) for i in indices}
 
+    @plain_torch()
     def conservation(self) -> Conservation:
         """Return the conservation report: for every block what came, what was passed on, what bias and loss took."""
         with torch.no_grad():  # a report is numbers
@@ -186,6 +188,7 @@ class Relevance:
         (index, *_) = blocks_named(self._asked.circuit, path)
         return self._of_edges(index, weight_relevance)
 
+    @plain_torch()
     def _of_edges(self, index: int, of: Callable[..., Tensor]) -> Any:
         block = self._asked.circuit.blocks[index]
         if block.output not in self._kept:

@@ -24,7 +24,7 @@ from provnet.torch_backend.ambient import plain_torch
 from provnet.torch_backend.evaluate import Evaluation, Job
 from provnet.torch_backend.peak import Peak
 from provnet.torch_backend.sweep import evaluate_all
-from provnet.torch_backend.workspace import Policy
+from provnet.torch_backend.workspace import Policy, Workspace
 
 if TYPE_CHECKING:
     from provnet.face.circuit import Circuit
@@ -113,8 +113,12 @@ class Task:
             self.circuit.check_fresh()
             return self._run(jobs, keep)
 
+        def workspace() -> Workspace:
+            self.circuit.check_fresh()  # every later look at a result reads the weights again
+            return self.circuit.live_workspace(self.floating)
+
         several = isinstance(self.target, Targets)
-        return Asked(self.circuit.data, jobs, several, lambda: self.circuit.live_workspace(self.floating), again)
+        return Asked(self.circuit.data, jobs, several, workspace, again)
 
     # -- counts of any size --------------------------------------------------------------------------------------------
 

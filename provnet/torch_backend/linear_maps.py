@@ -23,14 +23,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from provnet.circuit.wiring import Broadcast, Convolution, Dense, Reduction, Scale, Wiring
+from provnet.shared_setting import SharedSetting
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
 @contextmanager
-def full_precision() -> Iterator[None]:
-    """Keep tf32 out of matrix products and convolutions, and leave the settings as they were."""
+def _without_tf32() -> Iterator[None]:
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:
@@ -38,6 +38,9 @@ def full_precision() -> Iterator[None]:
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
+
+full_precision = SharedSetting(_without_tf32)
+"""Keeps tf32 out of matrix products and convolutions, and leaves the settings as they were."""
 
 WeightMap = Callable[[Tensor], Tensor] | None
 """g of a product f(a) * g(w), elementwise; None: the identity."""
