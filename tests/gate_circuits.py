@@ -11,8 +11,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from provnet.circuit import wiring
-from provnet.circuit.blocks import Activation, Block, BlockCircuit
+from provnet.circuit.blocks import Activation, Block, BlockCircuit, Operand
 from provnet.circuit.gates import ONE, PLUS, TIMES, VARIABLE, ZERO, GateStore, Neuron, Variable
+from provnet.circuit.weights import Ones, Stored
 from tests.edge_lists import Network
 
 # --- blocks by hand ---------------------------------------------------------------------------------------------------
@@ -27,8 +28,13 @@ class Net:
     names: list[str] = field(default_factory=lambda: ["x"])
 
     def add(self, name: str, kind: Any, role: Any, inputs: tuple[int, ...], wires: wiring.Wiring, **more: Any) -> int:
+        weight = more.pop("weight", None)
+        operand = Operand(inputs[0], wires, Ones() if weight is None else Stored(weight))
+        return self.join(name, kind, role, [operand], **more)
+
+    def join(self, name: str, kind: Any, role: Any, operands: list[Operand], **more: Any) -> int:
         output = len(self.edges.layers)
-        self.blocks.append(Block(name, name, name, kind, role, inputs, output, wires, **more))
+        self.blocks.append(Block(name, name, name, kind, role, tuple(operands), output, **more))
         self.names.append(name)
         return output
 
@@ -73,13 +79,17 @@ class Net:
 
     def sum(self, name: str, x: int, y: int) -> int:
         self.edges.sum(x, y)
-        shape = self.edges.shapes[x]
-        return self.add(name, "affine", "sum", (x, y), wiring.broadcast(shape, shape, shape))
+        size = self.edges.size(x)
+        return self.join(name, "affine", "sum", [Operand(i, wiring.OneToOne(size, size)) for i in (x, y)])
 
     def concatenate(self, name: str, *parts: int) -> int:
         self.edges.concatenate(*parts)
-        size = sum(self.edges.size(x) for x in parts)
-        return self.add(name, "index", "none", parts, wiring.OneToOne(size, size))
+        sizes = [self.edges.size(x) for x in parts]
+        size, operands = sum(sizes), []
+        for x, first in zip(parts, np.cumsum([0, *sizes]).tolist(), strict=False):
+            mine = self.edges.size(x)
+            operands.append(Operand(x, wiring.Part(mine, size, first=first, size=mine, width=size)))
+        return self.join(name, "index", "none", operands)
 
     def circuit(self, output: int | None = None) -> BlockCircuit:
         activations = {

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
+from math import prod
 
 import torch
 from torch import Tensor
 
+from provnet.circuit.blocks import Block
+from provnet.circuit.weights import Stored
 from provnet.errors import LimitError, OptionError, UnsupportedOperationError
 from provnet.face.names import blocks_named
 from provnet.face.relevance import Relevance
@@ -98,17 +101,23 @@ class Marginals:
         """
         circuit, semiring = self._asked.circuit, self.semiring
         block = circuit.blocks[blocks_named(circuit, path)[0]]
-        if block.weight is None or block.weight_by_example:
+        weight = block.weight
+        if not isinstance(weight, Stored) or not has_weight(block):
             raise UnsupportedOperationError(f"{path!r} ({block.op}) has no weight that all examples share.")
         marginals = self.edges(path).flatten(1, 2)
         wiring = block.wiring
         outputs = torch.arange(wiring.outputs, device=marginals.device)[:, None]
         _, _, index = wiring.source(outputs, torch.arange(wiring.fan, device=marginals.device))
         index = torch.broadcast_to(torch.as_tensor(index), (wiring.outputs, wiring.fan)).reshape(-1)
-        shape = tuple(block.weight.shape)
-        into = semiring.full((circuit.batch, block.weight.numel()), semiring.zero, marginals)
+        shape = tuple(weight.values.shape)
+        into = semiring.full((circuit.batch, prod(shape)), semiring.zero, marginals)
         scatter_any(semiring, into, index, marginals)
         return into.reshape(circuit.batch, *shape, *semiring.element_shape)
+
+
+def has_weight(block: Block) -> bool:
+    """Return whether a block has a weight of its own that the examples share."""
+    return isinstance(block.weight, Stored) and len(block.operands) == 1
 
 
 def relevant_parameters(relevance: Relevance, limit: int = LIMIT) -> dict[str, Tensor]:
@@ -122,7 +131,7 @@ def relevant_parameters(relevance: Relevance, limit: int = LIMIT) -> dict[str, T
     zero, axes = marginals.semiring.zero, len(marginals.semiring.element_shape)
     found = {}
     for block in circuit.blocks:
-        if block.has_coefficients and block.weight is not None and not block.weight_by_example:
+        if block.has_coefficients and has_weight(block):
             used = marginals.parameters(block.path) != zero
             for _ in range(axes):
                 used = used.any(-1)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.blocks import Block
+from provnet.circuit.conventions import Conventions
 from provnet.circuit.wiring import Convolution
 from provnet.errors import MissingProgramError, OptionError
 from provnet.face import Circuit
@@ -25,7 +26,6 @@ from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.annotations.threshold import Threshold
 from provnet.torch_backend.ranges import coefficients
-from provnet.torch_backend.workspace import Policy
 
 try:
     from matplotlib.figure import Figure
@@ -113,7 +113,8 @@ def quantile(
     q may differ by path. Coefficients are those of all examples, biases apart. Of a layer with more than `SAMPLE` of
     them every n-th is taken. Other blocks keep 1e-9. Raises: `OptionError` unless 0 <= q < 1.
     """
-    policy: Any = Policy(bias, pooling)  # type: ignore[arg-type]
+    chosen = lrp.get(rule)
+    workspace = circuit.workspace(circuit.floating(None), chosen, Conventions(bias=bias, pooling=pooling))
     found = {}
     for index, block in linear_maps(circuit):
         share = q.get(block.path) if isinstance(q, Mapping) else q
@@ -122,7 +123,7 @@ def quantile(
         if not 0 <= share < 1:
             raise OptionError(f"the quantile {share} of {block.path!r} is not in [0, 1).")
         every = max(1, block.wiring.edges * circuit.batch // SAMPLE)
-        parts = coefficients(circuit.workspace(circuit.floating(None)), index, lrp.get(rule), policy)
+        parts = coefficients(workspace, index, chosen)
         values = torch.cat([part[::every] for part in parts])
         if len(values):
             found[block.path] = float(values.kthvalue(min(int(share * len(values)) + 1, len(values))).values)

@@ -31,9 +31,9 @@ def whole_function(
     model: Any, modules: Mapping[str, nn.Module], opaque: Opaque
 ) -> tuple[Any, dict[str, nn.Module], Opaque]:
     """Return model, modules and `opaque`, where a function that `opaque` calls "" has become a module of that path."""
-    if not isinstance(opaque, str | nn.Module | Mapping):
+    if not isinstance(opaque, str | nn.Module | Mapping | type):
         opaque = tuple(opaque)
-    named = opaque == "" if isinstance(opaque, str | nn.Module) else "" in opaque
+    named = opaque == "" if isinstance(opaque, str | nn.Module | type) else "" in opaque
     if isinstance(model, nn.Module) or not callable(model) or not named:
         return model, dict(modules), opaque
     whole = Whole(model)

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from provnet.circuit.deferred import deferrable
-from provnet.circuit.wiring import Wiring
+from provnet.circuit.weights import Handle, Memory, Ones, Partner, Weight
+from provnet.circuit.wiring import Wiring, side_by_side
 from provnet.errors import UnknownNameError
 
-Handle = Any
-"""A tensor that this room only passes on."""
-
 Kind = Literal["affine", "selection", "elementwise", "index"]
-Role = Literal["linear", "pooling", "sum", "scale", "none"]
+Role = Literal["linear", "product", "pooling", "sum", "scale", "softmax", "norm", "none"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,28 +66,47 @@ class Call:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
-Memory = tuple[str, int, tuple[int, ...], tuple[int, ...]]
-"""(name of the model's tensor, offset in it, shape, strides in elements): the entries that a view of it shows."""
+@dataclass(frozen=True, eq=False)
+class Operand:
+    """One activation that feeds a block: through which slots, with which weights on them.
+
+    scale   [batch, rows]: p_jk = (a_j * scale_r) * w_jk, where r is the row of neuron j, of `rows` equal ones: a norm
+            whose standard deviation is held constant. None: p_jk = a_j * w_jk.
+    """
+
+    input: int
+    wiring: Wiring
+    weight: Weight = field(default_factory=Ones)
+    scale: Handle = None
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """One operation's gates: output neuron k is fed through the slots of `wiring`, which index the concatenation of its
-    inputs example by example, and by a bias, the last slot, where `bias` is given.
+    """One operation's gates: output neuron k is fed through the slots of its operands, which stand side by side, and by
+    a bias, the last slot, where `bias` is given.
 
     kind     affine: p_jk = a_j * w_jk. selection: one of the slots wins. elementwise: unit edges, one to one.
              index: unit edges, some neurons fanning out or left behind.
-    role     which propagation rule applies by default: `linear` takes the rule that is given by itself; pooling, sums
-             and scales keep plain proportions unless a composite says otherwise; `none` has no coefficients.
-    weight   flat after reshape(-1), indexed by the wiring; None: every weight is one. With an extra leading axis of
-             examples if `weight_by_example`. Likewise `bias`, indexed by `wiring.bias(output)`.
-    weight_memory, bias_memory   which entries of the model's tensors they are, where they are views of one: blocks that
-             share weights, transposed or in part, share entries. None: tensors of the block's own.
+    role     which propagation rule applies by default: `linear` takes the rule that is given by itself; `product` takes
+             it where it only stabilises; poolings, sums and scales keep plain proportions unless a composite says
+             otherwise, as do softmaxes and norms; `none` has no coefficients.
+    sink     the name under which relevance that the block does not pass on is reported.
+    bias     flat after reshape(-1), with an axis of examples before if `bias_by_example`; indexed by
+             `wiring.bias(output)`.
+    bias_memory   as `Stored.memory`.
+    annotation   the name of an annotation function that stands in place of the evaluation's, with the number of slots
+             as denominators: what the authors' code gives poolings. None: the evaluation's.
+    convention, forms   the convention that picks among forms of this block, and the others: its value -> block. A form
+             has the same output. The derivative's form is among them where the default is not the derivative.
+    remark   one short sentence for tables, such as which factor of a product is the gate.
+    copies   how often the slots count each contribution to the output: 2 where both factors of a product get the whole
+             product as their contribution and its relevance is halved. Denominators are `copies` times the output.
     places   of a max pooling, in the layout of its output: where in its plane each window's first maximum lies, as the
              model's own op said. None: it did not say.
     bias_name       the name of the op that made the bias of a traced tensor (a sign that is added): its sink's name.
-    output_is_sum   of an affine block: whether its output is the sum of its contributions. If not, as where a module is
-             kept whole and said to be fed by all inputs alike, denominators are sums of contributions all the same.
+    output_is_sum   of an affine block: whether its output is the sum of its contributions. If not, as where a bias was
+             left out, or a module is kept whole and said to be fed by all inputs alike, denominators are sums of
+             contributions all the same.
     classes  for each of the modules that `module` names, the full names of the classes that it is an instance of, the
              most specific first. Empty: not known (a circuit from an older file).
     function what a unit edge computes ("relu", "gelu"), and `call` how to compute it: rules that give unit edges a
@@ -101,27 +118,59 @@ class Block:
     module: str
     kind: Kind
     role: Role
-    inputs: tuple[int, ...]
+    operands: tuple[Operand, ...]
     output: int
-    wiring: Wiring
-    weight: Handle = deferrable(None)  # noqa: RUF009  # a descriptor: instances share nothing
     bias: Handle = None
-    weight_by_example: bool = False
     bias_by_example: bool = False
+    bias_memory: Memory | None = None
+    copies: int = 1
     function: str | None = None
     call: Call | None = None
     parameters: tuple[str, ...] = ()
-    weight_memory: Memory | None = None
-    bias_memory: Memory | None = None
     places: Handle = None
     output_is_sum: bool = True
     bias_name: str | None = None
     classes: tuple[tuple[str, ...], ...] = ()
+    annotation: str | None = None
+    convention: str | None = None
+    forms: Mapping[str, Block] = field(default_factory=dict)
+    remark: str = ""
+    sink: str = ""
 
     @property
     def has_coefficients(self) -> bool:
         """Whether its edges are variables. Unit edges are none."""
         return self.kind in ("affine", "selection")
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """The activations that feed it, operand by operand."""
+        return tuple(operand.input for operand in self.operands)
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The activations that its edges are computed from, in any form: those that feed it, and those that are
+        weights."""
+        partners = [operand.weight.input for operand in self.operands if isinstance(operand.weight, Partner)]
+        other = [i for form in self.forms.values() for i in form.reads]
+        return tuple(dict.fromkeys((*self.inputs, *partners, *other)))
+
+    @cached_property
+    def wiring(self) -> Wiring:
+        """The wiring of all slots, over the neurons of the operands counted one operand after the other."""
+        parts = tuple(operand.wiring for operand in self.operands)
+        return parts[0] if len(parts) == 1 else side_by_side(parts)
+
+    @property
+    def weight(self) -> Weight:
+        """The weight of the only operand; of several, that of the first one that has any."""
+        held = (operand.weight for operand in self.operands)
+        return next((weight for weight in held if not isinstance(weight, Ones)), Ones())
+
+    @property
+    def weight_by_example(self) -> bool:
+        """Whether the weights of some operand differ from example to example."""
+        return any(operand.weight.by_example for operand in self.operands)
 
 
 @dataclass(frozen=True, eq=False)

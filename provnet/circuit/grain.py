@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from provnet.circuit.blocks import Block, BlockCircuit
 from provnet.circuit.variables import EdgeSegment, PatternSegment, Place, VariableTable
+from provnet.circuit.weights import Ones, Stored
 from provnet.circuit.wiring import Convolution, Dense, Scale
 from provnet.errors import OptionError
 
@@ -156,7 +157,7 @@ def _shares(circuit: BlockCircuit, lists: Sequence[EdgeList], at: int, label: st
             if grain == "channel":
                 rows, pattern = _channels(circuit, edges, where, bias)
                 yield _Share(("channel", at, bias), at, where, rows, f"ch {name}[{pattern}]", label)
-            elif block.parameters or (block.role == "linear" and block.weight is not None):
+            elif block.parameters or (block.role == "linear" and not isinstance(block.weight, Ones)):
                 letter = "b" if bias else "w"
                 key, rows = _parameters(block, edges.output[where], edges.slot[where], bias)
                 yield _Share(key, at, where, rows, f"{letter} {name}[{{}}]", label)
@@ -173,14 +174,16 @@ def _parameters(block: Block, output: Rows, slot: Rows, bias: bool) -> tuple[Has
     another layer, with another bias, or transposed. Else blocks share parameters if all of theirs have the same names.
     """
     index = np.asarray(block.wiring.bias(output) if bias else block.wiring.source(output, slot)[2])
-    memory = block.bias_memory if bias else block.weight_memory
+    weight = block.weight
+    held = weight.memory if isinstance(weight, Stored) and len(block.operands) == 1 else None
+    memory = block.bias_memory if bias else held
     if memory is not None:
         name, offset, shape, strides = memory
         places = np.unravel_index(index, shape) if shape else ()
         found = offset + sum(place * step for place, step in zip(places, strides, strict=True)) + 0 * index
         return ("memory", name), found[:, None]
     wiring = block.wiring
-    names = block.parameters or (id(block.bias if bias else block.weight),)
+    names = block.parameters or (id(block.bias if bias else vars(weight).get("values", weight)),)
     return ("own", bias, names, type(wiring).__name__, wiring.fan, wiring.channels, wiring.groups), index[:, None]
 
 
@@ -257,7 +260,10 @@ def origins(circuit: BlockCircuit) -> dict[int, Rows]:
         if block.has_coefficients:
             found[block.output] = np.full(size, -1)
             continue
-        index, present, _ = block.wiring.source(np.arange(size), np.zeros(1, np.int64))
+        outputs, slots = np.arange(size), np.arange(block.wiring.fan)
+        index, present, _ = block.wiring.source(outputs[:, None], slots)
+        present = np.broadcast_to(present, index.shape)
+        slot = present.argmax(1)  # of unit edges, one at most is there
         origin = np.concatenate([found[i] for i in block.inputs])
-        found[block.output] = np.where(present, origin[index], -1)
+        found[block.output] = np.where(present[outputs, slot], origin[index[outputs, slot]], -1)
     return found

@@ -11,33 +11,31 @@ from typing import Any
 
 import numpy as np
 
-from provnet.circuit.blocks import Activation, Block, BlockCircuit, Memory
-from provnet.circuit.deferred import Deferred, raw
+from provnet.circuit.blocks import Activation, Block, BlockCircuit, Operand
+from provnet.circuit.conventions import CONVENTIONS
 from provnet.circuit.unit_functions import call_faults
+from provnet.circuit.weight_spec import is_tensor, memory_faults, numbers_faults, weight_faults
+from provnet.circuit.weights import Ones
 from provnet.circuit.wiring import (
     AdaptiveWindow,
-    Broadcast,
     Convolution,
-    Dense,
     Gather,
     OneToOne,
+    Part,
     Reduction,
     Window,
 )
-from provnet.circuit.wiring_spec import biases_of, faults_of, weights_of
+from provnet.circuit.wiring_spec import biases_of, faults_of
 from provnet.errors import CircuitError
 
 ROLES = {
-    "affine": ("linear", "pooling", "sum", "scale"),
+    "affine": ("linear", "product", "pooling", "sum", "scale", "softmax", "norm"),
     "selection": ("pooling",),
     "elementwise": ("none",),
     "index": ("none",),
 }
-SELECTING = (Window, AdaptiveWindow, Reduction, Broadcast)
-UNIT = (OneToOne, Gather)
-
-FURTHEST = 1 << 62
-"""The largest entry of a model's tensor that a block may say its weight begins or ends at."""
+SELECTING = (Window, AdaptiveWindow, Reduction)
+UNIT = (OneToOne, Gather, Part)
 
 
 def check_circuit(circuit: BlockCircuit) -> BlockCircuit:
@@ -71,7 +69,7 @@ def _order_faults(circuit: BlockCircuit) -> Iterator[str]:
     """Yield references to tensors that are not there, or not yet, or that are made twice."""
     known = circuit.activations
     ends = {*circuit.sources, *circuit.outputs, *circuit.names.values()}
-    inside = {i for block in circuit.blocks for i in (*block.inputs, block.output)}
+    inside = {i for block in circuit.blocks for i in (*block.reads, block.output)}
     if missing := sorted((ends | inside) - set(known)):
         yield f"it refers to tensors that it does not hold ({missing[:5]})"
     if not circuit.sources or not circuit.outputs:
@@ -80,7 +78,7 @@ def _order_faults(circuit: BlockCircuit) -> Iterator[str]:
         yield "it has a source twice"
     made = set(circuit.sources)
     for block in circuit.blocks:
-        if not block.inputs or not made.issuperset(block.inputs):
+        if not block.inputs or not made.issuperset(set(block.reads) - {block.output}):
             yield f"the block {block.path!r} comes before what feeds it"
         if block.output in made:
             yield f"the block {block.path!r} makes a tensor that is there already"
@@ -94,7 +92,7 @@ def activation_faults(activation: Activation, batch: int) -> Iterator[str]:
     handle, axis, inner = activation.handle, activation.axis, activation.inner
     if not activation.names:
         yield "it has no name"
-    if not _is_tensor(handle):
+    if not is_tensor(handle):
         yield f"{type(handle).__name__} is no tensor"
         return
     shape = tuple(handle.shape)
@@ -112,12 +110,24 @@ def activation_faults(activation: Activation, batch: int) -> Iterator[str]:
 
 
 def block_faults(block: Block, circuit: BlockCircuit) -> Iterator[str]:
-    """Yield what is wrong with one block, whose tensors are known to be there."""
+    """Yield what is wrong with one block, whose tensors are known to be there, and with its other forms."""
     if block.kind not in ROLES or block.role not in ROLES[block.kind]:
         yield f"the kind {block.kind!r} has no role {block.role!r}"
         return
-    wiring = block.wiring
-    sizes = circuit.input_size(block), circuit.activations[block.output].size
+    faults = [fault for operand in block.operands for fault in _operand_faults(operand, block, circuit)]
+    yield from faults or _kind_faults(block, circuit)
+    if block.convention is not None and block.convention not in CONVENTIONS:
+        yield f"its convention {block.convention!r} is none"
+    for name, form in block.forms.items():
+        if form.output != block.output or form.forms or form.convention not in (None, block.convention):
+            yield f"its form {name!r} is none of the same step"
+        yield from (f"in its form {name!r}, {fault}" for fault in block_faults(form, circuit))
+
+
+def _operand_faults(operand: Operand, block: Block, circuit: BlockCircuit) -> Iterator[str]:
+    """Yield what is wrong with one operand: its wiring, its weights and its scale."""
+    wiring, weight = operand.wiring, operand.weight
+    sizes = circuit.activations[operand.input].size, circuit.activations[block.output].size
     if (wiring.inputs, wiring.outputs) != sizes:
         yield f"it wires {wiring.inputs} to {wiring.outputs} neurons, of {sizes[0]} and {sizes[1]}"
         return
@@ -125,74 +135,48 @@ def block_faults(block: Block, circuit: BlockCircuit) -> Iterator[str]:
         yield "its wiring has nothing to wire"
         return
     faults = list(faults_of(wiring))
-    yield from faults or _kind_faults(block, circuit)
+    if faults:
+        yield from faults
+        return
+    yield from weight_faults(weight, wiring, circuit)
+    yield from _scale_faults(operand.scale, wiring.inputs, circuit.batch)
 
 
 def _kind_faults(block: Block, circuit: BlockCircuit) -> Iterator[str]:
-    """Yield fields that the kind of a block does not go with. Its wiring is sound."""
-    wiring = block.wiring
-    if block.kind == "selection" and (not isinstance(wiring, SELECTING) or isinstance(wiring, Convolution)):
-        yield f"nothing is selected over a {type(wiring).__name__}"
-    if not block.has_coefficients and not isinstance(wiring, UNIT):
-        yield f"unit edges are no {type(wiring).__name__}"
-    if isinstance(wiring, Broadcast):
-        first = circuit.activations[block.inputs[0]].size
-        if len(block.inputs) != 2 or first != wiring.offset:
-            yield f"its first input has {first} neurons, and the second begins at {wiring.offset}"
-    if block.kind == "elementwise" and len(block.inputs) != 1:
-        yield f"a function of one entry has {len(block.inputs)} inputs"
+    """Yield fields that the kind of a block does not go with. Its operands are sound."""
+    several = len(block.operands) > 1
+    for operand in block.operands:
+        wiring = operand.wiring
+        selecting = isinstance(wiring, SELECTING) or (several and wiring.fan == 1)
+        if block.kind == "selection" and (not selecting or isinstance(wiring, Convolution)):
+            yield f"nothing is selected over a {type(wiring).__name__}"
+        if not block.has_coefficients and not isinstance(wiring, UNIT):
+            yield f"unit edges are no {type(wiring).__name__}"
+        if block.kind != "affine" and (not isinstance(operand.weight, Ones) or operand.scale is not None):
+            yield f"the kind {block.kind!r} has no weights"
+    if block.kind == "elementwise" and several:
+        yield f"a function of one entry has {len(block.operands)} inputs"
+    if block.copies not in (1, 2):
+        yield f"its slots count each contribution {block.copies} times"
+    if block.annotation not in (None, "seed"):
+        yield f"an annotation function of its own called {block.annotation!r} is not known"
+    biases = biases_of(block.operands[-1].wiring)
     if block.kind == "affine":
-        weights, biases, batch = weights_of(wiring), biases_of(wiring), circuit.batch
-        yield from _numbers_faults("weights", raw(block, "weight"), weights, batch * block.weight_by_example)
-        yield from _numbers_faults("biases", block.bias, biases, batch * block.bias_by_example)
-        yield from _scaled_faults(block)
-        yield from _memory_faults(block.weight_memory, weights, batch * block.weight_by_example)
-        yield from _memory_faults(block.bias_memory, biases, batch * block.bias_by_example)
-    elif raw(block, "weight") is not None or block.bias is not None or block.weight_memory or block.bias_memory:
-        yield f"the kind {block.kind!r} has neither weights nor biases"
+        examples = circuit.batch * block.bias_by_example
+        yield from numbers_faults("biases", block.bias, biases, examples)
+        yield from memory_faults(block.bias_memory, biases, examples)
+    elif block.bias is not None or block.bias_memory:
+        yield f"the kind {block.kind!r} has no biases"
     if block.call is not None:
         if block.kind != "elementwise":
             yield f"the kind {block.kind!r} computes no function of one entry"
         yield from call_faults(block.call)
 
 
-def _numbers_faults(what: str, held: Any, count: int, examples: int) -> Iterator[str]:
-    """Yield why a tensor is not `count` real numbers, by `examples` if there are any. A promise is judged by its base.
-
-    What a bias repeats is one number a neuron in a view, so the entries are counted and not the bytes.
-    """
-    if held is None:
-        if examples:
-            yield f"it has no {what}, and says that each example has its own"
+def _scale_faults(scale: Any, inputs: int, batch: int) -> Iterator[str]:
+    if scale is None:
         return
-    tensor = held.parts[0] if isinstance(held, Deferred) else held
-    if not _is_tensor(tensor) or tensor.dtype.is_complex or str(tensor.dtype) == "torch.bool":
-        yield f"its {what} are no tensor of real numbers"
-    elif tensor.numel() != count * max(examples, 1) or (examples and tensor.shape[0] != examples):
-        yield f"it has {tensor.numel()} {what}, and its wiring reads {count * max(examples, 1)}"
-
-
-def _scaled_faults(block: Block) -> Iterator[str]:
-    """Yield why a weight that is kept as two factors is not one row a channel."""
-    held = raw(block, "weight")
-    if not isinstance(held, Deferred):
-        return
-    if not isinstance(block.wiring, Dense | Convolution) or block.weight_by_example:
-        yield "only dense layers and convolutions have weights in two factors"
-    elif held.parts[0].shape[0] != biases_of(block.wiring) or not held.parts[1].dtype.is_floating_point:
-        yield "the rows of its weight are not its channels"
-
-
-def _memory_faults(memory: Memory | None, count: int, examples: int) -> Iterator[str]:
-    if memory is None:
-        return
-    _, offset, shape, strides = memory
-    sound = len(shape) == len(strides) and all(n >= 1 for n in shape) and min(offset, 0, *strides) == 0
-    if not sound or prod(shape) != count * max(examples, 1):
-        yield f"the entries {memory} of the model's tensor are not as many as it reads"
-    elif offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True)) > FURTHEST:
-        yield f"the entries {memory} of the model's tensor lie beyond any memory"
-
-
-def _is_tensor(handle: Any) -> bool:
-    return hasattr(handle, "numel") and hasattr(handle, "shape") and hasattr(handle, "dtype")
+    if not is_tensor(scale) or scale.dim() != 2 or scale.shape[0] != batch or inputs % max(scale.shape[1], 1):
+        yield f"its scale is not [batch, rows] with rows that divide {inputs} neurons"
+    elif not scale.dtype.is_floating_point:
+        yield f"its scale holds {scale.dtype}"

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from provnet.circuit.blocks import BlockCircuit, Call, Input
-from provnet.circuit.deferred import raw
+from provnet.circuit.blocks import Block, BlockCircuit, Call, Input
 
 _FUNCTIONS = (
     "_prelu_kernel _to_copy abs acos acosh alias arctan asin asinh atan atan2 atanh ceil celu clamp clamp_max "
@@ -24,7 +23,15 @@ _FUNCTIONS = (
 FUNCTIONS = frozenset(_FUNCTIONS.split())
 """ATen ops, without the overload."""
 
-_OVERLOADS = "default Tensor Scalar Tensor_Scalar Tensor_Tensor Tensor_mode Scalar_mode Scalar_Tensor decimals"
+ROW_FUNCTIONS = frozenset(
+    {
+        *("_softmax", "_safe_softmax", "softmax", "_log_softmax", "log_softmax"),
+        *("native_layer_norm", "layer_norm", "native_group_norm", "group_norm", "_fused_rms_norm", "rms_norm"),
+    }
+)
+"""ATen ops that mix the entries of a row, whose derivative is taken by running them again."""
+
+_OVERLOADS = "default int Tensor Scalar Tensor_Scalar Tensor_Tensor Tensor_mode Scalar_mode Scalar_Tensor decimals"
 OVERLOADS = frozenset(_OVERLOADS.split())
 """Those that return a new tensor. The others write into one, or draw."""
 
@@ -42,17 +49,30 @@ def without_own_functions(circuit: BlockCircuit) -> BlockCircuit:
 
     They still pass relevance on; rules that want their derivative say that it is not known.
     """
-    blocks = tuple(
-        block if block.call is None or may_run(block.call) else replace(block, call=None, weight=raw(block, "weight"))
-        for block in circuit.blocks
-    )
-    return replace(circuit, blocks=blocks)
+    return replace(circuit, blocks=tuple(map(_without_own_function, circuit.blocks)))
+
+
+def _without_own_function(block: Block) -> Block:
+    forms = {name: _without_own_function(form) for name, form in block.forms.items()}
+    call = block.call if block.call is None or may_run(block.call) else None
+    if call is block.call and all(forms[name] is form for name, form in block.forms.items()):
+        return block
+    return replace(block, call=call, forms=forms)
 
 
 def call_faults(call: Call) -> Iterator[str]:
     """Yield why a call is not one of a function of unit edges with plain arguments."""
+    return _faults(call, FUNCTIONS | ROW_FUNCTIONS)
+
+
+def row_call_faults(call: Any) -> Iterator[str]:
+    """Yield why a call is not one of a function that mixes the entries of a row, with plain arguments."""
+    return _faults(call, ROW_FUNCTIONS) if isinstance(call, Call) else iter([f"{call!r} is no call"])
+
+
+def _faults(call: Call, known: frozenset[str]) -> Iterator[str]:
     op = call.op.removeprefix("aten.")
-    if op not in FUNCTIONS or call.overload not in OVERLOADS:
+    if op not in known or call.overload not in OVERLOADS:
         yield f"its function {call.op}.{call.overload} is none that a file may name"
         return
     given = [*call.args, *call.kwargs.values()]
@@ -63,6 +83,8 @@ def call_faults(call: Call) -> Iterator[str]:
 
 
 def _plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(_plain(part) for part in value)
     if isinstance(value, int | float):
         return not abs(value) > LARGEST or value in (float("inf"), float("-inf"))
     return value is None or isinstance(value, Input | str) or hasattr(value, "numel")

@@ -10,8 +10,11 @@ index copies. Where `present` is False (padding), `input` and `weight` are still
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
+from string import ascii_letters
 from typing import Any
 
 Index = Any
@@ -326,39 +329,142 @@ def convolution(
 
 
 @dataclass(frozen=True)
-class Broadcast(Wiring):
-    """z = x_0 + x_1 with broadcasting: slot s is input s. The weight's index is the slot.
+class Einsum(Wiring):
+    """z[out] = sum over the labels that `out` lacks of a[input] * w[weight], as in torch.einsum: every product of two
+    tensors, elementwise, broadcast or contracted.
 
-    `shape` is the output's; `steps[s]` are input s's strides over it, 0 on axes along which it is repeated.
+    Labels are letters; `sizes` gives each one's size, and `input`, `weight` and `output` list the labels along which
+    a tensor of one example lies, row-major. A slot is a place along the labels of `input` and `weight` that `output`
+    lacks, in the order of `summed`.
+
+        Example: `einsum_wiring("htd", "hsd", "hts", {"h": 12, "t": 197, "s": 197, "d": 64})`, a head's scores
     """
 
-    shape: tuple[int, ...] = ()
-    steps: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
-    offset: int = 0
+    input: str = ""
+    weight: str = ""
+    output_labels: str = ""
+    sizes: tuple[tuple[str, int], ...] = ()
+
+    @cached_property
+    def size(self) -> dict[str, int]:
+        """The size of every label."""
+        return dict(self.sizes)
+
+    @property
+    def summed(self) -> str:
+        """The labels of a slot."""
+        inner = dict.fromkeys(self.input + self.weight)
+        return "".join(label for label in inner if label not in self.output_labels)
+
+    def _digit(self, number: Index, labels: str, label: str) -> Index:
+        at = labels.index(label)
+        return number // prod(self.size[x] for x in labels[at + 1 :]) % self.size[label]
+
+    def _flat(self, labels: str, output: Index, slot: Index) -> Index:
+        found = 0 * output + 0 * slot
+        for at, label in enumerate(labels):
+            inside = label in self.output_labels
+            number, over = (output, self.output_labels) if inside else (slot, self.summed)
+            step = prod(self.size[x] for x in labels[at + 1 :])
+            found = found + self._digit(number, over, label) * step
+        return found
 
     def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
-        found = 0 * output + slot * self.offset
-        for d, size in enumerate(self.shape):
-            first, second = self.steps[0][d], self.steps[1][d]
-            found = found + output // _strides(self.shape)[d] % size * (first + slot * (second - first))
-        return found, True, 0 * output + slot
+        return self._flat(self.input, output, slot), True, self._flat(self.weight, output, slot)
 
 
-def broadcast(shape: tuple[int, ...], first: tuple[int, ...], second: tuple[int, ...]) -> Broadcast:
-    """Return the wiring of a sum of two tensors of the shapes `first` and `second`, which broadcast to `shape`."""
+def einsum_wiring(input: str, weight: str, output: str, sizes: Mapping[str, int], repeated: bool = False) -> Einsum:
+    """Return the wiring in which a tensor that lies along `input` meets weights that lie along `weight`.
 
-    def steps(part: tuple[int, ...]) -> tuple[int, ...]:
-        aligned = (1,) * (len(shape) - len(part)) + part
-        return tuple(0 if size == 1 else step for size, step in zip(aligned, _strides(aligned), strict=True))
+    Raises: `ValueError` for a label of the output that neither has, unless results are `repeated` along such labels.
+    """
+    labels = dict.fromkeys(input + weight + output)
+    if not repeated and set(output) - set(input + weight):
+        raise ValueError(f"the output's labels {output!r} are not all among {input!r} and {weight!r}")
+    slots = [label for label in labels if label not in output]
+    wide = {label: sizes[label] for label in labels}
+    every = all(label in input for label, size in wide.items() if size > 1)
+    return Einsum(
+        inputs=prod(wide[label] for label in input),
+        outputs=prod(wide[label] for label in output),
+        fan=prod(wide[label] for label in slots),
+        # Where the input has every label, each (output, slot) reads a neuron of its own.
+        taps=prod(wide[label] for label in slots) if every else None,
+        input=input,
+        weight=weight,
+        output_labels=output,
+        sizes=tuple(wide.items()),
+    )
 
-    return Broadcast(
-        inputs=prod(first) + prod(second),
-        outputs=prod(shape),
-        fan=2,
-        taps=2 if prod(first) == prod(second) == prod(shape) else None,
-        shape=shape,
-        steps=(steps(first), steps(second)),
-        offset=prod(first),
+
+def spread(part: tuple[int, ...], shape: tuple[int, ...]) -> Einsum:
+    """Return the wiring in which a tensor of the shape `part` is broadcast to `shape`, one weight for all edges."""
+    labels = ascii_letters[: len(shape)]
+    aligned = zip(labels[len(labels) - len(part) :], part, strict=True)
+    kept = "".join(label for label, size in aligned if size > 1)
+    return einsum_wiring(kept, "", labels, dict(zip(labels, shape, strict=True)), repeated=True)
+
+
+@dataclass(frozen=True)
+class Part(Wiring):
+    """A concatenation's part: output (o, i) is input (o, i - first) where that lies within `size`, of rows of `width`
+    entries, else nothing. Entries behind the axis are counted in `size`, `first` and `width`.
+    """
+
+    first: int = 0
+    size: int = 1
+    width: int = 1
+    taps: int | None = 1
+
+    def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
+        at = output % self.width - self.first + 0 * slot
+        present = (at > -1) & (at < self.size)
+        found = (output // self.width * self.size + at) * present
+        return found, present, found
+
+    @property
+    def edges(self) -> int:
+        return self.inputs
+
+
+@dataclass(frozen=True)
+class SideBySide(Wiring):
+    """The slots of several wirings, one after the other, over their inputs, one after the other.
+
+    It serves look-ups (gates, messages, variables); routes go through a block operand by operand.
+    """
+
+    parts: tuple[Wiring, ...] = ()
+
+    def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
+        found, present, weight = 0 * output + 0 * slot, 0 * output + 0 * slot < 0, 0 * output + 0 * slot
+        start, offset = 0, 0
+        for part in self.parts:
+            mine = (slot > start - 1) & (slot < start + part.fan)
+            at, here, w = part.source(output, (slot - start) * mine)
+            found = found + (at + offset) * mine
+            weight = weight + w * mine
+            present = present | (mine & here)
+            start, offset = start + part.fan, offset + part.inputs
+        return found * present, present, weight
+
+    def bias(self, output: Index) -> Index:
+        return self.parts[-1].bias(output)
+
+    @property
+    def edges(self) -> int:
+        return sum(part.edges for part in self.parts)
+
+
+def side_by_side(parts: tuple[Wiring, ...]) -> SideBySide:
+    """Return the wiring of several operands. Raises: `ValueError` if they do not have the same outputs."""
+    if len({part.outputs for part in parts}) != 1:
+        raise ValueError(f"operands of one block feed {[part.outputs for part in parts]} outputs")
+    return SideBySide(
+        inputs=sum(part.inputs for part in parts),
+        outputs=parts[0].outputs,
+        fan=sum(part.fan for part in parts),
+        parts=parts,
     )
 
 

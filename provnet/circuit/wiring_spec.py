@@ -18,23 +18,27 @@ import numpy as np
 
 from provnet.circuit.wiring import (
     AdaptiveWindow,
-    Broadcast,
     Convolution,
     Dense,
+    Einsum,
     Expand,
     Gather,
     OneToOne,
+    Part,
     Reduction,
     Scale,
     Window,
     Wiring,
     adaptive_window,
-    broadcast,
     convolution,
     dense,
+    einsum_wiring,
     reduction,
     window,
 )
+
+FURTHEST_WEIGHT = 1 << 40
+"""More weights than any file or memory holds."""
 
 MARGIN = 1 << 16
 """How far a stride, a padding, a dilation or a kernel may reach beyond the neurons that it is laid over."""
@@ -178,19 +182,51 @@ def _(wiring: AdaptiveWindow) -> Iterator[str]:
 
 
 @faults_of.register
-def _(wiring: Broadcast) -> Iterator[str]:
-    shape = wiring.shape
-    if not _sizes(shape) or [len(steps) for steps in wiring.steps] != [len(shape)] * 2:
-        yield f"the strides of two tensors do not fit the shape {shape} of their sum"
+def _(wiring: Einsum) -> Iterator[str]:
+    pairs = [tuple(map(type, pair)) for pair in wiring.sizes]
+    if any(pair != (str, int) for pair in pairs):
+        yield f"the sizes {wiring.sizes} are no labels with their sizes"
         return
-    # A stride of zero is an axis along which the tensor is repeated.
-    parts = [tuple(n if step else 1 for n, step in zip(shape, steps, strict=True)) for steps in wiring.steps]
-    yield from _unless_made_again(wiring, broadcast(shape, *parts))
+    labels = [label for label, _ in wiring.sizes]
+    lists = (wiring.input, wiring.weight, wiring.output_labels)
+    used = set("".join(lists))
+    if not _sizes([size for _, size in wiring.sizes]) or len(set(labels)) < len(labels) or used - set(labels):
+        yield f"the labels {lists} do not go with the sizes {wiring.sizes}"
+        return
+    if any(len(set(names)) < len(names) for names in lists) or any(len(label) != 1 for label in labels):
+        yield f"a label stands twice in {lists}"
+        return
+    if (
+        not _covers(wiring.inputs, [wiring.size[x] for x in wiring.input])
+        or prod(wiring.size[x] for x in wiring.output_labels) != wiring.outputs
+    ):
+        yield f"the labels {lists} do not count the neurons"
+        return
+    if prod(wiring.size[x] for x in wiring.weight) > FURTHEST_WEIGHT:
+        yield f"its weights along {wiring.weight!r} are more than any memory holds"
+        return
+    again = einsum_wiring(wiring.input, wiring.weight, wiring.output_labels, wiring.size, repeated=True)
+    yield from _unless_made_again(wiring, again)
 
 
 @weights_of.register
-def _(wiring: Broadcast) -> int:
-    return 2
+def _(wiring: Einsum) -> int:
+    return prod(wiring.size[label] for label in wiring.weight)
+
+
+@weights_of.register
+def _(wiring: Part) -> int:
+    return wiring.inputs
+
+
+@faults_of.register
+def _(wiring: Part) -> Iterator[str]:
+    first, size, width = wiring.first, wiring.size, wiring.width
+    if min(size, width) < 1 or first < 0 or first + size > width or wiring.outputs % width:
+        yield f"entries {first} to {first + size} are no part of rows of {width}"
+        return
+    inputs = wiring.outputs // width * size
+    yield from _unless_made_again(wiring, Part(inputs, wiring.outputs, first=first, size=size, width=width))
 
 
 @faults_of.register

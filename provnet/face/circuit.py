@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.blocks import BlockCircuit
+from provnet.circuit.conventions import DEFAULT, NAMES, Conventions
 from provnet.errors import OptionError, StaleCircuitError
 from provnet.face.gate_circuit import GateCircuit, expand_gates
 from provnet.face.lists import annotations_of, asks_of
@@ -24,7 +25,7 @@ from provnet.semirings.base import Semiring
 from provnet.semirings.lookup import get as get_semiring
 from provnet.torch_backend.ambient import plain_torch
 from provnet.torch_backend.ranges import coefficient_range
-from provnet.torch_backend.workspace import Policy, Workspace
+from provnet.torch_backend.workspace import Workspace
 from provnet.torch_backend.workspaces import Workspaces
 
 SemiringLike = str | Semiring
@@ -86,25 +87,24 @@ class Circuit:
         rule: RuleLike = "zero",
         semiring: SemiringLike = "real",
         annotation: Any = None,
-        pooling: str = "winner",
-        bias: bool = True,
         coefficients: bool = False,
+        **conventions: Any,
     ) -> Plan:
         """Return, before anything is computed, which rule and annotation function each block will get, and why.
 
         coefficients   compute the range of each block's coefficients too: as long as one evaluation.
+        conventions    bias, pooling, products, softmax, norm, as of `evaluate`.
         Raises: `OptionError` for a rule that cannot apply to a block, `UnknownNameError` for an entry that fits none.
         """
         algebra = get_semiring(semiring)
         (theta,) = annotations_of(self.data, [algebra], annotation)
-        found, policy = lrp.get(rule), Policy(bias, _pooling(pooling))
-        workspace = self.workspace(self.floating(None)) if coefficients else None
+        found, chosen = lrp.get(rule), conventions_of(conventions)
+        workspace = self.workspace(self.floating(None), found, chosen)
 
         def ranges(index: int) -> tuple[float, float] | None:
-            assert workspace is not None
-            return coefficient_range(workspace, index, found, policy)
+            return coefficient_range(workspace, index, found)
 
-        return plan_of(self.data, found, algebra, theta, policy, None if workspace is None else ranges)
+        return plan_of(workspace, found, algebra, theta, ranges if coefficients else None)
 
     # -- evaluation ----------------------------------------------------------------------------------------------------
 
@@ -140,8 +140,8 @@ class Circuit:
         bias: bool = True,
         pooling: Literal["winner", "proportional", "seed"] = "winner",
         products: Literal["half", "value", "full"] = "half",
-        softmax: str = "identity",
-        norm: str = "identity",
+        softmax: Literal["identity", "attnlrp", "constant"] = "identity",
+        norm: Literal["detached", "identity"] = "detached",
         dtype: torch.dtype | None = None,
         memory: int | None = None,
         route: str = "auto",
@@ -164,8 +164,11 @@ class Circuit:
                     conditional on them. Channels are indices on the first axis of an example; a mask has its shape.
         output      which output, if there are several.   start   "one", "logit", or elements.
         bias        False leaves biases out, of denominators too.   pooling   what a max pooling passes on.
-        products, softmax, norm   policies of products of traced tensors, softmax and normalisation layers, whose op
-                    rules are not there yet: a model that has any is refused by `trace`.
+        products    what the two factors of a product of traced tensors get: "half" each, all to the "value" and none
+                    to the gate, or the "full" relevance each.
+        softmax     what a softmax passes on ("identity", "attnlrp", "constant").
+        norm        what a layer, group, instance or RMS norm passes on ("detached", "identity").
+                    `circuit.conventions.CONVENTIONS` has a sentence and a source for each value.
         dtype       floating dtype of the evaluation; default: the model's, at least float32.
         memory      bytes that tiles may take. Where memory runs out, tiles are halved anyway; the plan then says so.
         route       "auto", or "reference" for the literal definition.
@@ -175,7 +178,7 @@ class Circuit:
         Raises: `TargetError`, `OptionError`, `UnknownNameError`, `CountOverflowError`, `NonFiniteError`,
         `StaleCircuitError`, `OutOfMemoryError`. Source: [GSM25] eq. 3, 6, 7.
         """
-        _check_unused(products, softmax, norm)
+        chosen = Conventions(bias, pooling, products, softmax, norm)
         asks, several = asks_of(self.data, semiring, rule, annotation, exact)
         self.check_fresh()
         floating = self.floating(dtype)
@@ -183,7 +186,7 @@ class Circuit:
             self,
             output_named(self.data, output),
             target,
-            Policy(bias, _pooling(pooling)),
+            chosen,
             start,
             floating,
             route,
@@ -203,15 +206,16 @@ class Circuit:
             raise OptionError(f"dtype={dtype}: relevance is evaluated in torch.float32 or torch.float64.")
         return dtype
 
-    def workspace(self, floating: torch.dtype) -> Workspace:
-        """Return what one thread's evaluations in one floating dtype share."""
-        return self._workspaces.of(self.data, floating)
+    def workspace(
+        self, floating: torch.dtype, rule: Rule | None = None, conventions: Conventions = DEFAULT, live: bool = False
+    ) -> Workspace:
+        """Return what one thread's evaluations in one floating dtype share that see the same blocks.
 
-    def live_workspace(self, floating: torch.dtype) -> Workspace:
-        """Return the one whose tensors carry a graph, if the circuit has it and gradient mode is on; else the other."""
-        if self.live is None or not torch.is_grad_enabled():
-            return self.workspace(floating)
-        return self._workspaces.of(self.live, floating)
+        live   the one whose tensors carry a graph, if the circuit has it and gradient mode is on.
+        """
+        graph = live and self.live is not None and torch.is_grad_enabled()
+        base = self.live if graph and self.live is not None else self.data
+        return self._workspaces.of(base, floating, rule or lrp.Zero(), conventions)
 
     def check_fresh(self) -> None:
         """Raise `StaleCircuitError` if a tensor that the circuit refers to was changed in place since tracing."""
@@ -238,18 +242,19 @@ class Circuit:
         biases: bool = False,
         limit: int = 1_000_000,
         output: str | int | None = None,
+        softmax: Literal["identity", "attnlrp", "constant"] = "identity",
+        norm: Literal["detached", "identity"] = "detached",
     ) -> GateCircuit:
         """Return the explicit circuit of one example: every ⊕, ⊗ and variable between the target and the roots.
 
         at      the neurons whose relevance the circuit gives, (path, index…), or whole tensors; default: the sources.
         grain   what a variable stands for.   units   make unit edges variables too.   biases   add bias neurons.
         limit   the largest number of gates, counted before any is made. Raises `LimitError` with the exact count.
+        pooling, products, softmax, norm   which edges there are, as of `evaluate`.
         """
-        _check_unused(products, "identity", "identity")
+        chosen = Conventions(True, pooling, products, softmax, norm)
         self.check_fresh()
-        return expand_gates(
-            self, target, batch, at, grain, Policy(True, _pooling(pooling)), units, biases, limit, output
-        )
+        return expand_gates(self, target, batch, at, grain, chosen, units, biases, limit, output)
 
     def __repr__(self) -> str:
         data = self.data
@@ -259,15 +264,9 @@ class Circuit:
         )
 
 
-def _pooling(pooling: str) -> Any:
-    return pooling  # checked by Policy
-
-
-def _check_unused(products: str, softmax: str, norm: str) -> None:
-    for what, value, known in (
-        ("products", products, ("half", "value", "full")),
-        ("softmax", softmax, ("identity",)),
-        ("norm", norm, ("identity",)),
-    ):
-        if value not in known:
-            raise OptionError(f"{what}={value!r} is unknown; take {' or '.join(map(repr, known))}.")
+def conventions_of(given: Mapping[str, Any]) -> Conventions:
+    """Return conventions from keyword arguments. Raises: `OptionError` for a name or a value that is none."""
+    unknown = sorted(set(given) - set(NAMES))
+    if unknown:
+        raise OptionError(f"{unknown[0]!r} is no convention; take {', '.join(NAMES)}.")
+    return Conventions(**given)

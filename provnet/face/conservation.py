@@ -187,7 +187,7 @@ def _lost_by_name(
     if not block.has_coefficients:
         return {"rule": lost} if workspace.choice(index, job.rule).rule.units else {}
     rule = workspace.choice(index, job.rule).rule
-    dead = workspace.prepared(index, job.rule, job.policy).dead()
+    dead = workspace.prepared(index, job.rule).dead()
     if dead is None:
         return {rule.remainder: lost}
     mask = dead[(...,) + (None,) * len(job.semiring.element_shape)]

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from provnet.circuit.conventions import Conventions
 from provnet.circuit.derivations import Path
 from provnet.circuit.expand import expand
 from provnet.circuit.gates import GateStore, Neuron, Variable, spelled
@@ -51,7 +52,7 @@ from provnet.torch_backend.evaluate import Job
 from provnet.torch_backend.gates import as_tensor, evaluate_gates
 from provnet.torch_backend.marginals import gate_marginals
 from provnet.torch_backend.messages import block_elements
-from provnet.torch_backend.workspace import Policy
+from provnet.torch_backend.workspace import Workspace
 
 if TYPE_CHECKING:
     from provnet.face.circuit import Circuit
@@ -71,8 +72,8 @@ class Elements(Mapping[Neuron, Any]):
         self._numbers = {root: number for number, root in enumerate(self.roots)}
         self._names = {str(root): number for number, root in enumerate(self.roots)}
 
-    def __getitem__(self, root: Neuron | str) -> Any:
-        known = self._names if isinstance(root, str) else self._numbers
+    def __getitem__(self, root: Neuron | str | tuple[Any, ...]) -> Any:
+        known: dict[Any, int] = {**self._names} if isinstance(root, str) else {**self._numbers}
         wanted = spelled(root) if isinstance(root, str) else root
         if isinstance(wanted, tuple):
             wanted, known = spelled(f"{wanted[0]}[{','.join(map(str, wanted[1:]))}]"), self._names
@@ -99,15 +100,19 @@ SHOWN_ROOTS = 10
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """Where gates come from, so that a rule can value their variables: a circuit, one example and the policy of reach.
+    """Where gates come from, so that a rule can value their variables: a circuit, one example and the conventions.
 
     `units`: whether unit edges are variables too.
     """
 
     circuit: Circuit
     batch: int
-    policy: Policy
+    conventions: Conventions
     units: bool = False
+
+    def workspace(self, floating: torch.dtype, rule: Rule) -> Workspace:
+        """Return the blocks that the gates stand for, ready for a rule's coefficients."""
+        return self.circuit.workspace(floating, rule, self.conventions)
 
 
 class GateCircuit:
@@ -199,7 +204,7 @@ class GateCircuit:
         algebra = get_semiring(semiring)
         if exact and not isinstance(algebra, Counting):
             raise OptionError(f"exact=True is for counting; the semiring is {algebra.name!r}.")
-        if exact and not algebra.primes:
+        if exact and isinstance(algebra, Counting) and not algebra.primes:
             algebra = Counting("exact")
         if isinstance(algebra, Counting) and algebra.primes:
             algebra, elements = self._residues(algebra, valuation, rule, annotation)
@@ -340,7 +345,7 @@ class GateCircuit:
         device = origin.circuit.data.activations[origin.circuit.data.outputs[0]].handle.device
         like = torch.empty((0, *algebra.element_shape), dtype=algebra.element_dtype(floating), device=device)
         theta = annotations.resolve(annotation, algebra)
-        job = Job(algebra, theta, lrp.get(rule), origin.policy, -1, like)
+        job = Job(algebra, theta, lrp.get(rule), -1, like)
         _refuse_edges(
             origin, job, [segment.block for segment in table.segments if isinstance(segment, EdgeSegment)], floating
         )
@@ -352,12 +357,13 @@ class GateCircuit:
         return torch.cat([like, *parts])
 
     def _segment(self, origin: Origin, segment: EdgeSegment, job: Job, floating: torch.dtype) -> Tensor:
-        block = origin.circuit.data.blocks[segment.block]
+        workspace = origin.workspace(floating, job.rule)
+        block = workspace.circuit.blocks[segment.block]
         if not block.has_coefficients:
             return unit_elements(origin, segment, job, floating)
         outputs, rows = np.unique(segment.output, return_inverse=True)
         step = max(1, VALUATION_TILE // (block.wiring.fan + 1))
-        example, workspace = slice(origin.batch, origin.batch + 1), origin.circuit.workspace(floating)
+        example = slice(origin.batch, origin.batch + 1)
         found = []
         for start in range(0, len(outputs), step):
             mine = (start <= rows) & (rows < start + step)
@@ -381,7 +387,7 @@ def root_numbers(store: GateStore, roots: Sequence[Root]) -> list[int]:
 
 def unit_elements(origin: Origin, segment: EdgeSegment, job: Job, floating: torch.dtype) -> Tensor:
     """Return the elements of unit edges that are variables, [variables, *element_shape]."""
-    edges = origin.circuit.workspace(floating).unit_edges(segment.block, job.rule)
+    edges = origin.workspace(floating, job.rule).unit_edges(segment.block, job.rule)
     if edges is None:
         return job.semiring.full((len(segment),), job.semiring.one, job.start)
     path = origin.circuit.data.blocks[segment.block].path
@@ -391,19 +397,26 @@ def unit_elements(origin: Origin, segment: EdgeSegment, job: Job, floating: torc
 
 def _refuse_edges(origin: Origin, job: Job, segments: Sequence[int], floating: torch.dtype) -> None:
     """Refuse a rule that gives a value to an edge that the gates lack. Raises `ValuationError`."""
-    workspace, blocks = origin.circuit.workspace(floating), origin.circuit.data.blocks
-    for index, block in enumerate(blocks):
+    workspace = origin.workspace(floating, job.rule)
+    made = origin.workspace(floating, lrp.get("zero")).circuit.blocks
+    for index, block in enumerate(workspace.circuit.blocks):
         if block.kind == "elementwise" and not origin.units and workspace.choice(index, job.rule).rule.units:
             raise ValuationError(
                 f"the rule {job.rule!r} gives a coefficient to the unit edges of {block.path!r}, which are no "
                 "variables of these gates. Make them with gates(units=True)."
             )
     for index in segments:
-        pooling = workspace.policy(index, job.rule, origin.policy).pooling
-        if blocks[index].kind == "selection" and origin.policy.pooling == "winner" != pooling:
+        mine, asked = made[index], workspace.circuit.blocks[index]
+        if mine.kind == "selection" and asked.kind != "selection":
+            pooling = asked.annotation or "proportional"
             raise ValuationError(
-                f"the rule gives the losers of the pooling {blocks[index].path!r} a value (pooling={pooling!r}), and "
+                f"the rule gives the losers of the pooling {mine.path!r} a value (pooling={pooling!r}), and "
                 f"these gates have its winners only. Make them with gates(pooling={pooling!r})."
+            )
+        if mine.inputs != asked.inputs or (mine.kind != asked.kind and "selection" not in (mine.kind, asked.kind)):
+            raise ValuationError(
+                f"the rule {job.rule!r} gives {mine.path!r} ({mine.op}) other edges than these gates have, by "
+                f"{mine.convention}. Make the gates under the same convention: gates({mine.convention}=...)."
             )
 
 
@@ -422,7 +435,7 @@ def expand_gates(
     batch: int,
     at: At,
     grain: str,
-    policy: Policy,
+    conventions: Conventions,
     units: bool,
     biases: bool,
     limit: int,
@@ -445,33 +458,33 @@ def expand_gates(
         )
         for activation, index in neurons_at(data, at)
     ]
+    origin = Origin(circuit, batch, conventions, units)
     store = expand(
-        data,
+        origin.workspace(circuit.floating(None), lrp.get("zero")).circuit,
         neurons[batch],
         explained,
-        chosen=_chooser(circuit, batch, policy),
+        chosen=_chooser(origin),
         roots=roots,
         grain=grain,
         units=units,
         biases=biases,
         limit=limit,
     )
-    return GateCircuit(store, Origin(circuit, batch, policy, units))
+    return GateCircuit(store, origin)
 
 
-def _chooser(
-    circuit: Circuit, batch: int, policy: Policy
-) -> Callable[[int, NDArray[np.int64]], NDArray[np.bool_] | None]:
+def _chooser(origin: Origin) -> Callable[[int, NDArray[np.int64]], NDArray[np.bool_] | None]:
     """Return which slots of a block are present in this example, for what the wiring cannot know: winners, padding."""
-    workspace = circuit.workspace(circuit.floating(None))
+    zero, batch = lrp.get("zero"), origin.batch
+    workspace = origin.workspace(origin.circuit.floating(None), zero)
 
     def chosen(index: int, outputs: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-        block = circuit.data.blocks[index]
-        void = any(circuit.data.activations[i].void is not None for i in block.inputs)
-        if not void and (block.kind != "selection" or policy.pooling != "winner"):
+        block = workspace.circuit.blocks[index]
+        void = any(workspace.circuit.activations[i].void is not None for i in block.inputs)
+        if not void and block.kind != "selection":
             return None
-        edges = workspace.prepared(index, lrp.get("zero"), policy).at(
-            _index(outputs, workspace.inputs(block)), slice(batch, batch + 1)
+        edges = workspace.prepared(index, zero).at(
+            _index(outputs, workspace.rows(block.inputs[0])), slice(batch, batch + 1)
         )
         if edges.present is None:
             return None

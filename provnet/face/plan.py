@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from provnet.circuit.blocks import Block, BlockCircuit
 from provnet.rules.lrp import assignment
@@ -12,7 +11,7 @@ from provnet.rules.lrp.base import Choice, Rule
 from provnet.rules.lrp.zero import Zero
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.base import Semiring
-from provnet.torch_backend.workspace import Policy
+from provnet.torch_backend.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,8 @@ class Summary:
 
     def __init__(self, rows: tuple[Row, ...], title: str) -> None:
         self.rows, self.title = rows, title
+        if "why" not in self.columns and any(row.why for row in rows):
+            self.columns = (*self.columns, "why")
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
@@ -90,35 +91,32 @@ def _rows(data: BlockCircuit, describe: dict[int, tuple[str, ...]]) -> tuple[Row
     )
 
 
-def _policy(choice: Choice, policy: Policy) -> Policy:
-    pooling: Any = choice.pooling or policy.pooling
-    return Policy(policy.bias if choice.bias is None else choice.bias, pooling)
-
-
-def _rule_of(block: Block, choice: Choice, policy: Policy) -> str:
-    policy = _policy(choice, policy)
+def _rule_of(base: Block, block: Block, choice: Choice) -> str:
+    """Return what a block in the form `block` gets, for tables; `base` is its default form."""
     if not block.has_coefficients:
         units = choice.rule.units and block.kind == "elementwise"
         return f"{choice.rule!r} on unit edges" if units else "unit edges"
-    if policy.seeds(block):
-        return "seed"
+    if block.annotation is not None:
+        return block.annotation
     if block.kind == "selection":
-        return policy.pooling
-    without = block.bias is not None and not policy.bias
+        return "winner"
+    if base.kind == "selection":
+        return "proportional"
+    without = base.bias is not None and block.bias is None
     return f"{choice.rule!r} without bias" if without else repr(choice.rule)
 
 
-def _annotation_of(block: Block, choice: Choice, policy: Policy, annotation: Annotation) -> str:
+def _annotation_of(block: Block, choice: Choice, annotation: Annotation) -> str:
     if not block.has_coefficients and not (choice.rule.units and block.kind == "elementwise"):
         return ""
-    return "seed" if _policy(choice, policy).seeds(block) else repr(annotation.at(block.path))
+    return block.annotation or repr(annotation.at(block.path))
 
 
 def summary_of(data: BlockCircuit) -> Summary:
     """Return the table of all blocks, with the rule that each takes when none is given."""
     plain = Choice(Zero())
     from_zero: dict[int, tuple[str, ...]] = {
-        i: (_rule_of(block, plain, Policy()), "") for i, block in enumerate(data.blocks)
+        i: (_rule_of(block, block, plain), "", block.remark) for i, block in enumerate(data.blocks)
     }
     edges = sum(block.wiring.edges for block in data.blocks if block.has_coefficients)
     return Summary(
@@ -128,11 +126,10 @@ def summary_of(data: BlockCircuit) -> Summary:
 
 
 def plan_of(
-    data: BlockCircuit,
+    workspace: Workspace,
     rule: Rule,
     semiring: Semiring,
     annotation: Annotation,
-    policy: Policy,
     ranges: Callable[[int], tuple[float, float] | None] | None = None,
 ) -> Plan:
     """Return the table of what each block will get. `ranges` gives a block's least and greatest coefficient.
@@ -140,14 +137,15 @@ def plan_of(
     Raises: `OptionError`, `UnknownNameError` where the rule cannot apply or an entry of a composite fits nothing.
     """
     described: dict[int, tuple[str, ...]] = {}
-    for i, (block, choice) in enumerate(zip(data.blocks, assignment(rule, data), strict=True)):
+    base, data = workspace.base, workspace.circuit
+    for i, (block, choice) in enumerate(zip(data.blocks, assignment(rule, base), strict=True)):
         why = choice.why if block.has_coefficients or choice.rule.units else ""
         ends = ranges(i) if ranges is not None else None
         shown = "" if ends is None else f"{ends[0]:.4g} … {ends[1]:.4g}"
         described[i] = (
-            _rule_of(block, choice, policy),
-            _annotation_of(block, choice, policy, annotation),
-            why,
+            _rule_of(base.blocks[i], block, choice),
+            _annotation_of(block, choice, annotation),
+            "; ".join(part for part in (why, block.remark) if part),
             shown,
         )
     title = getattr(rule, "title", None) or repr(rule)

@@ -13,10 +13,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from provnet.circuit.blocks import Block
+from provnet.circuit.conventions import Conventions
 from provnet.errors import CountOverflowError, OptionError
 from provnet.face.lists import Ask
 from provnet.face.relevance import Asked, Relevance
 from provnet.face.targets import Target, Targets, start_rows, target_neurons
+from provnet.rules.lrp.base import Rule
 from provnet.semirings.base import Semiring
 from provnet.semirings.counting import Counting, bits
 from provnet.torch_backend import residues
@@ -24,7 +26,7 @@ from provnet.torch_backend.ambient import plain_torch
 from provnet.torch_backend.evaluate import Evaluation, Job
 from provnet.torch_backend.peak import Peak
 from provnet.torch_backend.sweep import evaluate_all
-from provnet.torch_backend.workspace import Policy, Workspace
+from provnet.torch_backend.workspace import Workspace
 
 if TYPE_CHECKING:
     from provnet.face.circuit import Circuit
@@ -46,7 +48,7 @@ class Task:
     circuit: Circuit
     output: int
     target: Target
-    policy: Policy
+    conventions: Conventions
     start: Any
     floating: torch.dtype
     route: str
@@ -73,14 +75,13 @@ class Task:
 
     def _jobs(self, ask: Ask) -> tuple[Job, ...]:
         """Return one job for each target."""
-        held = self.circuit.live_workspace(self.floating).circuit.activations[self.output]
+        held = self._workspace(ask.rule).circuit.activations[self.output]
         batch = self.circuit.batch
         return tuple(
             Job(
                 ask.semiring,
                 ask.annotation,
                 ask.rule,
-                self.policy,
                 self.output,
                 start_rows(neurons, self.start, held, batch, ask.semiring, self.floating),
                 self.only,
@@ -93,10 +94,21 @@ class Task:
         found = iter(self._run([job for group in groups for job in group], keep))
         return [(group, [next(found) for _ in group]) for group in groups]
 
+    def _workspace(self, rule: Rule) -> Workspace:
+        return self.circuit.workspace(self.floating, rule, self.conventions, live=True)
+
     def _run(self, jobs: Sequence[Job], keep: frozenset[int]) -> list[Evaluation]:
-        """Evaluate, with a progress bar if it may take longer than two seconds."""
+        """Evaluate jobs that see the same blocks in one walk, and return what each gives, in their order."""
+        workspaces = [self._workspace(job.rule) for job in jobs]
+        found: dict[int, Evaluation] = {}
+        for workspace in dict.fromkeys(workspaces):
+            mine = [n for n, one in enumerate(workspaces) if one is workspace]
+            found |= zip(mine, self._walk_once(workspace, [jobs[n] for n in mine], keep), strict=True)
+        return [found[n] for n in range(len(jobs))]
+
+    def _walk_once(self, workspace: Workspace, jobs: Sequence[Job], keep: frozenset[int]) -> list[Evaluation]:
+        """Evaluate in one walk, with a progress bar if it may take longer than two seconds."""
         blocks = self.circuit.data.blocks
-        workspace = self.circuit.live_workspace(self.floating)
         if self.circuit.edges * self.circuit.batch * len(jobs) < SHOW_PROGRESS:
             return evaluate_all(workspace, jobs, keep, self.route, self.tile)
         with tqdm(total=len(blocks), unit="block", delay=2, leave=False) as bar:
@@ -115,10 +127,11 @@ class Task:
 
         def workspace() -> Workspace:
             self.circuit.check_fresh()  # every later look at a result reads the weights again
-            return self.circuit.live_workspace(self.floating)
+            return self._workspace(rule)
 
-        several = isinstance(self.target, Targets)
-        return Asked(self.circuit.data, jobs, several, workspace, again)
+        several, rule = isinstance(self.target, Targets), jobs[0].rule
+        plain = self.circuit.workspace(self.floating, rule, self.conventions).circuit
+        return Asked(plain, jobs, several, workspace, again)
 
     # -- counts of any size --------------------------------------------------------------------------------------------
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from provnet.capture.execution import Execution, TracedOp
 from provnet.capture.names import is_parametrisation
-from provnet.circuit.blocks import Activation, Block, BlockCircuit, Kept, Memory
+from provnet.circuit.blocks import Activation, Block, BlockCircuit, Kept, Operand
 from provnet.circuit.deferred import Deferred, raw
+from provnet.circuit.weights import Memory, Stored
 from provnet.errors import OptionError, TraceError
 from provnet.rules.fusion import VIEWS, add_bias, can_bias, can_fuse, fuse
 from provnet.rules.ops import KNOWN_RULES, normalisation
@@ -22,6 +23,7 @@ from provnet.rules.ops.base import REGISTRY, Op, Placed, form_of
 from provnet.rules.ops.batch_of_one import in_some_layout
 from provnet.rules.ops.declared import check_declared
 from provnet.rules.ops.layout import Layout
+from provnet.rules.ops.ranks import rank_of
 from provnet.rules.tensor_names import Names, name_values
 from provnet.rules.void import Mask, void_of
 
@@ -33,6 +35,7 @@ class _Site:
     execution: Execution
     fused: bool
     layouts: dict[int, Layout] = field(default_factory=dict)
+    ranks: dict[int, int] = field(default_factory=dict)
     placed: dict[int, Placed] = field(default_factory=dict)
     makers: dict[int, tuple[TracedOp, ...]] = field(default_factory=dict)
     gone: dict[int, str] = field(default_factory=dict)
@@ -97,7 +100,7 @@ def _uses(site: _Site) -> Counter[int]:
 
 def _place(site: _Site, traced: TracedOp, uses: Counter[int]) -> None:
     """Ask one op's rule and file what it gives."""
-    op = Op(site.execution, traced, site.layouts)
+    op = Op(site.execution, traced, site.layouts, site.ranks)
     missing = next((value for value in op.inputs if value not in site.layouts), None)
     if missing is not None:
         raise TraceError(
@@ -113,6 +116,7 @@ def _place(site: _Site, traced: TracedOp, uses: Counter[int]) -> None:
     for one in _ask(op):
         site.placed[one.block.output] = one
         site.layouts[one.block.output] = one.layout
+        site.ranks[one.block.output] = rank_of(one.block, site.ranks)
         site.makers[one.block.output] = (traced,)
 
 
@@ -213,11 +217,19 @@ def _finished(site: _Site) -> dict[int, Block]:
             one.block,
             path=path if alone and path else own,
             parameters=tuple(dict.fromkeys(kept.name for kept in owned)),
-            weight=raw(one.block, "weight"),
-            weight_memory=_memory(raw(one.block, "weight"), owned),
+            operands=tuple(_remembered(operand, owned) for operand in one.block.operands),
             bias_memory=_memory(one.block.bias, owned),
         )
     return found
+
+
+def _remembered(operand: Operand, owned: list[Kept]) -> Operand:
+    """Return an operand whose weight knows which entries of the model's tensors it shows."""
+    weight = operand.weight
+    if not isinstance(weight, Stored):
+        return operand
+    values = raw(weight, "values")
+    return replace(operand, weight=Stored(values, _memory(values, owned)))
 
 
 def _memory(handle: Tensor | Deferred | None, owned: list[Kept]) -> Memory | None:
@@ -289,8 +301,7 @@ def _voids(site: _Site, blocks: tuple[Block, ...]) -> dict[int, Mask]:
         return site.layouts[value].by_example(site.execution.tensor(value), batch).reshape(batch, -1)
 
     for block in blocks:
-        sizes = tuple(site.execution.tensor(i).numel() // batch for i in block.inputs)
-        mask = void_of(block, partial(rows, block.output), sizes, void)
+        mask = void_of(block, partial(rows, block.output), void)
         if mask is not None:
             void[block.output] = mask
     return void

@@ -11,7 +11,9 @@ from dataclasses import replace
 from torch import Tensor
 
 from provnet.capture.execution import Ref
-from provnet.circuit.deferred import Deferred, raw
+from provnet.circuit.blocks import Operand
+from provnet.circuit.deferred import Deferred
+from provnet.circuit.weights import Stored
 from provnet.circuit.wiring import Convolution, Dense
 from provnet.rules.ops.base import Op, Placed
 from provnet.rules.ops.normalisation import scale_and_shift
@@ -29,6 +31,13 @@ class Scaled(Deferred):
         self.base, self.scale = base, scale
 
 
+def stored(operand: Operand) -> Tensor:
+    """Return the tensor of an operand's weights. Raises: `TypeError` where it stores none."""
+    if not isinstance(operand.weight, Stored):
+        raise TypeError(f"weights of the kind {type(operand.weight).__name__} are not stored")
+    return operand.weight.values
+
+
 def _scaled(base: Tensor, scale: Tensor) -> Tensor:
     return base * scale.reshape(-1, *(1,) * (base.dim() - 1))
 
@@ -36,7 +45,9 @@ def _scaled(base: Tensor, scale: Tensor) -> Tensor:
 def can_fuse(linear: Placed, norm: Op) -> bool:
     """Tell whether the block is a linear map whose output channels are those that `norm` scales."""
     block, rank = linear.block, len(norm.shape(linear.block.output))
-    if block.role != "linear" or raw(block, "weight") is None or block.weight_by_example or block.bias_by_example:
+    if block.role != "linear" or not isinstance(block.weight, Stored) or block.bias_by_example:
+        return False
+    if len(block.operands) > 1:
         return False
     if isinstance(block.wiring, Dense):
         return rank == 2 and linear.layout.axis == 0
@@ -47,14 +58,17 @@ def fuse(linear: Placed, norm: Op) -> Placed:
     """Return one affine block: weights w * s and bias b * s + t, in the model's dtype, for z = s * (w·a + b) + t."""
     block = linear.block
     scale, shift = scale_and_shift(norm)
-    frames = block.weight.shape[0] // len(scale)  # frames merged into the batch have a copy of the weight each
+    (operand,) = block.operands
+    held = stored(operand)
+    frames = held.shape[0] // len(scale)  # frames merged into the batch have a copy of the weight each
     scale, shift = scale.repeat(frames), shift.repeat(frames)
-    weight = Scaled(block.weight, scale)
+    weight = Stored(Scaled(held, scale))
     bias = shift if block.bias is None else block.bias * scale + shift
     module = f"{block.module}+{norm.traced.module}"
+    operands = (replace(operand, weight=weight),)
     classes = (*block.classes, norm.traced.classes)
     return Placed(
-        replace(block, output=norm.output, weight=weight, bias=bias, module=module, classes=classes), linear.layout
+        replace(block, operands=operands, output=norm.output, bias=bias, module=module, classes=classes), linear.layout
     )
 
 

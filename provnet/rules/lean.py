@@ -7,7 +7,6 @@ from dataclasses import replace
 from provnet.capture.execution import Execution
 from provnet.capture.lean import Again, Lean
 from provnet.circuit.blocks import BlockCircuit
-from provnet.circuit.deferred import raw
 
 
 def lean_circuit(execution: Execution, circuit: BlockCircuit) -> BlockCircuit:
@@ -16,9 +15,9 @@ def lean_circuit(execution: Execution, circuit: BlockCircuit) -> BlockCircuit:
     Each is, when it is asked for, bit by bit the recorded one. A block asks for its inputs and its output together, so
     these fall into one stretch of ops, or are kept. What is kept, and what it costs: `provnet.capture.lean.Lean`.
     """
-    lean = Lean(execution, [(*block.inputs, block.output) for block in circuit.blocks])
+    lean = Lean(execution, [(*block.reads, block.output) for block in circuit.blocks])
     activations = {i: replace(held, handle=lean.handle(i, held.handle)) for i, held in circuit.activations.items()}
-    blocks = tuple(replace(one, weight=raw(one, "weight"), places=None) for one in circuit.blocks)
+    blocks = tuple(replace(one, places=None) for one in circuit.blocks)
     return replace(circuit, activations=activations, blocks=blocks, lean=lean)
 
 

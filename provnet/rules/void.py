@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from provnet.circuit.blocks import Block
-from provnet.circuit.wiring import Gather
+from provnet.circuit.wiring import OneToOne
 
 Mask = NDArray[np.bool_]
 
@@ -19,22 +19,30 @@ PADS = frozenset({"aten.constant_pad_nd", "aten.pad", "aten.im2col"})
 """The ops that pad. A zero that any other op puts somewhere (cat, masked_fill, where, a write) is a neuron."""
 
 
-def void_of(block: Block, rows: Callable[[], Tensor], sizes: tuple[int, ...], known: Mapping[int, Mask]) -> Mask | None:
+def void_of(block: Block, rows: Callable[[], Tensor], known: Mapping[int, Mask]) -> Mask | None:
     """Return which outputs of a block of unit edges are no neurons, None if all are.
 
     Padding is what an op padded with zeros, and what steps made of it that is still zero: it adds nothing to a sum. A
     constant -inf adds nothing to a maximum, whoever put it there. Any other constant is a neuron that nothing feeds: it
     has its share of denominators, may win a maximum, and what it receives ends there.
-    Args: `rows` gives the recorded values, [batch, outputs]; `sizes` the neurons of each input; `known` those found so
-    far.
+    Args: `rows` gives the recorded values, [batch, outputs]; `known` those found so far.
     """
     if block.kind not in ("index", "elementwise"):
         return None
-    void = np.concatenate([known.get(i, np.zeros(n, bool)) for i, n in zip(block.inputs, sizes, strict=True)])
-    fill = np.zeros(block.wiring.outputs, bool)
-    if isinstance(block.wiring, Gather):
-        fill = block.wiring.index < 0
-        void = np.append(void, block.op in PADS)[block.wiring.index]  # the index -1, fill, finds the last place
+    void, fed = np.zeros(block.wiring.outputs, bool), np.zeros(block.wiring.outputs, bool)
+    for operand in block.operands:
+        if isinstance(operand.wiring, OneToOne):
+            void |= known.get(operand.input, np.zeros(len(void), bool))
+            fed[:] = True
+            continue
+        index, present, _ = operand.wiring.source(np.arange(len(void)), np.zeros(1, np.int64))
+        present = np.broadcast_to(present, index.shape)
+        fed |= present
+        if operand.input in known:
+            void |= present & known[operand.input][index]
+    fill = ~fed
+    if block.op in PADS:
+        void |= fill
     if not (void | fill).any():
         return None
     values = rows()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from math import prod
 
@@ -87,10 +87,11 @@ def check_sum(path: str, semiring: Semiring, x: Tensor, y: Tensor) -> None:
             raise refusal(path, "⊕ of branches")
 
 
-def check_total(block: Block, semiring: Semiring, x: Tensor) -> None:
-    """Raise `CountOverflowError` if the total of int64 counts over a block's inputs exceeds 2^63 - 1."""
-    for part in counts(semiring, x):
-        if part.numel() and float(part.to(torch.float64).sum(1).max()) >= 0.999 * 2.0**63:
+def check_total(block: Block, semiring: Semiring, operands: Sequence[Tensor]) -> None:
+    """Raise `CountOverflowError` if the total of int64 counts over all operands' neurons exceeds 2^63 - 1."""
+    for parts in zip(*(counts(semiring, x) for x in operands), strict=True):
+        totals = [part.to(torch.float64).sum(1) for part in parts if part.numel()]
+        if totals and float(torch.stack(totals).sum(0).max()) >= 0.999 * 2.0**63:
             raise refusal(f"{block.path}, all neurons together", block.op)
 
 

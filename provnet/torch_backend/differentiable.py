@@ -6,20 +6,22 @@ block at once. What is decided (winners of poolings, where d is undefined, the p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from provnet.circuit.blocks import BlockCircuit
+from provnet.circuit.blocks import BlockCircuit, Operand
 from provnet.circuit.deferred import Deferred, raw
+from provnet.circuit.weights import PerExample, Stored
 from provnet.errors import LimitError, OptionError
 from provnet.rules.quotient import quotient
 from provnet.torch_backend import linear_maps
-from provnet.torch_backend.prepared import Prepared
+from provnet.torch_backend.prepared import Prepared, Ready
 from provnet.torch_backend.routes.base import Pulled, Question
+from provnet.torch_backend.routes.operands import Operands
 from provnet.torch_backend.routes.real import Transpose, some_overflow
 
 LIMIT = 1 << 26
@@ -39,16 +41,27 @@ def detached(circuit: BlockCircuit) -> BlockCircuit:
         if call is not None:
             named = {name: plain(value) for name, value in call.kwargs.items()}
             call = replace(call, args=tuple(map(plain, call.args)), kwargs=named)
-        blocks.append(replace(block, weight=plain(block.weight), bias=plain(block.bias), call=call))
+        operands = tuple(_plain_operand(operand, plain) for operand in block.operands)
+        blocks.append(replace(block, operands=operands, bias=plain(block.bias), call=call))
     return replace(circuit, activations=activations, blocks=tuple(blocks))
 
 
-def wants_graph(prepared: Prepared, relevance: Sequence[Tensor]) -> bool:
-    """Tell whether what is pulled through this block is to be differentiated, by torch's own rule."""
-    w = raw(prepared, "w")  # asking for a fused weight would make it; denominators have a graph if a, w or b has
-    w = w.parts if isinstance(w, Deferred) else (w,)
-    held = (*prepared.a, *w, prepared.b, *relevance)
-    return torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in held)
+def _plain_operand(operand: Operand, plain: Callable[[Any], Any]) -> Operand:
+    weight = operand.weight
+    if isinstance(weight, Stored | PerExample):
+        weight = replace(weight, values=plain(weight.values))
+    return replace(operand, weight=weight, scale=plain(operand.scale))
+
+
+def wants_graph(ready: Ready, relevance: Sequence[Tensor]) -> bool:
+    """Return whether what is pulled through this block is to be differentiated, by torch's own rule."""
+    if not torch.is_grad_enabled():
+        return False
+    held: list[Any] = list(relevance)
+    for part in ready.parts:
+        w = raw(part, "w")  # asking for a fused weight would make it; denominators have a graph if a, w or b has
+        held += [*part.a, *(w.parts if isinstance(w, Deferred) else (w,)), part.b]
+    return any(isinstance(t, Tensor) and t.requires_grad for t in held)
 
 
 def check_differentiable(question: Question, path: str, wanted: str) -> None:
@@ -68,28 +81,29 @@ def check_differentiable(question: Question, path: str, wanted: str) -> None:
         )
 
 
-def pull_with_graph(prepared: Prepared, question: Question, relevance: Sequence[Tensor]) -> tuple[list[Pulled], str]:
+def pull_with_graph(ready: Ready, question: Question, relevance: Sequence[Tensor]) -> tuple[list[Operands], str]:
     """Return what the block passes back for each tensor of relevance, and why it was found so.
 
     Raises: `LimitError` where all edges of a large block would have to be kept. Memory: for Θ = d in Real, a few times
     the block's inputs and outputs; else about ten numbers an edge, until the graph is let go.
     """
-    prepared = replace(prepared, w=prepared.w, z=prepared.z)  # what is made late is made here, with its graph
+    # What is made late is made here, with its graph.
+    parts = [replace(part, w=part.w, z=part.z) for part in ready.parts]
     with torch.no_grad():
-        plain = Transpose().fits(prepared, question) is not None and not some_overflow(prepared)
+        plain = all(Transpose().fits(part, question) is not None and not some_overflow(part) for part in parts)
     if plain:
         with linear_maps.full_precision():
-            found = [_transposed(prepared, r) for r in relevance]
-        if all(bool(torch.isfinite(pulled.inputs.sum())) for pulled in found):
+            found = [tuple(_transposed(part, r) for part in parts) for r in relevance]
+        if all(bool(torch.isfinite(one.inputs.sum())) for each in found for one in each):
             return found, "differentiable: Σ d·R is the transposed map of R / z"
-    edges = prepared.batch * prepared.block.wiring.outputs * prepared.slots
+    edges = ready.batch * ready.block.wiring.outputs * ready.slots
     if edges > LIMIT:
         raise LimitError(
-            f"block {prepared.block.path!r} has {edges:,} edges in this batch, above {LIMIT:,}: to differentiate the "
+            f"block {ready.block.path!r} has {edges:,} edges in this batch, above {LIMIT:,}: to differentiate the "
             f"semiring {question.semiring.name!r} all are kept. Trace fewer examples, or take 'real' with its own "
             "annotation function, which keeps none."
         )
-    return [_folded(prepared, question, r) for r in relevance], "differentiable: the definition, all edges at once"
+    return [_folded(ready, question, r) for r in relevance], "differentiable: the definition, all edges at once"
 
 
 def _transposed(prepared: Prepared, relevance: Tensor) -> Pulled:
@@ -108,7 +122,7 @@ def _transposed(prepared: Prepared, relevance: Tensor) -> Pulled:
     return Pulled(sum(inputs[1:], inputs[0]), sum(biases[1:], biases[0]) if biases else None, None)
 
 
-def _folded(prepared: Prepared, question: Question, relevance: Tensor) -> Pulled:
+def _folded(prepared: Ready, question: Question, relevance: Tensor) -> Operands:
     """R_j = ⊕_k Θ(d)_jk ⊗ R_k, each neuron's messages gathered and ⊕-ed in one sum."""
     semiring, wiring = question.semiring, prepared.block.wiring
     outputs = torch.arange(wiring.outputs, device=prepared.device)
@@ -124,10 +138,13 @@ def _folded(prepared: Prepared, question: Question, relevance: Tensor) -> Pulled
     joined = torch.cat([messages.flatten(1, 2), nothing], 1)
     table = _messages_of(prepared, outputs)
     inputs = semiring.sum(joined.index_select(1, table.reshape(-1)).unflatten(1, table.shape), 2)
-    return Pulled(inputs, bias, None if lost is None else _lost(question, lost, relevance))
+    sizes = [part.block.wiring.inputs for part in prepared.parts]
+    found = [Pulled(part, None, None) for part in inputs.split(sizes, 1)]
+    taken = None if lost is None else _lost(question, lost, relevance)
+    return (*found[:-1], replace(found[-1], bias=bias, lost=taken))
 
 
-def _messages_of(prepared: Prepared, outputs: Tensor) -> Tensor:
+def _messages_of(prepared: Ready, outputs: Tensor) -> Tensor:
     """Return for every input the numbers of the messages that reach it, [inputs, most]; the last number is no
     message."""
     wiring = prepared.block.wiring

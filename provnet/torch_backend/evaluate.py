@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -20,12 +21,12 @@ from provnet.torch_backend import counting
 from provnet.torch_backend.contractions.room import rooms_kept
 from provnet.torch_backend.differentiable import check_differentiable, pull_with_graph, wants_graph
 from provnet.torch_backend.out_of_memory import with_smaller_tiles
-from provnet.torch_backend.prepared import Prepared
-from provnet.torch_backend.routes import candidates
+from provnet.torch_backend.prepared import Ready
+from provnet.torch_backend.routes import candidates, operands
 from provnet.torch_backend.routes.base import Pulled, Question
-from provnet.torch_backend.rows import split_rows
+from provnet.torch_backend.routes.operands import Operands
 from provnet.torch_backend.unit import ends_in_constants, pull_units
-from provnet.torch_backend.workspace import Policy, Workspace
+from provnet.torch_backend.workspace import Workspace
 
 BlockDone = Callable[[Block], None]
 
@@ -38,7 +39,6 @@ class Job:
     semiring: Semiring
     annotation: Annotation
     rule: Rule
-    policy: Policy
     output: int
     start: Tensor
     only: Mapping[int, Tensor] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Job:
             self.semiring.key() == other.semiring.key()
             and self.annotation.key() == other.annotation.key()
             and self.start.dtype == other.start.dtype
-            and (self.rule, self.policy) == (other.rule, other.policy)
+            and self.rule == other.rule
         )
 
 
@@ -150,34 +150,36 @@ def _pull_block(
         pulled, step = _pull_units(workspace, index, job, relevance)
     else:
 
-        def pull(tile: int | None) -> tuple[list[Pulled], Step]:
+        def pull(tile: int | None) -> tuple[list[Operands], Step]:
             return _pull_edges(workspace, index, job, relevance, route, tile)
 
         (pulled, step), remark = with_smaller_tiles(block, tile, relevance[0].device, pull)
         step = replace(step, why=step.why + remark)
-    for one, evaluation, came in zip(pulled, found, relevance, strict=True):
-        if one.inputs is not came:  # what unit edges hand on was looked at where it was made
-            _check_numbers(block, job.semiring, one.inputs, one.total)
-        if one.bias is not None:
-            _check_numbers(block, job.semiring, one.bias, None)
+    for parts, evaluation, came in zip(pulled, found, relevance, strict=True):
+        for one in parts:
+            if one.inputs is not came:  # what unit edges hand on was looked at where it was made
+                _check_numbers(block, job.semiring, one.inputs, one.total)
+            if one.bias is not None:
+                _check_numbers(block, job.semiring, one.bias, None)
         evaluation.plan.append(step)
-        _record(index, block, job.semiring, one, came, evaluation)
-        _accumulate(workspace, block, job.semiring, one.inputs, evaluation)
+        _record(index, block, job.semiring, parts, came, evaluation)
+        for operand, one in zip(block.operands, parts, strict=True):
+            _accumulate(workspace, operand.input, job.semiring, one.inputs, evaluation)
 
 
 def _pull_edges(
     workspace: Workspace, index: int, job: Job, relevance: list[Tensor], route: str, tile: int | None
-) -> tuple[list[Pulled], Step]:
+) -> tuple[list[Operands], Step]:
     """Pull relevance through a block of variables, counts checked before."""
-    prepared = workspace.prepared(index, job.rule, job.policy)
-    annotation = workspace.theta(index, job.rule, job.policy, job.annotation)
+    prepared = workspace.prepared(index, job.rule)
+    annotation = workspace.theta(index, job.annotation)
     question = Question(job.semiring, annotation, tile)
     for r in relevance:
         counting.check_block(prepared.block, job.semiring, annotation, r, _counter(prepared, question, route))
     return _route(prepared, question, relevance, route)
 
 
-def _pull_units(workspace: Workspace, index: int, job: Job, relevance: list[Tensor]) -> tuple[list[Pulled], Step]:
+def _pull_units(workspace: Workspace, index: int, job: Job, relevance: list[Tensor]) -> tuple[list[Operands], Step]:
     """Pull relevance through unit edges. A rule may give them coefficients; else they are one."""
     block, semiring = workspace.circuit.blocks[index], job.semiring
     edges = workspace.unit_edges(index, job.rule)
@@ -187,12 +189,15 @@ def _pull_units(workspace: Workspace, index: int, job: Job, relevance: list[Tens
         relevance = [semiring.times(elements, r) for r in relevance]
         why = "unit edges: Θ of the derivative"
     # In the rings, what was lost is what came less what was passed on: it is not looked for twice.
-    lost = [None if semiring.ring else ends_in_constants(block, semiring, r) for r in relevance]
-    pulled = [Pulled(pull_units(block, semiring, r), None, taken) for r, taken in zip(relevance, lost, strict=True)]
-    return pulled, Step(block.path, block.op, "unit", why)
+    found = []
+    for r in relevance:
+        lost = None if semiring.ring else ends_in_constants(block, semiring, r)
+        parts = [Pulled(inputs, None, None) for inputs in pull_units(block, semiring, r)]
+        found.append((*parts[:-1], replace(parts[-1], lost=lost)))
+    return found, Step(block.path, block.op, "unit", why)
 
 
-def _route(prepared: Prepared, question: Question, relevance: list[Tensor], wanted: str) -> tuple[list[Pulled], Step]:
+def _route(prepared: Ready, question: Question, relevance: list[Tensor], wanted: str) -> tuple[list[Operands], Step]:
     block = prepared.block
     if wants_graph(prepared, relevance):
         check_differentiable(question, block.path, wanted)
@@ -200,14 +205,14 @@ def _route(prepared: Prepared, question: Question, relevance: list[Tensor], want
         return pulled, Step(block.path, block.op, "differentiable", why)
     refused = ""
     for route, why in candidates(prepared, question, wanted):
-        pulled = route.pull(prepared, question, relevance)
+        pulled = operands.pull(route, prepared, question, relevance)
         if pulled is not None:
             return pulled, Step(block.path, block.op, route.name, why + refused)
         refused = f" ({route.name} left its safe range)"
     raise AssertionError("the reference route fits always")
 
 
-def _counter(prepared: Prepared, question: Question, route: str) -> Callable[[Tensor], float]:
+def _counter(prepared: Ready, question: Question, route: str) -> Callable[[Tensor], float]:
     """Return a function that pulls counts in float64 and gives the largest, to decide whether they fit int64.
 
     By the best route: terms are not negative, so each sums them with the same small relative error.
@@ -215,8 +220,8 @@ def _counter(prepared: Prepared, question: Question, route: str) -> Callable[[Te
     question = replace(question, semiring=counting.in_floats(question.semiring))
 
     def count(relevance: Tensor) -> float:
-        (pulled,), _ = _route(prepared, question, [relevance], route)
-        return max(float(x.max()) for x in (pulled.inputs, pulled.bias) if x is not None)
+        (parts,), _ = _route(prepared, question, [relevance], route)
+        return max(float(x.max()) for one in parts for x in (one.inputs, one.bias) if x is not None)
 
     return count
 
@@ -236,22 +241,26 @@ def _check_numbers(block: Block, semiring: Semiring, x: Tensor, total: Tensor | 
         )
 
 
-def _record(index: int, block: Block, semiring: Semiring, one: Pulled, came: Tensor, evaluation: Evaluation) -> None:
-    if one.bias is not None:
-        evaluation.bias[index] = one.bias
-    if one.lost is not None:
-        evaluation.lost[index] = one.lost
+def _record(
+    index: int, block: Block, semiring: Semiring, parts: Operands, came: Tensor, evaluation: Evaluation
+) -> None:
+    bias, lost = parts[-1].bias, parts[-1].lost
+    if bias is not None:
+        evaluation.bias[index] = bias
+    if lost is not None:
+        evaluation.lost[index] = lost
     if semiring.ring or block.output in evaluation.keep:
-        counting.check_total(block, semiring, one.inputs)
-        arrived = _total(semiring, block.output, came, evaluation) if semiring.ring or one.inputs is came else None
-        passed = arrived if one.inputs is came else one.total
-        evaluation.passed[index] = semiring.sum(one.inputs, 1) if passed is None else passed
+        counting.check_total(block, semiring, [one.inputs for one in parts])
+        whole = len(parts) == 1 and parts[0].inputs is came
+        arrived = _total(semiring, block.output, came, evaluation) if semiring.ring or whole else None
+        totals = [semiring.sum(one.inputs, 1) if one.total is None else one.total for one in parts if not whole]
+        evaluation.passed[index] = reduce(semiring.plus, totals) if arrived is None or not whole else arrived
         if semiring.ring and arrived is not None:
             evaluation.totals[index] = arrived, evaluation.passed[index]
-        if len(block.inputs) == 1:
-            evaluation.sums[block.inputs[0]] = one.inputs, evaluation.passed[index]
-    if semiring.name == "counting" and one.inputs.is_floating_point():
-        _note_largest(evaluation, one.inputs.sum(1), one.bias, one.lost)
+        if len(parts) == 1:
+            evaluation.sums[block.inputs[0]] = parts[0].inputs, evaluation.passed[index]
+    if semiring.name == "counting" and parts[0].inputs.is_floating_point():
+        _note_largest(evaluation, reduce(torch.add, [one.inputs.sum(1) for one in parts]), bias, lost)
 
 
 def _total(semiring: Semiring, activation: int, came: Tensor, evaluation: Evaluation) -> Tensor:
@@ -266,14 +275,14 @@ def _note_largest(evaluation: Evaluation, *totals: Tensor | None) -> None:
     evaluation.largest = max(evaluation.largest, *found, 0.0)
 
 
-def _accumulate(workspace: Workspace, block: Block, semiring: Semiring, inputs: Tensor, evaluation: Evaluation) -> None:
-    """⊕ what came back into the relevance of each input: where a tensor is used twice, branches meet here."""
-    sizes = tuple(workspace.circuit.activations[i].size for i in block.inputs)
-    for activation, part in zip(block.inputs, split_rows(inputs, sizes), strict=True):
-        held = evaluation.relevance.get(activation)
-        if held is not None:
-            counting.check_sum(workspace.circuit.activations[activation].name, semiring, held, part)
-            part = semiring.plus(held, part)
-            if semiring.name == "counting" and part.is_floating_point():
-                _note_largest(evaluation, part.sum(1))
-        evaluation.relevance[activation] = part
+def _accumulate(
+    workspace: Workspace, activation: int, semiring: Semiring, part: Tensor, evaluation: Evaluation
+) -> None:
+    """⊕ what came back into the relevance of an input: where a tensor is used twice, branches meet here."""
+    held = evaluation.relevance.get(activation)
+    if held is not None:
+        counting.check_sum(workspace.circuit.activations[activation].name, semiring, held, part)
+        part = semiring.plus(held, part)
+        if semiring.name == "counting" and part.is_floating_point():
+            _note_largest(evaluation, part.sum(1))
+    evaluation.relevance[activation] = part

@@ -22,7 +22,7 @@ from torch import Tensor
 from provnet.circuit.deferred import raw
 from provnet.torch_backend import outer
 from provnet.torch_backend.prepared import Prepared
-from provnet.torch_backend.weights import ScaledRows, weights
+from provnet.torch_backend.weights import ScaledRows, Structured, weights
 
 
 @dataclass(eq=False)
@@ -54,6 +54,8 @@ def largest_weight(prepared: Prepared) -> float:
         held = raw(prepared, "w")
         if held is None:
             found = [1.0]
+        elif isinstance(held, Structured) and (bound := held.bound()) is not None:
+            found = [bound]
         elif isinstance(held, ScaledRows):
             base = outer.size(held.base)
             found = [base, base * outer.size(held.scale)]

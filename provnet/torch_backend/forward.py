@@ -4,15 +4,14 @@ marginals of edges."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from provnet.circuit.wiring import Gather
 from provnet.semirings.base import Semiring
 from provnet.torch_backend.evaluate import Job
 from provnet.torch_backend.messages import block_elements
+from provnet.torch_backend.unit import as_tensors
 from provnet.torch_backend.workspace import Workspace
 
 TILE = 1 << 22
@@ -57,8 +56,7 @@ def edge_values(workspace: Workspace, index: int, job: Job, outputs: Tensor, bef
     block, semiring = workspace.circuit.blocks[index], job.semiring
     wiring = block.wiring
     slots = torch.arange(wiring.fan, device=outputs.device)
-    if isinstance(wiring, Gather):  # its index is numpy's
-        wiring = replace(wiring, index=torch.as_tensor(wiring.index, device=outputs.device))
+    wiring = as_tensors(wiring, outputs.device)
     source, present, _ = wiring.source(outputs[:, None], slots)
     source = torch.broadcast_to(torch.as_tensor(source, device=outputs.device), (len(outputs), wiring.fan))
     arriving = before[:, source]

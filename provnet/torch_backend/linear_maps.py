@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from provnet.circuit.wiring import Broadcast, Convolution, Dense, Reduction, Scale, Wiring
+from provnet.circuit.wiring import Convolution, Dense, Einsum, OneToOne, Reduction, Scale, Wiring
 from provnet.shared_setting import SharedSetting
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -70,9 +70,13 @@ def transpose(wiring: Wiring, s: Tensor, w: Tensor | None, g: WeightMap = None) 
 
 
 def has_transpose(wiring: Wiring) -> bool:
-    """Tell whether `transpose` has a kernel for this wiring."""
-    known = transpose.dispatch(type(wiring)) is not transpose.dispatch(Wiring)
-    return known and not (isinstance(wiring, Broadcast) and wiring.taps is None)
+    """Return whether `transpose` has a kernel for this wiring."""
+    return transpose.dispatch(type(wiring)) is not transpose.dispatch(Wiring)
+
+
+def by_example(wiring: Wiring) -> bool:
+    """Return whether `apply` and `transpose` take weights that differ by example, [batch, weights]."""
+    return isinstance(wiring, Einsum | OneToOne)
 
 
 @apply.register
@@ -171,13 +175,59 @@ def _(wiring: Reduction, s: Tensor, w: Tensor | None, g: WeightMap = None) -> Te
     return spread.reshape(len(s), wiring.inputs)
 
 
+def _labelled(x: Tensor, wiring: Einsum, labels: str) -> tuple[Tensor, str]:
+    """Return a flat tensor along its labels, and the labels, with that of the examples before where it has them."""
+    shape = tuple(wiring.size[label] for label in labels)
+    return (x.reshape(len(x), *shape), "Z" + labels) if x.dim() == 2 else (x.reshape(shape), labels)
+
+
+def _einsum(wiring: Einsum, x: Tensor, over: str, w: Tensor | None, to: str) -> Tensor:
+    """Return the sum over the labels that `to` lacks of x, which lies along `over`, times the weights."""
+    rows, labels = _labelled(x, wiring, over)
+    parts, names = [rows], [labels]
+    missing = "".join(label for label in to if label not in over)
+    if w is not None:
+        weights, labels = _labelled(w, wiring, wiring.weight)
+        parts.append(weights)
+        names.append(labels)
+        missing = "".join(label for label in missing if label not in wiring.weight)
+    if missing:  # what neither has is repeated
+        parts.append(torch.ones([wiring.size[label] for label in missing], dtype=x.dtype, device=x.device))
+        names.append(missing)
+    return torch.einsum(f"{','.join(names)}->Z{to}", *parts).reshape(len(x), -1)
+
+
+def _unweighted(wiring: Einsum) -> bool:
+    """Whether no label belongs to the weights alone: then weights that are all one need not be made."""
+    return all(label in wiring.input for label in wiring.weight)
+
+
+@apply.register
+def _(wiring: Einsum, a: Tensor, w: Tensor | None, b: Tensor | None, g: WeightMap = None) -> Tensor | None:
+    if w is None and not _unweighted(wiring):
+        return None
+    z = _einsum(wiring, a, wiring.input, _mapped(w, g), wiring.output_labels)
+    return z if b is None else z + b
+
+
 @transpose.register
-def _(wiring: Broadcast, s: Tensor, w: Tensor | None, g: WeightMap = None) -> Tensor | None:
-    if wiring.taps is None:
-        return None  # one input is repeated: its messages must be folded
+def _(wiring: Einsum, s: Tensor, w: Tensor | None, g: WeightMap = None) -> Tensor | None:
+    if w is None and not _unweighted(wiring):
+        return None
+    return _einsum(wiring, s, wiring.output_labels, _mapped(w, g), wiring.input)
+
+
+@apply.register
+def _(wiring: OneToOne, a: Tensor, w: Tensor | None, b: Tensor | None, g: WeightMap = None) -> Tensor:
     w = _mapped(w, g)
-    first, second = (s, s) if w is None else (s * w.reshape(-1)[0], s * w.reshape(-1)[1])
-    return torch.cat([first, second], dim=1)
+    z = a if w is None else a * w
+    return z if b is None else z + b
+
+
+@transpose.register
+def _(wiring: OneToOne, s: Tensor, w: Tensor | None, g: WeightMap = None) -> Tensor:
+    w = _mapped(w, g)
+    return s if w is None else s * w
 
 
 def transpose_scaled(wiring: Wiring, s: Tensor, w: Tensor, scale: Tensor) -> Tensor | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from provnet.circuit.weights import Stored
 from provnet.errors import UnsupportedOperationError
 from provnet.torch_backend.evaluate import Job
 from provnet.torch_backend.scatter import scatter_any
@@ -17,8 +18,8 @@ def block_elements(workspace: Workspace, index: int, job: Job, outputs: Tensor, 
 
     The definition, shared by messages and by the valuations of explicit gates. `job.start` gives only the dtype here.
     """
-    annotation = workspace.theta(index, job.rule, job.policy, job.annotation)
-    edges = workspace.prepared(index, job.rule, job.policy).at(outputs, batch)
+    annotation = workspace.theta(index, job.annotation)
+    edges = workspace.prepared(index, job.rule).at(outputs, batch)
     return annotation(edges, job.semiring, job.start.dtype)
 
 
@@ -54,22 +55,23 @@ def weight_relevance(workspace: Workspace, index: int, job: Job, relevance: Tens
     Raises: `UnsupportedOperationError` for a block without weights of its own, or with other weights for each example.
     """
     block, semiring, batch = workspace.circuit.blocks[index], job.semiring, workspace.circuit.batch
-    if block.weight is None or block.weight_by_example:
+    weight = block.weight
+    if not isinstance(weight, Stored) or len(block.operands) > 1:
         raise UnsupportedOperationError(
             f"block {block.path!r} ({block.op}) has no weights that all examples share; ask for its messages instead."
         )
-    size, element = block.weight.numel(), semiring.element_shape
+    size, element = weight.values.numel(), semiring.element_shape
     # One more than there are: what is absent is sent there.
     found = semiring.full((batch, size + 1), semiring.zero, job.start)
     if relevance is not None:
-        prepared = workspace.prepared(index, job.rule, job.policy)
-        theta = workspace.theta(index, job.rule, job.policy, job.annotation)
+        (prepared,) = workspace.prepared(index, job.rule).parts
+        theta = workspace.theta(index, job.annotation)
         slots = torch.arange(block.wiring.fan, device=found.device)
         for tile, examples, _ in tiles(prepared):
             outputs = prepared.outputs(tile).reshape(-1)
             elements = theta(prepared.at(outputs, examples), semiring, job.start.dtype).narrow(2, 0, block.wiring.fan)
             messages = semiring.times(elements, relevance[examples][:, outputs].unsqueeze(2))
-            _, present, weight = block.wiring.source(outputs[:, None], slots)
-            at = weight if present is True else torch.where(present, weight, size)
+            _, present, which = block.wiring.source(outputs[:, None], slots)
+            at = which if present is True else torch.where(present, which, size)
             scatter_any(semiring, found[examples], at.reshape(-1), messages.flatten(1, 2))
-    return found.narrow(1, 0, size).reshape(batch, *block.weight.shape, *element)
+    return found.narrow(1, 0, size).reshape(batch, *weight.values.shape, *element)

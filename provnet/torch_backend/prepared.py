@@ -4,7 +4,7 @@ denominators and do the rest elementwise (design section 1: z is made once per c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -66,6 +66,11 @@ class Prepared:
     def selects(self) -> bool:
         """Whether the block passes all to the winner of each window. Asking does not make the winners."""
         return raw(self, "winner") is not None
+
+    @property
+    def parts(self) -> tuple[Prepared, ...]:
+        """Its operands: it is its only one."""
+        return (self,)
 
     @property
     def slots(self) -> int:
@@ -172,19 +177,149 @@ class Prepared:
 
     def at(self, outputs: Tensor, batch: slice) -> Edges:
         """Return the edges of the outputs [n]: [batch, n, slots]. The plain definition; gates and messages read it."""
+        if self.winner is not None:
+            return self._selected(self.winner[batch][:, outputs], self._present(outputs))
+        return self.rule.coefficients(self.terms(outputs, batch))
+
+    def _present(self, outputs: Tensor) -> Tensor | None:
+        """Return which slots of the outputs [n] there are, [n, fan], the bias's apart; None: all."""
+        wiring = self.block.wiring
+        index, present, _ = wiring.source(outputs[:, None], torch.arange(wiring.fan, device=self.device))
+        present = None if present is True else present
+        if self.void is None:
+            return present
+        alive = ~self.void[index]
+        return alive if present is None else present & alive
+
+    def terms(self, outputs: Tensor, batch: slice) -> Terms:
+        """Return what the edges of the outputs [n] are computed from: [batch, n, slots]."""
         wiring = self.block.wiring
         index, present, weight = wiring.source(outputs[:, None], torch.arange(wiring.fan, device=self.device))
         present = None if present is True else present
         if self.void is not None:
             alive = ~self.void[index]
             present = alive if present is None else present & alive
-        if self.winner is not None:
-            return self._selected(self.winner[batch][:, outputs], present)
         a = tuple(self._by_example(a, batch, index) for a in self.a)
         w = None if self.w is None else self._by_example(self.w, batch, weight)
         b = None if self.b is None else self._by_example(self.b, batch, wiring.bias(outputs))
         z = tuple(z[batch][:, outputs] for z in self.z)
-        return self.rule.coefficients(Terms(a, w, b, None if present is None else self._with_bias(present), z))
+        return Terms(a, w, b, None if present is None else self._with_bias(present), z)
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """A block of several operands made ready. Their slots stand side by side, and Θ sees them all.
+
+    parts   each operand as a block of its own, with the denominators of the whole; the last one has the bias
+    """
+
+    block: Block
+    parts: tuple[Prepared, ...]
+
+    @property
+    def rule(self) -> Rule:
+        return self.parts[0].rule
+
+    @property
+    def z(self) -> tuple[Tensor, ...]:
+        return self.parts[0].z
+
+    @property
+    def b(self) -> Tensor | None:
+        return self.parts[-1].b
+
+    @property
+    def selects(self) -> bool:
+        return self.parts[0].selects
+
+    @property
+    def winner(self) -> Tensor | None:
+        """Of a selection, the slot that won, counted over all operands: [batch, outputs]."""
+        return self.parts[0].winner
+
+    @property
+    def device(self) -> torch.device:
+        return self.parts[0].device
+
+    @property
+    def batch(self) -> int:
+        return self.parts[0].batch
+
+    @property
+    def slots(self) -> int:
+        """Slots of a neuron, the bias counted."""
+        return sum(part.slots for part in self.parts)
+
+    def dead(self) -> Tensor | None:
+        """Return which outputs have no defined edge by their denominators alone; see `Prepared.dead`."""
+        return self.parts[0].dead()
+
+    def at(self, outputs: Tensor, batch: slice) -> Edges:
+        """Return the edges of the outputs [n]: [batch, n, slots], operand by operand, the bias last."""
+        if self.selects:
+            return self._selected(outputs, batch)
+        terms = [part.terms(outputs, batch) for part in self.parts]
+        return self.rule.coefficients(_side_by_side(terms))
+
+    def numerators(self, outputs: Tensor, batch: slice) -> tuple[Tensor, ...]:
+        """Return each branch's contributions to the outputs [n]: [batch, n, slots]."""
+        return self.rule.numerators(_side_by_side([part.terms(outputs, batch) for part in self.parts]))
+
+    def _selected(self, outputs: Tensor, batch: slice) -> Edges:
+        assert self.winner is not None
+        won = self.winner[batch][:, outputs]
+        chosen = won.unsqueeze(-1) == torch.arange(self.slots, device=self.device)
+        ones = torch.ones((), dtype=self.parts[0].a[0].dtype, device=self.device)
+        return Edges(ones.expand(chosen.shape), ones.expand(won.shape), chosen)
+
+
+Ready = Prepared | Joined
+"""A block made ready for one rule and policy."""
+
+
+def split(block: Block) -> tuple[Block, ...]:
+    """Return each operand as a block of its own: the only one is the block itself."""
+    if len(block.operands) == 1:
+        return (block,)
+    return tuple(replace(block, operands=(one,)) for one in block.operands)
+
+
+def joined(block: Block, parts: tuple[Prepared, ...], b: Tensor | None) -> Joined:
+    """Return operands as one block, whose bias the last one has."""
+    return Joined(block, (*parts[:-1], replace(parts[-1], w=raw(parts[-1], "w"), b=b)))
+
+
+def only(found: Joined) -> Ready:
+    """Return the only operand, which is the whole block; several as they are."""
+    return found.parts[0] if len(found.parts) == 1 else found
+
+
+def _side_by_side(terms: list[Terms]) -> Terms:
+    """Return the slots of all operands as those of one neuron."""
+    widths = [part.a[0].shape[-1] for part in terms]
+    a = tuple(torch.cat(_alike(list(rows)), -1) for rows in zip(*(part.a for part in terms), strict=True))
+    w = None
+    if any(part.w is not None for part in terms):
+        one = torch.ones((1, 1, 1), dtype=a[0].dtype, device=a[0].device)
+        held = [one.expand(1, 1, n) if part.w is None else part.w for part, n in zip(terms, widths, strict=True)]
+        w = torch.cat(_alike(held), -1)
+    present = None
+    if any(part.present is not None for part in terms):
+        # The bias's slot stands in the last part's mask already, where there is one.
+        last = terms[-1].b is not None
+        every = torch.ones((), dtype=torch.bool, device=a[0].device)
+        masks = []
+        for number, (part, n) in enumerate(zip(terms, widths, strict=True)):
+            n = n + (last and number == len(terms) - 1)
+            masks.append(every.expand(1, n) if part.present is None else part.present)
+        present = torch.cat(_alike(masks), -1)
+    return Terms(a, w, terms[-1].b, present, terms[0].z)
+
+
+def _alike(parts: list[Tensor]) -> list[Tensor]:
+    """Return tensors expanded to one shape but for their last axis."""
+    shape = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+    return [part.expand(*shape, part.shape[-1]) for part in parts]
 
 
 def _shifted(first: Tensor, step: int, fan: int) -> Tensor:

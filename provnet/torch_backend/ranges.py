@@ -7,19 +7,18 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from provnet.rules.lrp.base import Rule
-from provnet.torch_backend.tiling import tiles
-from provnet.torch_backend.workspace import Policy, Workspace
+from provnet.rules.lrp.base import Edges, Rule
+from provnet.torch_backend.prepared import Prepared, Ready
+from provnet.torch_backend.tiling import TILE, tiles
+from provnet.torch_backend.workspace import Workspace
 
 
-def coefficients(workspace: Workspace, index: int, rule: Rule, policy: Policy) -> Iterator[Tensor]:
+def coefficients(workspace: Workspace, index: int, rule: Rule) -> Iterator[Tensor]:
     """Yield the coefficients d of a block's present and defined edges, flat, a tile at a time; biases are left out."""
     block = workspace.circuit.blocks[index]
     if not block.has_coefficients:
         return
-    prepared = workspace.prepared(index, rule, policy)
-    for tile, batch, sources in tiles(prepared):
-        edges = prepared.tile(tile, batch, sources)
+    for edges in _edges(workspace.prepared(index, rule)):
         d, mask = edges.d, torch.ones((), dtype=torch.bool, device=edges.d.device)
         for part in (edges.present, edges.defined):
             if part is not None:
@@ -28,9 +27,20 @@ def coefficients(workspace: Workspace, index: int, rule: Rule, policy: Policy) -
         yield d[..., :fan][mask.expand(d.shape)[..., :fan]]
 
 
-def coefficient_range(workspace: Workspace, index: int, rule: Rule, policy: Policy) -> tuple[float, float] | None:
+def _edges(ready: Ready) -> Iterator[Edges]:
+    if isinstance(ready, Prepared):
+        for tile, batch, sources in tiles(ready):
+            yield ready.tile(tile, batch, sources)
+        return
+    outputs = torch.arange(ready.block.wiring.outputs, device=ready.device)
+    step = max(TILE["cpu"] // (ready.slots * ready.batch), 1)
+    for some in outputs.split(step):
+        yield ready.at(some, slice(0, ready.batch))
+
+
+def coefficient_range(workspace: Workspace, index: int, rule: Rule) -> tuple[float, float] | None:
     """Return the least and the greatest coefficient of a block, None if no edge has one."""
-    ends = [part.aminmax() for part in coefficients(workspace, index, rule, policy) if part.numel()]
+    ends = [part.aminmax() for part in coefficients(workspace, index, rule) if part.numel()]
     if not ends:
         return None
     return min(float(low) for low, _ in ends), max(float(high) for _, high in ends)

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from provnet.circuit.deferred import raw
 from provnet.torch_backend import outer
-from provnet.torch_backend.faint import Sizes, least_size
+from provnet.torch_backend.faint import Sizes, largest_weight, least_size
 from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.scratch import take
 from provnet.torch_backend.sums import Denominators
-from provnet.torch_backend.weights import ScaledRows, weights
+from provnet.torch_backend.weights import ScaledRows
 
 PIECE = 1 << 17
 """Outputs at a time: they stay in the processor's cache from one step to the next."""
@@ -91,11 +91,7 @@ def _least(z: Tensor, share: Tensor) -> float:
 
 def _some_overflow(prepared: Prepared, least: float) -> bool:
     """Tell whether p / z may overflow with a denominator as small as `least`: only then are the weights looked at."""
-    w = weights(prepared)
-    largest = 0.0
-    for product, a in zip(prepared.rule.products, prepared.a, strict=True):
-        mapped = product.weights(w)
-        largest += float(a.abs().max()) * (1.0 if mapped is None else float(mapped.abs().max()))
+    largest = largest_weight(prepared) * sum(float(a.abs().max()) for a in prepared.a)
     largest = max(largest, 0.0 if prepared.b is None else float(prepared.b.abs().max()))
     return largest >= least * torch.finfo(prepared.a[0].dtype).max
 

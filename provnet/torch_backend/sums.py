@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from provnet.circuit.deferred import Deferred
+from provnet.circuit.deferred import Deferred, raw
 from provnet.rules.lrp.base import Branch, Product
 from provnet.torch_backend import linear_maps
 from provnet.torch_backend.complement import applies, complement
-from provnet.torch_backend.prepared import Prepared
+from provnet.torch_backend.prepared import Joined, Prepared, Ready
 from provnet.torch_backend.tiling import tiles
-from provnet.torch_backend.weights import mapped
+from provnet.torch_backend.weights import Structured, mapped
 
 PROPORTIONS = (Branch((Product(),)),)
 """The branches of a rule whose plain sums are the op's own output."""
@@ -22,12 +22,12 @@ PROPORTIONS = (Branch((Product(),)),)
 
 @dataclass(eq=False)
 class Sums:
-    """What is kept of one block under one rule: denominators by branch, and what routes keep beside them."""
+    """What is kept of one block under one rule: denominators by branch, and by operand what routes keep beside them."""
 
     made: dict[int, Tensor] = field(default_factory=dict)
+    memos: tuple[dict[str, Tensor], ...] = ()
     first: Tensor | None = None
     """The plain sum of the first of two branches, while the second may be found from it."""
-    memo: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Denominators(Deferred):
@@ -38,7 +38,7 @@ class Denominators(Deferred):
     plain_sum  gives that sum whatever the rule makes of it
     """
 
-    def __init__(self, plain: Prepared, sums: Sums, recorded: Tensor | None, plain_sum: Callable[[], Tensor]) -> None:
+    def __init__(self, plain: Joined, sums: Sums, recorded: Tensor | None, plain_sum: Callable[[], Tensor]) -> None:
         super().__init__()
         self._plain, self._sums, self._plain_sum = plain, sums, plain_sum
         self._proportions = plain.rule.branches == PROPORTIONS
@@ -47,7 +47,8 @@ class Denominators(Deferred):
     @property
     def unstabilised(self) -> Tensor | None:
         """The plain sums of a rule with plain proportions, where they are recorded and nothing is made of them yet."""
-        return self.recorded if self._proportions and not self._sums.made else None
+        usable = self._proportions and not self._sums.made and self._plain.block.copies == 1
+        return self.recorded if usable else None
 
     def make(self) -> tuple[Tensor, ...]:
         return tuple(self.branch(number) for number in range(len(self._plain.rule.branches)))
@@ -59,11 +60,14 @@ class Denominators(Deferred):
         return self._sums.made[number]
 
     def _made(self, number: int) -> Tensor:
-        rule, (rows, *_) = self._plain.rule, self._plain.a
+        rule, copies = self._plain.rule, self._plain.block.copies
+        rows = self._plain.parts[0].a[0]
         branch = rule.branches[number]
         if branch.divided:
             recorded = self.recorded if self._proportions else None
             found = rule.stabilise(self._sum(number) if recorded is None else recorded)
+            # The slots count each contribution `copies` times; a sum of them is divided back before it is stabilised.
+            found = found if copies == 1 else found * copies
         else:
             one = torch.ones((), dtype=rows.dtype, device=rows.device)
             found = one.expand(len(rows), self._plain.block.wiring.outputs)
@@ -74,14 +78,15 @@ class Denominators(Deferred):
 
     def _sum(self, number: int) -> Tensor:
         """Return one branch's plain sum: the second of two from the first, where they add up to the recorded sum."""
-        if self.recorded is None or not applies(self._plain, self.recorded):
+        part, *others = self._plain.parts
+        if self.recorded is None or others or not applies(part, self.recorded):
             return branch_sum(self._plain, number)
         if number == 0:
             self._sums.first = branch_sum(self._plain, 0)
             return self._sums.first
         first = branch_sum(self._plain, 0) if self._sums.first is None else self._sums.first
         self._sums.first = None
-        found = complement(self._plain, self.recorded, first)
+        found = complement(part, self.recorded, first)
         return branch_sum(self._plain, 1) if found is None else found
 
     @property
@@ -90,14 +95,24 @@ class Denominators(Deferred):
         return (self._plain_sum() if self.recorded is None else self.recorded).sign()
 
 
-def plain_sums(plain: Prepared) -> tuple[Tensor, ...]:
+def plain_sums(plain: Ready) -> tuple[Tensor, ...]:
     """Return for each branch the sums of its contributions over each neuron's inputs, bias included: [batch,
     outputs]."""
     return tuple(branch_sum(plain, number) for number in range(len(plain.rule.branches)))
 
 
-def branch_sum(plain: Prepared, number: int) -> Tensor:
-    """Return the sums of one branch's contributions over each neuron's inputs, bias included: [batch, outputs]."""
+def branch_sum(plain: Ready, number: int) -> Tensor:
+    """Return the sums of one branch's contributions over each neuron's inputs, bias included: [batch, outputs].
+
+    A product's factors count its contributions once each: their sum is divided by the block's `copies`.
+    """
+    first, *others = (_operand_sum(part, number) for part in plain.parts)
+    for other in others:
+        first = first + other
+    return first if plain.block.copies == 1 else first / plain.block.copies
+
+
+def _operand_sum(plain: Prepared, number: int) -> Tensor:
     branches = plain.rule.branches
     first = sum(len(branch.products) for branch in branches[:number])
     total: Tensor | None = None
@@ -113,8 +128,15 @@ def branch_sum(plain: Prepared, number: int) -> Tensor:
 
 
 def _product_sum(plain: Prepared, product: Product, a: Tensor) -> Tensor | None:
-    if plain.block.weight_by_example or plain.block.bias_by_example:
+    if plain.block.bias_by_example or (
+        plain.block.weight_by_example and not linear_maps.by_example(plain.block.wiring)
+    ):
         return None
+    held = raw(plain, "w")
+    if isinstance(held, Structured) and product.w is None and plain.b is None:
+        found = held.applied(a)
+        if found is not None:
+            return found
     wiring, b = plain.block.wiring, None if plain.b is None else product.biases(plain.b)
     with linear_maps.full_precision():
         w, g = mapped(plain, product)

@@ -100,8 +100,8 @@ def _pays(workspace: Workspace, sweep: Sweep) -> bool:
     most = max(range(len(blocks)), key=lambda n: blocks[n].wiring.edges if blocks[n].kind == "affine" else 0)
     if blocks[most].kind != "affine" or blocks[most].wiring.edges * workspace.circuit.batch < LARGE:
         return True
-    theta = workspace.theta(most, job.rule, job.policy, job.annotation)
-    prepared = workspace.prepared(most, job.rule, job.policy)
+    theta = workspace.theta(most, job.annotation)
+    prepared = workspace.prepared(most, job.rule)
     (route, _), *_ = candidates(prepared, Question(job.semiring, theta), "auto")
     return route.rank > 0
 
@@ -120,9 +120,8 @@ def fits(job: Job, dtype: torch.dtype) -> bool:
 
 
 def _alike(one: Job, other: Job) -> bool:
-    same = (one.rule, one.policy, one.output, one.semiring.key()) == (
+    same = (one.rule, one.output, one.semiring.key()) == (
         other.rule,
-        other.policy,
         other.output,
         other.semiring.key(),
     )

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from provnet.circuit.deferred import Deferred
 from provnet.circuit.wiring import Convolution, Window
-from provnet.torch_backend.prepared import Prepared
-from provnet.torch_backend.tiling import tiles
+from provnet.torch_backend.prepared import Joined, Prepared, Ready
+from provnet.torch_backend.tiling import TILE, tiles
 
 _POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
@@ -20,9 +20,9 @@ class Winners(Deferred):
     """The winners of a pooling. `value`: the slot of each output's first maximum, [batch, outputs]; `places`: its place
     in the input channel, or None where only slots are known."""
 
-    def __init__(self, plain: Prepared) -> None:
+    def __init__(self, plain: Ready) -> None:
         super().__init__()
-        self.places = _places(plain)
+        self.places = _places(plain) if isinstance(plain, Prepared) else None
         self._plain = plain if self.places is None else None  # tiles need the neurons, places only the geometry
         self._wiring = plain.block.wiring
 
@@ -33,14 +33,25 @@ class Winners(Deferred):
         return _slots(self._wiring, self.places)
 
 
-def _by_tiles(plain: Prepared) -> Tensor:
+def _by_tiles(plain: Ready) -> Tensor:
     """The definition, for any wiring."""
+    if not isinstance(plain, Prepared):
+        return _among_operands(plain)
     found = torch.zeros((plain.batch, plain.block.wiring.outputs), dtype=torch.int64, device=plain.device)
     for tile, batch, sources in tiles(plain):
         (a,) = plain.numerators(tile, batch, sources, absent=-torch.inf)
         # `max` gives the first of equal values.
         found[batch, plain.outputs(tile).reshape(-1)] = a.max(dim=-1).indices.flatten(1)
     return found
+
+
+def _among_operands(plain: Joined) -> Tensor:
+    """Return which slot of all operands wins, the first of equal ones: [batch, outputs]."""
+    wiring = plain.block.wiring
+    outputs = torch.arange(wiring.outputs, device=plain.device)
+    step = max(TILE["cpu"] // max(wiring.fan * plain.batch, 1), 1)
+    parts = [plain.numerators(some, slice(0, plain.batch))[0].max(dim=-1).indices for some in outputs.split(step)]
+    return torch.cat(parts, dim=1)
 
 
 def _places(plain: Prepared) -> Tensor | None:

@@ -4,59 +4,44 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from provnet.circuit.blocks import Block, BlockCircuit
+from provnet.circuit.blocks import Activation, Block, BlockCircuit, Operand
 from provnet.circuit.deferred import Deferred, raw
-from provnet.errors import OptionError
-from provnet.rules.fusion import Scaled
+from provnet.circuit.weights import Slope
 from provnet.rules.lrp import assignment
 from provnet.rules.lrp.base import Choice, Edges, Product, Rule
 from provnet.rules.lrp.zero import Zero
+from provnet.semirings import annotations
 from provnet.semirings.annotations.base import Annotation
-from provnet.semirings.annotations.seed import Seed
-from provnet.torch_backend.prepared import Prepared
+from provnet.torch_backend.prepared import Joined, Prepared, Ready, joined, only, split
 from provnet.torch_backend.rows import rows, tensor_of
 from provnet.torch_backend.scratch import Scratch
 from provnet.torch_backend.slopes import slopes
 from provnet.torch_backend.sums import Denominators, Sums, plain_sums
-from provnet.torch_backend.weights import ScaledRows
+from provnet.torch_backend.values import values_of
 from provnet.torch_backend.winners import Winners
 
 KEPT_RULES = 4
-"""Denominators of this many (rule, bias) pairs are kept for a block; one takes as much memory as its pre-activation."""
-
-
-@dataclass(frozen=True)
-class Policy:
-    """The conventions that are no rule: is the bias a neuron, and what does a pooling pass on (design section 1)."""
-
-    bias: bool = True
-    pooling: Literal["winner", "proportional", "seed"] = "winner"
-
-    def __post_init__(self) -> None:
-        if self.pooling not in ("winner", "proportional", "seed"):
-            raise OptionError(f"pooling={self.pooling!r} is unknown; take 'winner', 'proportional' or 'seed'.")
-        if not isinstance(self.bias, bool):
-            raise OptionError(f"bias={self.bias!r} is neither True nor False.")
-
-    def seeds(self, block: Block) -> bool:
-        """Whether the block is a pooling that the authors' seeding replaces, rule and annotation and all."""
-        return self.pooling == "seed" and block.role == "pooling"
+"""Denominators of this many rules are kept for a block; one takes as much memory as its pre-activation."""
 
 
 class Workspace:
-    """The rows and denominators of one circuit in one floating dtype."""
+    """The rows and denominators of one circuit in one floating dtype.
 
-    def __init__(self, circuit: BlockCircuit, dtype: torch.dtype) -> None:
-        self.circuit, self.dtype = circuit, dtype
+    circuit   under its conventions: plain blocks. base: the same circuit before, to which composites speak; None: it
+              is the circuit itself.
+    """
+
+    def __init__(self, circuit: BlockCircuit, dtype: torch.dtype, base: BlockCircuit | None = None) -> None:
+        self.circuit, self.dtype, self.base = circuit, dtype, base or circuit
         self._choices: OrderedDict[Rule, tuple[Choice, ...]] = OrderedDict()
-        self._sums: dict[int, OrderedDict[tuple[Rule, bool], Sums]] = {}
+        self._sums: dict[int, OrderedDict[Rule, Sums]] = {}
         self._winners: dict[int, Winners] = {}
         self._scratch = Scratch()
         self._last: int | None = None
@@ -81,32 +66,44 @@ class Workspace:
         """Return an activation as [batch, neurons]."""
         return rows(self.circuit.activations[activation], self.circuit.batch, self.dtype)
 
-    def inputs(self, block: Block) -> Tensor:
-        """Return the block's inputs, concatenated example by example: [batch, inputs]."""
-        found = [self.rows(i) for i in block.inputs]
-        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+    def activation(self, activation: int) -> Activation:
+        """Return a recorded tensor with its layout."""
+        return self.circuit.activations[activation]
+
+    @property
+    def batch(self) -> int:
+        """The number of examples."""
+        return self.circuit.batch
+
+    def shape(self, activation: int) -> tuple[int, ...]:
+        """Return the shape of one example of an activation."""
+        return self.circuit.activations[activation].shape
+
+    def fed(self, operand: Operand) -> Tensor:
+        """Return what an operand multiplies its weights with, [batch, neurons]: its activation, scaled."""
+        found = self.rows(operand.input)
+        if isinstance(operand.weight, Slope):
+            # A masked score is -inf and its probability 0: it has no contribution, where -inf * 0 would be NaN.
+            found = torch.where(torch.isfinite(found), found, torch.zeros((), dtype=found.dtype, device=found.device))
+        if operand.scale is None:
+            return found
+        scale = operand.scale.to(found.dtype)
+        return (found.reshape(*scale.shape, -1) * scale.unsqueeze(-1)).reshape(len(found), -1)
 
     # -- what a block takes --------------------------------------------------------------------------------------------
 
     def choice(self, index: int, rule: Rule) -> Choice:
         """Return what block `index` takes when `rule` is asked for. Raises `OptionError`, `UnknownNameError`."""
         if rule not in self._choices:
-            self._choices[rule] = assignment(rule, self.circuit)
+            self._choices[rule] = assignment(rule, self.base)
             while len(self._choices) > KEPT_RULES:
                 self._choices.popitem(last=False)
         return self._choices[rule][index]
 
-    def policy(self, index: int, rule: Rule, policy: Policy) -> Policy:
-        """Return the policy at block `index`: a composite may change it there."""
-        choice = self.choice(index, rule)
-        pooling: Any = choice.pooling or policy.pooling
-        bias = policy.bias if choice.bias is None else choice.bias
-        return policy if (bias, pooling) == (policy.bias, policy.pooling) else Policy(bias, pooling)
-
-    def theta(self, index: int, rule: Rule, policy: Policy, annotation: Annotation) -> Annotation:
-        """Return the annotation function at block `index`: the authors' seeding stands in place of it."""
+    def theta(self, index: int, annotation: Annotation) -> Annotation:
+        """Return the annotation function at block `index`: the block's own, if it has one, stands in place of it."""
         block = self.circuit.blocks[index]
-        return Seed() if self.policy(index, rule, policy).seeds(block) else annotation.at(block.path)
+        return annotation.at(block.path) if block.annotation is None else annotations.get(block.annotation)
 
     def unit_edges(self, index: int, rule: Rule) -> Edges | None:
         """Return the edges of a block of unit edges whose coefficient is their derivative: [batch, outputs, 1].
@@ -124,36 +121,32 @@ class Workspace:
 
     # -- rows and denominators -----------------------------------------------------------------------------------------
 
-    def prepared(self, index: int, rule: Rule, policy: Policy) -> Prepared:
-        """Return block `index` made ready for a rule and a policy. Its denominators are made once."""
+    def prepared(self, index: int, rule: Rule) -> Ready:
+        """Return block `index` made ready for a rule. Its denominators are made once."""
         block = self.circuit.blocks[index]
         if self.circuit.lean is not None and index != self._last:
             self._forget()  # a walk looks at one block after the other; denominators would keep activations alive
             self._last = index
-        policy = self.policy(index, rule, policy)
-        a = self.inputs(block)
-        if block.role == "pooling" and (policy.seeds(block) or block.kind == "selection"):
-            return self._pooled(index, a, policy)
+        if block.kind == "selection" or block.annotation is not None:
+            return self._selected(index)
         rule = self.choice(index, rule).rule
-        with_bias = policy.bias and rule.uses_bias
-        w: Any = self._weights(block)
-        b = None if block.bias is None or not with_bias else self._flat(block.bias, block.bias_by_example)
+        b = None if block.bias is None or not rule.uses_bias else self._flat(block.bias, block.bias_by_example)
+        plain = joined(block, tuple(self._operand(one, rule) for one in split(block)), b)
+        sums = self._kept_sums(index, plain)
+        z = Denominators(plain, sums, self._recorded(plain), partial(self._plain_sum, plain))
+        memos = sums.memos
+        parts = tuple(replace(part, w=raw(part, "w"), z=z, memo=memos[n]) for n, part in enumerate(plain.parts))
+        return parts[0] if len(parts) == 1 else replace(plain, parts=parts)
+
+    def _operand(self, block: Block, rule: Rule) -> Prepared:
+        """Return a block of one operand with f(a) and weights, without denominators and bias."""
+        (operand,) = block.operands
+        a, w = self.fed(operand), values_of(operand.weight, self)
         void = self._void(block, a)
-        shape = self.circuit.activations[block.inputs[0]].shape if len(block.inputs) == 1 else (a.shape[1],)
+        shape = self.circuit.activations[operand.input].shape
         made: dict[Callable[..., Tensor] | None, Tensor] = {}
         factors = tuple(self._factor(product, a, shape, w is None, void, made) for product in rule.products)
-        plain = Prepared(block, rule, factors, b, w, (), void=void, scratch=self._scratch)
-        z, memo = self._denominators(index, plain, policy, a, shape)
-        return replace(plain, w=w, z=z, memo=memo)
-
-    def _weights(self, block: Block) -> Tensor | Deferred | None:
-        """Return a block's weights, flat. Those that are not made yet stay so."""
-        held = raw(block, "weight")
-        if not isinstance(held, Deferred):
-            return None if held is None else self._flat(held, block.weight_by_example)
-        if isinstance(held, Scaled) and held.base.dtype == held.scale.dtype == self.dtype:
-            return ScaledRows(held)
-        return Deferred(lambda *_: self._flat(block.weight, block.weight_by_example), *held.parts)
+        return Prepared(block, rule, factors, None, w, (), void=void, scratch=self._scratch)
 
     @staticmethod
     def _factor(
@@ -172,64 +165,68 @@ class Workspace:
             found = torch.where(void, torch.zeros((), dtype=a.dtype, device=a.device), found)
         return made.setdefault(product.a, found) if not ones else found
 
-    def _flat(self, handle: Tensor, by_example: bool) -> Tensor:
-        return handle.reshape(len(handle), -1).to(self.dtype) if by_example else handle.reshape(-1).to(self.dtype)
+    def _flat(self, handle: Tensor | Deferred, by_example: bool) -> Tensor:
+        held: Tensor = handle.look() if isinstance(handle, Deferred) else handle
+        return held.reshape(len(held), -1).to(self.dtype) if by_example else held.reshape(-1).to(self.dtype)
 
     def _void(self, block: Block, a: Tensor) -> Tensor | None:
-        """Return which of the inputs are no neurons for this block, None if all are.
+        """Return which neurons of a block's only operand are padding for it, None if none is.
 
         A zero that was padded takes part in a maximum, and may win it: there only -inf is nothing.
         """
-        found = [self.circuit.activations[i].void for i in block.inputs]
-        if all(void is None for void in found):
+        void = self.circuit.activations[block.inputs[0]].void
+        if void is None:
             return None
-        sizes = [self.circuit.activations[i].size for i in block.inputs]
-        device = self.rows(block.inputs[0]).device
-        parts = [
-            torch.zeros(size, dtype=torch.bool) if void is None else torch.from_numpy(void)
-            for void, size in zip(found, sizes, strict=True)
-        ]
-        joined = torch.cat(parts).to(device)
+        found = torch.from_numpy(void).to(a.device)
         if block.kind == "selection":
-            joined &= (a == -torch.inf).all(0)
-        return joined if bool(joined.any()) else None
+            found &= (a == -torch.inf).all(0)
+        return found if bool(found.any()) else None
 
-    def _pooled(self, index: int, a: Tensor, policy: Policy) -> Prepared:
+    def _selected(self, index: int) -> Ready:
+        """Return a block that no rule speaks for: winners, or the number of slots as denominators."""
         block = self.circuit.blocks[index]
-        plain = Prepared(block, Zero(), (a,), None, None, (), void=self._void(block, a))
-        if policy.pooling == "winner":
+        parts = []
+        for one in split(block):
+            a = self.rows(one.inputs[0])
+            parts.append(Prepared(one, Zero(), (a,), None, None, (), void=self._void(one, a)))
+        plain = joined(block, tuple(parts), None)
+        more: dict[str, Any] = {}
+        if block.kind == "selection":
             if index not in self._winners:
-                self._winners[index] = Winners(plain)
-            return replace(plain, winner=self._winners[index])
-        if policy.pooling == "seed":
-            count = torch.full((len(a), block.wiring.outputs), block.wiring.fan, dtype=a.dtype, device=a.device)
-            return replace(plain, z=(count,))
-        return replace(plain, z=plain_sums(plain))
+                self._winners[index] = Winners(only(plain))
+            more["winner"] = self._winners[index]
+        else:
+            a = plain.parts[0].a[0]
+            more["z"] = (torch.full((len(a), block.wiring.outputs), block.wiring.fan, dtype=a.dtype, device=a.device),)
+        return only(replace(plain, parts=tuple(replace(part, **more) for part in plain.parts)))
 
-    def _denominators(
-        self, index: int, plain: Prepared, policy: Policy, a: Tensor, shape: tuple[int, ...]
-    ) -> tuple[Denominators, dict[str, Tensor]]:
-        key = (plain.rule, policy.bias)
+    def _kept_sums(self, index: int, plain: Joined) -> Sums:
+        """Return what is kept of a block's sums under a rule. The rule's law is checked when they are first made."""
+        key = plain.rule
         held = self._sums.setdefault(index, OrderedDict())
         if key not in held:
-            plain.rule.check(plain.block, a, shape)
-            held[key] = Sums()
+            for operand in plain.block.operands:
+                plain.rule.check(plain.block, self.fed(operand), self.circuit.activations[operand.input].shape)
+            held[key] = Sums(memos=tuple({} for _ in plain.parts))
         held.move_to_end(key)
         while len(held) > KEPT_RULES:
             held.popitem(last=False)
-        recorded = self._recorded(plain)
-        return Denominators(plain, held[key], recorded, partial(self._plain_sum, plain, a)), held[key].memo
+        return held[key]
 
-    def _plain_sum(self, plain: Prepared, a: Tensor) -> Tensor:
+    def _plain_sum(self, plain: Joined) -> Tensor:
         """Return z = Σ a·w, bias included, whatever the rule makes of them."""
         recorded = self._recorded(plain)
         if recorded is not None:
             return recorded
-        rows = a if plain.void is None else torch.where(plain.void, torch.zeros((), dtype=a.dtype, device=a.device), a)
-        return plain_sums(replace(plain, rule=Zero(), a=(rows,), w=raw(plain, "w")))[0]
+        parts = []
+        for part in plain.parts:
+            a = self.fed(part.block.operands[0])
+            a = a if part.void is None else torch.where(part.void, torch.zeros((), dtype=a.dtype, device=a.device), a)
+            parts.append(replace(part, rule=Zero(), a=(a,), w=raw(part, "w")))
+        return plain_sums(replace(plain, parts=tuple(parts)))[0]
 
-    def _recorded(self, plain: Prepared) -> Tensor | None:
+    def _recorded(self, plain: Joined) -> Tensor | None:
         """Return the recorded output where it is the plain sum: the model has made it already."""
         output = self.circuit.activations[plain.block.output]
-        whole = plain.block.output_is_sum and (plain.b is not None or plain.block.bias is None)
+        whole = plain.block.output_is_sum and (plain.parts[-1].b is not None or plain.block.bias is None)
         return self.rows(output.id) if whole and output.handle.dtype == self.dtype else None

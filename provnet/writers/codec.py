@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from provnet.circuit import wiring
-from provnet.circuit.blocks import Activation, Block, BlockCircuit, Call, Input
+from provnet.circuit import weights, wiring
+from provnet.circuit.blocks import Activation, Block, BlockCircuit, Call, Input, Operand
 from provnet.circuit.deferred import Deferred
 from provnet.circuit.gates import GateStore, Neuron, Variable
 from provnet.circuit.variables import EdgeSegment, PatternSegment, Place, VariableTable
@@ -26,9 +26,10 @@ from provnet.writers.names import require_writable
 CLASSES: dict[str, type] = {
     cls.__name__: cls
     for cls in (
-        *(BlockCircuit, Activation, Block, Call, Input),
+        *(BlockCircuit, Activation, Block, Operand, Call, Input),
         *(GateStore, Neuron, Variable, VariableTable, EdgeSegment, PatternSegment, Place),
         *(c for c in vars(wiring).values() if isinstance(c, type) and issubclass(c, wiring.Wiring)),
+        *(c for c in vars(weights).values() if isinstance(c, type) and issubclass(c, weights.Weight)),
     )
 }
 """Every class that a file may name. Nothing else is ever called on the word of a file."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from provnet.circuit import wiring
-from provnet.circuit.blocks import Activation, Block, BlockCircuit
+from provnet.circuit.blocks import Activation, Block, BlockCircuit, Operand
 from provnet.circuit.check import check
 from provnet.circuit.cone import find_cone
 from provnet.circuit.counts import count_terms
@@ -17,6 +18,7 @@ from provnet.circuit.fold import fold
 from provnet.circuit.gates import Neuron
 from provnet.circuit.hash_cons import hash_cons
 from provnet.circuit.variables import names_of, numbers_of
+from provnet.circuit.weights import Ones, Stored
 from provnet.errors import LimitError, OptionError, TargetError
 from tests.gate_circuits import (
     Net,
@@ -111,8 +113,8 @@ def test_the_limit_counts_more_edges_than_it_lists():
     wires = wiring.convolution(64, 64, 1, (224, 224), (224, 224), (3, 3), (1, 1), (1, 1), (1, 1))
     last = wiring.dense(1, wires.outputs, 1)
     blocks = (
-        Block("conv", "conv", "", "affine", "linear", (0,), 1, wires),
-        Block("fc", "fc", "", "affine", "linear", (1,), 2, last),
+        Block("conv", "conv", "", "affine", "linear", (Operand(0, wires),), 1),
+        Block("fc", "fc", "", "affine", "linear", (Operand(1, last),), 2),
     )
     activations = {
         i: Activation(i, (n,), s, None) for i, (n, s) in enumerate([("x", shape), ("c", shape), ("z", (1,))])
@@ -181,7 +183,7 @@ def test_names_made_at_once_are_those_of_the_variables(grain):
 
 def test_blocks_of_one_path_keep_their_variables_apart():
     net = perceptron(2, 2, 2)
-    net.blocks = [Block(**{**vars(block), "path": "fc"}) for block in net.blocks]
+    net.blocks = [replace(block, path="fc") for block in net.blocks]
     names = names_of(expand(net.circuit(), 0).variables)
     assert len(set(names)) == len(names)
 
@@ -251,7 +253,8 @@ def tied(length: int = 7, times: int = 3) -> BlockCircuit:
     weight = object()
     wires = wiring.convolution(1, 1, 1, (length,), (length,), (3,), (1,), (1,), (1,))
     blocks = tuple(
-        Block(f"conv#{i}", "conv", "", "affine", "linear", (i,), i + 1, wires, weight=weight) for i in range(times)
+        Block(f"conv#{i}", "conv", "", "affine", "linear", (Operand(i, wires, Stored(weight)),), i + 1)
+        for i in range(times)
     )
     activations = {i: Activation(i, (f"a{i}",), (1, length), None) for i in range(times + 1)}
     return BlockCircuit("tied", 1, activations, blocks, (0,), (times,), {f"a{i}": i for i in range(times + 1)})
@@ -290,7 +293,7 @@ def test_coarsening_is_a_homomorphism_of_polynomials(name, grain):
         if grain == "channel":
             which = f"{number}:" if len(places) > 1 else ""
             return f"ch {label}[{out[0]}<-{which}{into[0]}]"
-        if block.weight is None:  # parameterless: as on grain edge
+        if isinstance(block.weight, Ones):  # parameterless: as on grain edge
             return next(v.name for v in expand(circuit, 1).variables if v.key == (layer, k, s))
         return f"w {label}[{int(block.wiring.source(k, s)[2])}]"
 

@@ -11,22 +11,24 @@ from torch import nn
 
 import provnet
 from provnet.circuit.blocks import BlockCircuit, Call, Input
-from provnet.circuit.deferred import raw
 from provnet.circuit.spec import check_circuit
 from provnet.circuit.unit_functions import call_faults
+from provnet.circuit.weights import Partner, PerExample, Slope, Stored
 from provnet.circuit.wiring import (
     Convolution,
     Expand,
     Gather,
     OneToOne,
+    Part,
     Scale,
     Window,
     Wiring,
     adaptive_window,
-    broadcast,
     convolution,
     dense,
+    einsum_wiring,
     reduction,
+    spread,
     window,
 )
 from provnet.circuit.wiring_spec import biases_of, faults_of, weights_of
@@ -44,8 +46,9 @@ SOUND: list[Wiring] = [
     window(2, (4, 5), (2, 3), (2, 2), (2, 2), (0, 1), ONE),
     adaptive_window(2, (5, 4), (3, 2)),
     convolution(4, 6, 2, (5, 5), (3, 3), (2, 2), (2, 2), (1, 1), (1, 1)),
-    broadcast((2, 3), (3,), (2, 1)),
-    broadcast((2, 3), (2, 3), (2, 3)),
+    spread((3,), (2, 3)),
+    einsum_wiring("ab", "cb", "ac", {"a": 2, "b": 3, "c": 4}),
+    Part(6, 10, first=1, size=3, width=5),
     reduction((2, 3, 4), (0, 2)),
 ]
 
@@ -73,6 +76,8 @@ def others(value: object) -> list[object]:
         return [1, 2]
     if isinstance(value, int):
         return [value + 1, value - 1, -value, 0, 10**30]
+    if isinstance(value, str):
+        return ["", value + "z", value[:-1], value[::-1], 2 * value]
     if isinstance(value, np.ndarray):
         return [value + 9, value - 9, value[:-1], value.astype(np.int8), value[None]]
     assert isinstance(value, tuple)
@@ -142,12 +147,16 @@ def sound() -> BlockCircuit:
 
 
 def changed(circuit: BlockCircuit, at: int, **fields: object) -> BlockCircuit:
+    """Change fields of a block; `weight` and `scale` are its operand's."""
     block = circuit.blocks[at]
-    made = replace(block, **{"weight": raw(block, "weight"), **fields})
+    mine = {name: fields.pop(name) for name in ("weight", "scale") if name in fields}
+    operands = tuple(replace(operand, **mine) for operand in block.operands)  # type: ignore[arg-type]
+    made = replace(block, **{"operands": operands, **fields})
     return replace(circuit, blocks=(*circuit.blocks[:at], made, *circuit.blocks[at + 1 :]))
 
 
 CONV, RELU, POOL, FLAT, LINEAR = range(5)
+FULL = torch.zeros(3, 8)
 
 
 @pytest.mark.guarantee("a block whose fields do not go together is refused before anything is allocated")
@@ -157,20 +166,26 @@ CONV, RELU, POOL, FLAT, LINEAR = range(5)
         (LINEAR, {"kind": "selection"}, "no role 'linear'"),
         (LINEAR, {"kind": "selection", "role": "pooling"}, "nothing is selected over a Dense"),
         (LINEAR, {"kind": "index", "role": "none"}, "unit edges are no Dense"),
-        (LINEAR, {"weight": torch.zeros(3, 7)}, "21 weights, and its wiring reads 24"),
-        (LINEAR, {"weight": torch.zeros(3, 8, dtype=torch.complex64)}, "no tensor of real numbers"),
+        (LINEAR, {"weight": Stored(torch.zeros(3, 7))}, "21 weights, and its wiring reads 24"),
+        (LINEAR, {"weight": Stored(torch.zeros(3, 8, dtype=torch.complex64))}, "no tensor of real numbers"),
+        (LINEAR, {"weight": Partner(0)}, "its partner has 36 neurons, and its wiring reads 24"),
+        (LINEAR, {"weight": Slope(0)}, "wired row by row"),
+        (LINEAR, {"scale": torch.zeros(2, 3)}, "rows that divide 8"),
+        (LINEAR, {"copies": 3}, "3 times"),
+        (LINEAR, {"annotation": "identity"}, "is not known"),
+        (LINEAR, {"convention": "fashion"}, "is none"),
         (LINEAR, {"bias": torch.zeros(2)}, "2 biases, and its wiring reads 3"),
-        (LINEAR, {"weight_by_example": True}, "reads 48"),
-        (LINEAR, {"weight": None, "weight_by_example": True}, "each example has its own"),
-        (LINEAR, {"weight_memory": ("w", 0, (3, 7), (7, 1))}, "not as many as it reads"),
-        (LINEAR, {"weight_memory": ("w", -1, (3, 8), (8, 1))}, "not as many as it reads"),
-        (LINEAR, {"weight_memory": ("w", 0, (3, 8), (1 << 62, 1))}, "beyond any memory"),
+        (LINEAR, {"weight": PerExample(torch.zeros(3, 8))}, "reads 48"),
+        (LINEAR, {"bias_by_example": True}, "reads 6"),
+        (LINEAR, {"weight": Stored(FULL, ("w", 0, (3, 7), (7, 1)))}, "not as many as it reads"),
+        (LINEAR, {"weight": Stored(FULL, ("w", -1, (3, 8), (8, 1)))}, "not as many as it reads"),
+        (LINEAR, {"weight": Stored(FULL, ("w", 0, (3, 8), (1 << 62, 1)))}, "beyond any memory"),
         (LINEAR, {"call": Call("relu", "default", (Input(),))}, "computes no function"),
-        (RELU, {"weight": torch.zeros(32)}, "neither weights nor biases"),
+        (RELU, {"weight": Stored(torch.zeros(32))}, "has no weights"),
         (RELU, {"call": Call("from_file", "default", (Input(),))}, "none that a file may name"),
-        (POOL, {"bias": torch.zeros(8)}, "neither weights nor biases"),
-        (POOL, {"inputs": ()}, "comes before what feeds it"),
-        (CONV, {"weight": Scaled(torch.zeros(3, 6), torch.zeros(3))}, "rows of its weight"),
+        (POOL, {"bias": torch.zeros(8)}, "has no biases"),
+        (POOL, {"operands": ()}, "comes before what feeds it"),
+        (CONV, {"weight": Stored(Scaled(torch.zeros(3, 6), torch.zeros(3)))}, "rows of its weight"),
     ],
 )
 def test_blocks_that_are_refused(sound, at, fields, reason):

@@ -120,7 +120,7 @@ def test_an_adaptive_window_averages_as_torch_does(sizes: tuple[tuple[int, ...],
 )
 def test_a_broadcast_sum_reads_both_inputs(first: tuple[int, ...], second: tuple[int, ...]):
     shape = tuple(torch.broadcast_shapes(first, second))
-    wiring = w.broadcast(shape, first, second)
+    wiring = w.side_by_side((w.spread(first, shape), w.spread(second, shape)))
     x, y = torch.rand(first), torch.rand(second)
     joined = torch.cat([x.flatten(), y.flatten()]).numpy()
     source, _, _ = everything(wiring)

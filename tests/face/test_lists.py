@@ -85,9 +85,9 @@ def test_one_walk_answers_all(circuit: provnet.Circuit, monkeypatch: pytest.Monk
     asked: list[tuple[int, Any]] = []
     prepared = Workspace.prepared
 
-    def spy(workspace: Workspace, index: int, rule: Any, policy: Any) -> Any:
+    def spy(workspace: Workspace, index: int, rule: Any) -> Any:
         asked.append((index, rule))
-        return prepared(workspace, index, rule, policy)
+        return prepared(workspace, index, rule)
 
     monkeypatch.setattr(Workspace, "prepared", spy)
     thetas = [Threshold(t / 10) for t in range(5)]

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from provnet.capture.execution import Execution, Ref, TracedOp, Value
-from provnet.circuit.blocks import Activation, Block, BlockCircuit
+from provnet.circuit.blocks import Activation, Block, BlockCircuit, Operand
+from provnet.circuit.weights import Partner, PerExample, Stored
 
 
 def execute(
@@ -94,24 +95,34 @@ def slots(block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return tuple(np.broadcast_to(np.asarray(part), shape) for part in found)  # type: ignore[return-value]
 
 
+def weights(circuit: BlockCircuit, operand: Operand) -> np.ndarray:
+    """Return the weight of every slot of an operand, [batch, outputs, fan]."""
+    wiring = operand.wiring
+    outputs, fan = np.arange(wiring.outputs)[:, None], np.arange(wiring.fan)[None]
+    place = np.broadcast_to(np.asarray(wiring.source(outputs, fan)[2]), (wiring.outputs, wiring.fan))
+    match operand.weight:
+        case Stored(values=values):
+            return np.broadcast_to(values.detach().double().numpy().reshape(-1)[place], (circuit.batch, *place.shape))
+        case PerExample(values=values):
+            return values.detach().double().numpy().reshape(circuit.batch, -1)[:, place]
+        case Partner(input=other):
+            return rows(circuit.activations[other], circuit.batch)[:, place]
+    return np.ones((circuit.batch, *place.shape))
+
+
 def computed(circuit: BlockCircuit, block: Block) -> np.ndarray:
     """Return what a block computes from its inputs by its own wiring: [batch, outputs], NaN where nothing feeds one."""
     inputs = np.concatenate([rows(circuit.activations[i], circuit.batch) for i in block.inputs], axis=1)
-    source, present, place = slots(block)
+    source, present, _ = slots(block)
     a = inputs[:, source]
     if block.kind == "selection":
         return np.where(present, a, -np.inf).max(-1)
     if block.kind in ("index", "elementwise"):
-        assert block.wiring.fan == 1
-        return np.where(present, a, np.nan)[..., 0]
-    w = np.ones(1) if block.weight is None else block.weight.detach().double().numpy()
-    if block.weight is None:
-        w = np.ones_like(a)
-    elif block.weight_by_example:
-        w = w.reshape(circuit.batch, -1)[:, place]
-    else:
-        w = w.reshape(-1)[place][None]
-    z = np.where(present, a * w, 0.0).sum(-1)
+        assert (np.asarray(present).sum(1) <= 1).all()
+        fed = np.where(present, a, 0.0).sum(-1)
+        return np.where(present.any(1), fed, np.nan)
+    w = np.concatenate([weights(circuit, operand) for operand in block.operands], axis=-1)
+    z = np.where(present, a * w, 0.0).sum(-1) / block.copies
     if block.bias is None:
         return z
     b, at = block.bias.detach().double().numpy(), block.wiring.bias(np.arange(block.wiring.outputs))

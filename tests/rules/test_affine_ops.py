@@ -7,10 +7,17 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from provnet.circuit.blocks import Block
+from provnet.circuit.weights import Ones, Stored
 from provnet.rules.build import build
 from tests.rules.one_op import agrees, computed, execute, rows
 
 aten = torch.ops.aten
+
+
+def stored(block: Block) -> torch.Tensor:
+    assert isinstance(block.weight, Stored)
+    return block.weight.values
 
 
 def tensor(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -40,7 +47,7 @@ def test_a_convolution_of_any_geometry_is_what_its_wiring_says(arguments):
     circuit = build(execute(aten.convolution.default, *arguments, sources=[arguments[0]]))
     agrees(circuit, 1e-10)
     assert circuit.blocks[0].role == "linear"
-    assert circuit.blocks[0].weight is arguments[1], "the parameter itself, so that a later change can be seen"
+    assert stored(circuit.blocks[0]) is arguments[1], "the parameter itself, so that a later change can be seen"
 
 
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.sampled_from([(1, 1), (2, 0.5), (1, 0)]))
@@ -53,9 +60,10 @@ def test_addmm_with_its_factors(batch, fan_in, fan_out, factors):
 def test_the_weight_of_a_linear_layer_is_the_parameter_without_a_copy():
     layer, x = torch.nn.Linear(3, 2), torch.randn(4, 3)
     block = build(execute(aten.addmm.default, layer.bias.detach(), x, layer.weight.detach().t(), sources=[x])).blocks[0]
-    assert block.weight.data_ptr() == layer.weight.data_ptr()
-    assert block.weight.is_contiguous()
-    assert tuple(block.weight.shape) == (2, 3)
+    values = stored(block)
+    assert values.data_ptr() == layer.weight.data_ptr()
+    assert values.is_contiguous()
+    assert tuple(values.shape) == (2, 3)
 
 
 X, ROWS = tensor(5, 3, 4), tensor(3, 4)
@@ -139,14 +147,16 @@ def test_a_sum_of_two_tensors_broadcasts_both_ways(batch, axes):
     second = tensor(batch, *(size if which != "first" else 1 for size, which in axes), seed=1)
     circuit = build(execute(aten.sub.Tensor, first, second, alpha=3, sources=[first, second]))
     agrees(circuit, 1e-10)
-    assert circuit.blocks[0].weight.tolist() == [1, -3]
+    kinds = [type(operand.weight) for operand in circuit.blocks[0].operands]
+    assert kinds == [Ones, Stored]
+    assert stored(circuit.blocks[0]).tolist() == [-3]
 
 
 def test_a_tensor_added_to_itself_feeds_both_slots():
     x = tensor(2, 3)
     block = build(execute(aten.add.Tensor, x, x, sources=[x])).blocks[0]
     assert block.inputs[0] == block.inputs[1]
-    assert block.weight is None
+    assert isinstance(block.weight, Ones)
     agrees(build(execute(aten.add.Tensor, x, x, sources=[x])), 1e-10)
 
 
@@ -210,5 +220,5 @@ def test_computed_sees_a_wrong_weight():
     """The check of this file can fail."""
     x = tensor(2, 3)
     circuit = build(execute(aten.mm.default, x, tensor(3, 2), sources=[x]))
-    circuit.blocks[0].weight.mul_(2)
+    stored(circuit.blocks[0]).mul_(2)
     assert abs(computed(circuit, circuit.blocks[0]) - rows(circuit.activations[circuit.outputs[0]], 2)).max() > 0.1

@@ -74,7 +74,7 @@ def test_the_most_specific_class_decides_wherever_it_stands():
     circuit = provnet.trace(net(Own(1, 2, 3)), torch.rand(1, 1, 4, 4))
     choice = more.assign(circuit.data)[0]
     assert choice is not None
-    assert (choice.rule, choice.bias) == (rules.Flat(), False)
+    assert (choice.rule, dict(choice.conventions)) == (rules.Flat(), {"bias": False})
     assert rule_at(net(Own(1, 2, 3)), rules.Composite([*entries, ("0", rules.WSquare())])) == "WSquare"
 
 

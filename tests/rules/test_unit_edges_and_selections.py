@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from provnet.capture.record import record
+from provnet.circuit.weights import Ones, PerExample, Stored
 from provnet.circuit.wiring import Gather, OneToOne, dense
 from provnet.errors import (
     CrossExampleError,
@@ -114,15 +115,17 @@ def test_a_jacobian_gives_the_output_back_and_its_derivative():
     agrees(circuit)
     block = circuit.blocks[0]
     wanted = torch.stack([torch.autograd.functional.jacobian(SQUARES, row) for row in x])
-    torch.testing.assert_close(block.weight, wanted)
+    assert isinstance(block.weight, PerExample)
+    torch.testing.assert_close(block.weight.values, wanted)
     assert (block.path, block.weight_by_example, block.bias_by_example) == ("0", True, True)
 
 
 def test_a_jacobian_of_two_inputs_has_their_neurons_one_after_the_other():
     circuit = build(execute(aten.mul.Tensor, X, Y, sources=[X, Y], opaque="jacobian"))
     agrees(circuit)
-    both = torch.cat([torch.diag_embed(Y.reshape(2, -1)), torch.diag_embed(X.reshape(2, -1))], 2)
-    assert torch.equal(circuit.blocks[0].weight, both)
+    for operand, other in zip(circuit.blocks[0].operands, (Y, X), strict=True):
+        assert isinstance(operand.weight, PerExample)
+        assert torch.equal(operand.weight.values, torch.diag_embed(other.reshape(2, -1)))
 
 
 def test_a_jacobian_leaves_gradients_and_grad_mode_alone():
@@ -150,7 +153,7 @@ def test_what_has_no_jacobian_is_refused():
 
 def test_uniform_and_identity():
     block = build(execute(aten.softmax.int, X, 1, sources=[X], opaque="uniform")).blocks[0]
-    assert (block.kind, block.role, block.weight, block.wiring) == ("affine", "sum", None, dense(1, 12, 12))
+    assert (block.kind, block.role, type(block.weight), block.wiring) == ("affine", "sum", Ones, dense(1, 12, 12))
     block = build(execute(aten.softmax.int, X, 1, sources=[X], opaque="identity")).blocks[0]
     assert (block.kind, block.wiring) == ("elementwise", OneToOne(12, 12))
     with pytest.raises(MissingRuleError, match="equal shapes"):
@@ -163,7 +166,9 @@ def test_a_function_may_say_what_an_opaque_module_is():
     layer = nn.Linear(4, 3, bias=False).requires_grad_(False)
     weight = layer.weight.clone()
     circuit = build(record(nn.Sequential(layer), torch.randn(5, 4), opaque={"0": lambda op: weight}))
-    assert (circuit.blocks[0].weight is weight, circuit.blocks[0].role) == (True, "sum")
+    block = circuit.blocks[0]
+    assert isinstance(block.weight, Stored)
+    assert (block.weight.values is weight, block.role) == (True, "sum")
     with pytest.raises(TraceError, match=r"\[3, 4\] \(outputs, inputs\)"):
         build(record(nn.Sequential(layer), torch.randn(5, 4), opaque={"0": lambda op: weight.t()}))
 
@@ -249,17 +254,17 @@ def test_ops_that_mix_examples_are_refused(function, args, source):
 def test_examples_that_meet_in_a_product_are_refused():
     with pytest.raises(CrossExampleError, match=r"aten.mm.*\[3, 3\], \[3, 3\]"):
         build(record(lambda x: x @ x.t(), SQUARE))
-    with pytest.raises(MissingRuleError, match="both depend on a source"):
-        build(record(lambda x: x @ x.t(), SQUARE[:1]))
 
 
 @pytest.mark.parametrize(
-    ("function", "args"), [(aten.mul.Tensor, (X, Y)), (aten.softmax.int, (X, 1)), (aten.bmm.default, (X, Y))]
+    ("function", "args"), [(aten.mul.Tensor, (X, Y)), (aten.div.Tensor, (X, Y)), (aten.bmm.default, (X, Y))]
 )
-def test_products_softmax_and_norms_wait_for_their_rules(function, args):
+def test_products_of_traced_tensors_have_both_factors_as_operands(function, args):
     args = (X, Y.mT.contiguous()) if function is aten.bmm.default else args
-    with pytest.raises(MissingRuleError, match="register_op"):
-        build(execute(function, *args, sources=[a for a in args if isinstance(a, torch.Tensor)]))
+    circuit = build(execute(function, *args, sources=[a for a in args if isinstance(a, torch.Tensor)]))
+    (block,) = circuit.blocks
+    assert (block.role, block.copies, len(block.operands)) == ("product", 2, 2)
+    agrees(circuit)
 
 
 def test_a_transposed_convolution_is_refused_by_name():

@@ -10,7 +10,7 @@ import provnet
 from provnet import rules
 from provnet.torch_backend import complement, sums
 from provnet.torch_backend.prepared import Prepared
-from provnet.torch_backend.workspace import Policy, Workspace
+from provnet.torch_backend.workspace import Workspace
 
 RULES = [rules.AlphaBeta(2, 1), rules.AlphaBeta(3, 2, 1e-6)]
 
@@ -23,7 +23,7 @@ def conv(x: Tensor, bias: bool = True) -> tuple[nn.Module, Tensor]:
 def denominators(model: nn.Module, x: Tensor, rule: rules.Rule) -> tuple[Tensor, ...]:
     circuit = provnet.trace(model, x).data
     index = next(i for i, block in enumerate(circuit.blocks) if block.role == "linear")
-    return Workspace(circuit, x.dtype).prepared(index, rule, Policy()).z
+    return Workspace(circuit, x.dtype).prepared(index, rule).z
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)

@@ -36,7 +36,6 @@ from provnet.torch_backend.evaluate import Job, evaluate
 from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.routes import candidates
 from provnet.torch_backend.routes.base import Pulled, Question
-from provnet.torch_backend.workspace import Policy
 from tests.torch_backend.test_faults import NETS, SCALES, answer, traced
 from tests.torch_backend.test_routes import ENGINES, by
 
@@ -85,14 +84,15 @@ def pulls(circuit: provnet.Circuit, semiring: Semiring, theta: Annotation, rule:
     start[:, 0] = semiring.one  # pyright: ignore[reportArgumentType]
     everything = frozenset(range(len(data.activations)))
     try:
-        job = Job(semiring, theta, rule, Policy(), output, start)
+        job = Job(semiring, theta, rule, output, start)
         (found,) = evaluate(workspace, [job], everything, "reference")
     except NonFiniteError:
         return
     for index, block in enumerate(data.blocks):
         if block.has_coefficients and block.output in found.relevance:
-            prepared = workspace.prepared(index, rule, Policy())
-            question = Question(semiring, workspace.theta(index, rule, Policy(), theta))
+            prepared = workspace.prepared(index, rule)
+            assert isinstance(prepared, Prepared), "these nets have no sums"
+            question = Question(semiring, workspace.theta(index, theta))
             came = found.relevance[block.output]
             slow = first(prepared, question, came, "reference")
             yield prepared, question, came, slow, first(prepared, question, came, "auto")

@@ -8,7 +8,6 @@ from torch import nn
 import provnet
 from provnet import rules
 from provnet.torch_backend.ranges import coefficient_range, coefficients
-from provnet.torch_backend.workspace import Policy
 from tests.nets import seeded
 
 
@@ -18,8 +17,8 @@ def test_padding_and_undefined_edges_have_none():
         model[0].weight[1], model[0].bias[1] = 0.0, 0.0  # type: ignore[index]
     workspace = provnet.trace(model, torch.rand(3, 1, 4, 4, dtype=torch.float64)).workspace(torch.float64)
     inside = 4 * 4 * 9 - 4 * 4 * 3 + 4  # windows that stick out lose a row or column, corners lose both
-    flat = torch.cat(list(coefficients(workspace, 0, rules.Flat(), Policy())))
+    flat = torch.cat(list(coefficients(workspace, 0, rules.Flat())))
     assert len(flat) == 3 * 2 * inside
-    assert coefficient_range(workspace, 0, rules.Flat(), Policy()) == (1 / 9, 1 / 4)
-    zero = torch.cat(list(coefficients(workspace, 0, rules.Zero(), Policy())))
+    assert coefficient_range(workspace, 0, rules.Flat()) == (1 / 9, 1 / 4)
+    zero = torch.cat(list(coefficients(workspace, 0, rules.Zero())))
     assert len(zero) == 3 * inside  # the second channel's z is 0 everywhere

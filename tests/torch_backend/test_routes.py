@@ -21,7 +21,6 @@ from provnet.semirings.annotations import Threshold
 from provnet.semirings.counting import Counting
 from provnet.torch_backend import contractions
 from provnet.torch_backend.contractions.numba_engine import NUMBA
-from provnet.torch_backend.workspace import Policy
 
 LAYERS = ("dense", "rows", "grouped", "strided", "depthwise", "pooled", "sum")
 DTYPES = (torch.float32, torch.float64)
@@ -84,7 +83,7 @@ def attained(circuit: provnet.Circuit, dtype: torch.dtype) -> list[float]:
     """Return all positive coefficients that occur, each with its neighbours."""
     workspace = circuit.workspace(dtype)
     index = next(i for i, block in enumerate(circuit.data.blocks) if block.has_coefficients)
-    prepared = workspace.prepared(index, Zero(), Policy())
+    prepared = workspace.prepared(index, Zero())
     d = prepared.at(torch.arange(prepared.block.wiring.outputs), slice(0, circuit.batch)).d
     values = d[d > 0].unique()
     up, down = torch.nextafter(values, values + 1), torch.nextafter(values, values * 0)

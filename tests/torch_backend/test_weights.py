@@ -9,8 +9,9 @@ from torch import nn
 import provnet
 from provnet import rules
 from provnet.torch_backend.linear_maps import PIECE
+from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.weights import mapped
-from provnet.torch_backend.workspace import Policy, Workspace
+from provnet.torch_backend.workspace import Workspace
 
 RULES = [rules.Zero(), rules.AlphaBeta(2, 1), rules.Gamma(0.25, signed=True), rules.WSquare()]
 
@@ -24,9 +25,10 @@ def test_pieces_are_the_whole(rule: rules.Rule, fused: bool) -> None:
     nn.init.normal_(norm.weight)
     circuit = provnet.trace(nn.Sequential(conv, norm) if fused else conv, torch.randn(1, 200, 3, 3)).data
     before = conv.weight.detach().clone()
-    prepared = Workspace(circuit, torch.float32).prepared(0, rule, Policy())
+    prepared = Workspace(circuit, torch.float32).prepared(0, rule)
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # type: ignore[operator]
     whole = (before * scale[:, None, None, None] if fused else before).detach().reshape(-1)
+    assert isinstance(prepared, Prepared)
     for product in prepared.rule.products:
         w, g = mapped(prepared, product)
         assert w is not None

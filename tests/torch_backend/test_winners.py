@@ -13,7 +13,6 @@ from torch import nn
 import provnet
 from provnet.rules import Zero
 from provnet.torch_backend import winners
-from provnet.torch_backend.workspace import Policy
 
 POOLS = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 
@@ -29,7 +28,7 @@ def test_the_first_maximum_wins(
     x = torch.randint(-1, 2, (2, 2, *(6, 5, 7)[:dims]), generator=generator).float()
     circuit = provnet.trace(nn.Sequential(pool, nn.Flatten()), x)
     index = next(i for i, block in enumerate(circuit.data.blocks) if block.kind == "selection")
-    prepared = circuit.workspace(torch.float32).prepared(index, Zero(), Policy())
+    prepared = circuit.workspace(torch.float32).prepared(index, Zero())
     assert prepared.winner is not None
     expected = winners._by_tiles(prepared)
     assert torch.equal(prepared.winner, expected)
@@ -44,7 +43,7 @@ def test_a_window_that_is_larger_than_the_input_has_winners(stride):
     pool = nn.MaxPool2d((2, 3), stride=(2, stride), ceil_mode=True)
     x = torch.tensor([[[[3.0, 1.0, 2.0, 4.0]]]])
     lean = provnet.trace(nn.Sequential(pool, nn.Flatten()), x, lean=True)
-    prepared = lean.workspace(torch.float32).prepared(0, Zero(), Policy())
+    prepared = lean.workspace(torch.float32).prepared(0, Zero())
     again = replace(prepared, block=replace(prepared.block, places=None))
     assert torch.equal(winners.Winners(again).value, winners._by_tiles(prepared))
     assert lean.evaluate("boolean", target=0).inputs.tolist() == [[[[True, False, False, False]]]]

@@ -8,13 +8,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from provnet.circuit.blocks import BlockCircuit
+from provnet.circuit.conventions import DEFAULT, Conventions, under
 from provnet.errors import OptionError
 from provnet.rules.lrp.base import REGISTRY, Choice, Rule
 from provnet.rules.lrp.composite import Composite
 from provnet.rules.lrp.notation import from_json, to_json
 from provnet.rules.lrp.zero import Zero
 
-__all__ = ["REGISTRY", "Choice", "Composite", "Rule", "Zero", "assignment", "from_json", "get", "names", "to_json"]
+__all__ = [
+    "REGISTRY",
+    "Choice",
+    "Composite",
+    "Rule",
+    "Zero",
+    "assignment",
+    "from_json",
+    "get",
+    "names",
+    "resolved",
+    "to_json",
+]
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
@@ -41,6 +54,16 @@ def assignment(rule: Rule, circuit: BlockCircuit) -> tuple[Choice, ...]:
     """
     plain = Choice(Zero(), why="default")
     return tuple(plain if choice is None else choice for choice in rule.assign(circuit))
+
+
+def resolved(circuit: BlockCircuit, rule: Rule, conventions: Conventions = DEFAULT) -> BlockCircuit:
+    """Return the circuit under the conventions of an evaluation, those that the rule changes block by block included.
+
+    Blocks keep their number and order, so what `assignment` says of the circuit holds of the result.
+    Raises: as `assignment`; `OptionError` for a convention's unknown value.
+    """
+    choices = assignment(rule, circuit)
+    return under(circuit, [(conventions.changed(**choice.conventions), choice.rule.units) for choice in choices])
 
 
 def names() -> tuple[str, ...]:

@@ -14,8 +14,8 @@ Which block takes which rule is the rule's own say too: `assign` gives every blo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
@@ -188,14 +188,13 @@ class Edges:
 
 @dataclass(frozen=True)
 class Choice:
-    """What one block takes: a rule, and conventions that differ from the evaluation's (None: they do not).
+    """What one block takes: a rule, and the conventions that differ from the evaluation's, name -> value.
 
     `why` names what chose it ("rule", "default", a composite's entry), for the plan.
     """
 
     rule: Rule
-    bias: bool | None = None
-    pooling: str | None = None
+    conventions: Mapping[str, Any] = field(default_factory=dict)
     why: str = "rule"
 
 

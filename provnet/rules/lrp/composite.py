@@ -7,31 +7,27 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from provnet.circuit.blocks import Block, BlockCircuit
+from provnet.circuit.conventions import CONVENTIONS
 from provnet.errors import OptionError, UnknownNameError
 from provnet.rules.lrp.base import REGISTRY, Choice, Rule
 from provnet.rules.lrp.selectors import Module, Selector, selector
 from provnet.rules.lrp.zero import Zero
 
-POOLING = ("winner", "proportional", "seed")
-LATER = ("products", "softmax", "norm")
-"""Options whose op rules are not there yet."""
-
 
 @dataclass(frozen=True)
 class Entry:
-    """Which blocks, and what they take: a rule, and conventions (None: those of the evaluation).
+    """Which blocks, and what they take: a rule, and conventions, name -> value (empty: those of the evaluation).
 
     `optional`: a model without such blocks is no error, as in the stock composites, which are written for any model.
     """
 
     blocks: Selector
     rule: Rule | None = None
-    bias: bool | None = None
-    pooling: str | None = None
+    conventions: tuple[tuple[str, Any], ...] = ()
     optional: bool = False
 
     def __str__(self) -> str:
-        options = [f"{name}={getattr(self, name)!r}" for name in ("bias", "pooling") if getattr(self, name) is not None]
+        options = [f"{name}={value!r}" for name, value in self.conventions]
         return f"{self.blocks}: {', '.join(([] if self.rule is None else [repr(self.rule)]) + options)}"
 
 
@@ -41,7 +37,7 @@ class Composite(Rule):
     class never overrides one for a subclass: the most specific class that a module is an instance of decides.
 
     entries   a mapping, or pairs: what chooses blocks (see `selectors`) -> a rule, its name, or a mapping of `rule`,
-              `bias` (False: absent) and `pooling` ("winner", "proportional", "seed").
+              a convention: `bias`, `pooling`, `products`, `softmax`, `norm` (see `circuit.conventions`).
     default   the rule of the linear maps that no entry chooses. Poolings, sums and scales that none chooses keep plain
               proportions. `circuit.plan(composite)` lists what every block takes, and why.
 
@@ -87,8 +83,7 @@ class Composite(Rule):
                 one = _without_closer(entry, self.entries[:number], circuit.blocks[index])
                 found[index] = Choice(
                     rule=one.rule or held.rule,
-                    bias=held.bias if one.bias is None else one.bias,
-                    pooling=one.pooling or held.pooling,
+                    conventions={**held.conventions, **dict(one.conventions)},
                     why=str(one.blocks) if one.rule is not None else held.why,
                 )
         for index, choice in enumerate(found):
@@ -110,8 +105,9 @@ def _without_closer(one: Entry, earlier: Iterable[Entry], block: Block) -> Entry
     if not isinstance(one.blocks, Module):
         return one
     closer = [e for e in earlier if isinstance(e.blocks, Module) and e.blocks.closer(one.blocks, block)]
-    options = ("rule", "bias", "pooling")
-    return replace(one, **{name: None for name in options if any(getattr(e, name) is not None for e in closer)})
+    said = {name for entry in closer for name, _ in entry.conventions}
+    kept = tuple((name, value) for name, value in one.conventions if name not in said)
+    return replace(one, rule=None if any(e.rule is not None for e in closer) else one.rule, conventions=kept)
 
 
 def _rule(value: Any) -> Rule:
@@ -128,22 +124,22 @@ def entry(key: Any, value: Any) -> Entry:
     """Return one entry of a composite from what a user writes. Raises `OptionError`, `UnknownNameError`."""
     if not isinstance(value, Mapping):
         return Entry(selector(key), _rule(value))
-    unknown = sorted(set(value) - {"rule", "bias", "pooling"})
+    unknown = sorted(set(value) - {"rule", *CONVENTIONS})
     if unknown:
-        later = " (products, softmax and norm come with their op rules)" if set(unknown) & set(LATER) else ""
-        raise OptionError(
-            f"a composite's entry takes rule, bias and pooling{later}; got {', '.join(map(repr, unknown))}."
-        )
-    rule, bias, pooling = (value.get(option) for option in ("rule", "bias", "pooling"))
-    if bias is not None and not isinstance(bias, bool):
-        raise OptionError(f"bias={bias!r} in a composite is neither True nor False.")
-    if pooling is not None and pooling not in POOLING:
-        raise OptionError(
-            f"pooling={pooling!r} in a composite is unknown; take one of {', '.join(map(repr, POOLING))}."
-        )
-    if rule is None and bias is None and pooling is None:
-        raise OptionError(f"the composite's entry for {key!r} says nothing; give rule, bias or pooling.")
-    return Entry(selector(key), None if rule is None else _rule(rule), bias, pooling)
+        known = ", ".join(["rule", *CONVENTIONS])
+        raise OptionError(f"a composite's entry takes {known}; got {', '.join(map(repr, unknown))}.")
+    given = tuple((name, value[name]) for name in CONVENTIONS if value.get(name) is not None)
+    for name, chosen in given:
+        CONVENTIONS[name].check(chosen, " in a composite")
+    rule = value.get("rule")
+    if rule is None and not given:
+        raise OptionError(f"the composite's entry for {key!r} says nothing; give rule or a convention.")
+    return Entry(selector(key), None if rule is None else _rule(rule), given)
+
+
+def concerns(convention: str, block: Block) -> bool:
+    """Return whether a convention has a say in a block."""
+    return block.bias is not None if convention == "bias" else block.convention == convention
 
 
 def _reached(one: Entry, circuit: BlockCircuit) -> list[int]:
@@ -159,12 +155,9 @@ def _reached(one: Entry, circuit: BlockCircuit) -> list[int]:
         kept = [i for i in found if blocks[i].kind in one.rule.kinds]
         kept = [i for i in kept if not one.blocks.broad or one.rule.at(blocks[i]) is not None]
         wanted = "a linear map" if one.blocks.broad else f"a block of the kinds {', '.join(one.rule.kinds)}"
-    elif one.pooling is not None:
-        kept = [i for i in found if blocks[i].role == "pooling"]
-        wanted = "a pooling"
     else:
-        kept = [i for i in found if blocks[i].bias is not None]
-        wanted = "a block with a bias"
+        kept = [i for i in found if any(concerns(name, blocks[i]) for name, _ in one.conventions)]
+        wanted = " or ".join(CONVENTIONS[name].applies for name, _ in one.conventions)
     if not kept and not one.optional:
         fitting = ", ".join(f"{blocks[i].path} ({blocks[i].op})" for i in found[:5])
         raise OptionError(f"the composite's entry {one} wants {wanted}, and fits only {fitting}. Choose other blocks.")

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
+from provnet.circuit.conventions import CONVENTIONS
 from provnet.errors import FileFormatError, ProvnetError, UnsupportedOperationError
 from provnet.rules.lrp.base import REGISTRY, Rule
 from provnet.rules.lrp.composite import Composite, Entry
@@ -58,8 +59,7 @@ def _entry_data(one: Entry) -> dict[str, Any]:
     found: dict[str, Any] = {"blocks": blocks}
     if one.rule is not None:
         found["rule"] = _data(one.rule)
-    options = {name: getattr(one, name) for name in ("bias", "pooling")}
-    return found | {k: v for k, v in options.items() if v is not None} | ({"optional": True} if one.optional else {})
+    return found | dict(one.conventions) | ({"optional": True} if one.optional else {})
 
 
 def _made(data: dict[str, Any]) -> Rule:
@@ -76,7 +76,9 @@ def _made(data: dict[str, Any]) -> Rule:
 
 def _made_entry(data: dict[str, Any]) -> Entry:
     rule = data.get("rule")
-    options = {name: data.get(name) for name in ("bias", "pooling")}
+    given = tuple((name, data[name]) for name in CONVENTIONS if data.get(name) is not None)
+    for name, value in given:
+        CONVENTIONS[name].check(value, " in a composite")
     blocks = dict(data["blocks"])
     made: Selector = SELECTORS[blocks.pop("selector")](**blocks)
-    return Entry(made, None if rule is None else _made(rule), optional=bool(data.get("optional")), **options)
+    return Entry(made, None if rule is None else _made(rule), given, optional=bool(data.get("optional")))

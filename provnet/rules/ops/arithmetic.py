@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 
 from provnet.capture.execution import Ref
-from provnet.circuit.wiring import Expand, Scale, Wiring, broadcast
+from provnet.circuit.blocks import Operand
+from provnet.circuit.weights import Ones, Stored
+from provnet.circuit.wiring import Expand, OneToOne, Scale, Wiring, spread
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.broadcasting import against, result_layout
 from provnet.rules.ops.elementwise import scaled
 from provnet.rules.ops.layout import Layout
+from provnet.rules.ops.pooling import pooled
 
 
 @op_rule("aten.add")
@@ -42,13 +45,19 @@ def weighted_sum(op: Op, first: Any, w_first: float, second: Any, w_second: floa
             return shifted(op, first.id, w_first, second, w_second)
         return shifted(op, second.id, w_second, first, w_first)
     layout = result_layout(op, (first.id, second.id))
-    shape = layout.neurons(op.shape(op.output))
-    like = op.tensor(op.output)
-    weight = (
-        None if w_first == w_second == 1 else torch.tensor([w_first, w_second], dtype=like.dtype, device=like.device)
-    )
-    wiring = broadcast(shape, against(op, first, layout), against(op, second, layout))
-    return op.place("affine", "sum", wiring, layout, inputs=(first.id, second.id), weight=weight)
+    operands = [addend(op, first, w_first, layout), addend(op, second, w_second, layout)]
+    return op.block("affine", "sum", operands, layout)
+
+
+def addend(op: Op, value: Ref, weight: float, layout: Layout) -> Operand:
+    """Return one operand of a sum, which may be broadcast to the result: p = weight * x."""
+    shape, part = layout.neurons(op.shape(op.output)), against(op, value, layout)
+    held = Ones() if weight == 1 else Stored(op.number(weight, op.tensor(op.output)))
+    if shape != part:
+        return Operand(value.id, spread(part, shape), held)
+    size = prod(shape)
+    wiring = OneToOne(size, size) if weight == 1 else Scale(size, size, inner=size, size=1)
+    return Operand(value.id, wiring, held)
 
 
 def shifted(op: Op, source: int, weight: float, constant: Any, factor: float) -> Placed:
@@ -114,8 +123,8 @@ def maximum(op: Op) -> Placed:
     if not (op.active(first) and op.active(second)):
         return scaled(op)
     layout = result_layout(op, (first.id, second.id))
-    wiring = broadcast(layout.neurons(op.shape(op.output)), against(op, first, layout), against(op, second, layout))
-    return op.place("selection", "pooling", wiring, layout)
+    operands = [addend(op, first, 1, layout), addend(op, second, 1, layout)]
+    return pooled(op.block("selection", "pooling", operands, layout))
 
 
 @op_rule("aten.minimum", "aten.fmin")

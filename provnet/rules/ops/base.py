@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NoReturn, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
 from provnet.capture.execution import Execution, Ref, TracedOp
-from provnet.circuit.blocks import Block, Call, Input, Kind, Role
-from provnet.circuit.wiring import OneToOne, Wiring, dense
+from provnet.circuit.blocks import Block, Call, Input, Kind, Operand, Role
+from provnet.circuit.weights import Ones, PerExample, Stored, Weight
+from provnet.circuit.wiring import Dense, Gather, OneToOne, Wiring, dense
 from provnet.errors import CrossExampleError, MissingRuleError, OptionError, TraceError
 from provnet.registry import Registry
 from provnet.rules.ops.arguments import references, substitute
@@ -93,6 +95,7 @@ class Op:
     execution: Execution
     traced: TracedOp
     layouts: Mapping[int, Layout]
+    ranks: Mapping[int, int] = field(default_factory=dict)
 
     # -- what was called -----------------------------------------------------------------------------------------------
 
@@ -159,6 +162,10 @@ class Op:
         """Return where an active value holds its examples."""
         return self.layouts[value.id if isinstance(value, Ref) else value]
 
+    def rank(self, value: Ref | int) -> int:
+        """Return what kind of step an active value went through last (see `ranks`)."""
+        return self.ranks.get(value.id if isinstance(value, Ref) else value, 0)
+
     def neurons(self, value: Ref | int) -> Shape:
         """Return the shape of one example of an active value."""
         return self.layout(value).neurons(self.shape(value))
@@ -224,47 +231,83 @@ class Op:
         *,
         inputs: Sequence[int] | None = None,
         output: int | None = None,
-        weight: Tensor | None = None,
+        weight: Tensor | Weight | None = None,
         bias: Tensor | None = None,
         weight_by_example: bool = False,
         bias_by_example: bool = False,
         function: str | None = None,
     ) -> Placed:
-        """Return a block of this op. By default it has all active inputs and the first result.
+        """Return a block of this op with one wiring over all of its inputs, one after the other.
 
+        By default it has all active inputs and the first result. Several inputs become operands (see `operands_of`).
         Raises: `TraceError` if the wiring does not count the neurons of the inputs or of the output.
         """
         inputs = self.inputs if inputs is None else tuple(inputs)
+        output = self.output if output is None else output
+        if not isinstance(weight, Weight):
+            weight = _weight(weight, weight_by_example)
+        sizes = [self.tensor(i).numel() // self.batch for i in inputs]
+        self._check_sizes(sum(sizes), wiring, output)
+        operands = operands_of(self, inputs, sizes, wiring, weight)
+        return self.block(
+            kind,
+            role,
+            operands,
+            layout,
+            output=output,
+            bias=bias,
+            bias_by_example=bias_by_example,
+            function=function,
+        )
+
+    def block(
+        self,
+        kind: Kind,
+        role: Role,
+        operands: Sequence[Operand],
+        layout: Layout,
+        *,
+        output: int | None = None,
+        bias: Tensor | None = None,
+        bias_by_example: bool = False,
+        copies: int = 1,
+        function: str | None = None,
+    ) -> Placed:
+        """Return a block of this op from its operands, each an activation with a wiring and a weight of its own.
+
+        Raises: `TraceError` if a wiring does not count the neurons of its input or of the output.
+        """
         output = self.output if output is None else output
         if not layout.fits(self.shape(output), self.batch):
             self.crosses(
                 f"the result {list(self.shape(output))} has no axis with the {self.batch} examples at {layout}"
             )
-        size_in = sum(self.tensor(i).numel() for i in inputs) // self.batch
-        size_out = self.tensor(output).numel() // self.batch
-        if (wiring.inputs, wiring.outputs) != (size_in, size_out):
-            raise TraceError(
-                f"{self}: its rule wires {wiring.inputs} to {wiring.outputs} neurons an example, but there are "
-                f"{size_in} and {size_out}. The rule of {self.name!r} must be mended."
-            )
-        block = Block(
+        for operand in operands:
+            self._check_sizes(self.tensor(operand.input).numel() // self.batch, operand.wiring, output)
+        found = Block(
             path=self.traced.label,
             op=self.name,
             module=self.traced.module,
             classes=(self.traced.classes,) if self.traced.classes else (),
             kind=kind,
             role=role,
-            inputs=inputs,
+            operands=tuple(operands),
             output=output,
-            wiring=wiring,
-            weight=weight,
             bias=bias,
-            weight_by_example=weight_by_example,
             bias_by_example=bias_by_example,
+            copies=copies,
             function=function,
             call=self.call() if kind == "elementwise" else None,
         )
-        return Placed(block, layout)
+        return Placed(found, layout)
+
+    def _check_sizes(self, size_in: int, wiring: Wiring, output: int) -> None:
+        size_out = self.tensor(output).numel() // self.batch
+        if (wiring.inputs, wiring.outputs) != (size_in, size_out):
+            raise TraceError(
+                f"{self}: its rule wires {wiring.inputs} to {wiring.outputs} neurons an example, but there are "
+                f"{size_in} and {size_out}. The rule of {self.name!r} must be mended."
+            )
 
     def call(self) -> Call | None:
         """Return how to run this op again, None if it is not one ATen op with plain arguments."""
@@ -303,7 +346,7 @@ class Op:
     def affine(
         self,
         wiring: Wiring,
-        weight: Tensor | None = None,
+        weight: Tensor | Weight | None = None,
         bias: Tensor | None = None,
         *,
         role: Role = "linear",
@@ -324,10 +367,59 @@ class Op:
         return torch.tensor([value], dtype=like.dtype, device=like.device)
 
 
+def _weight(values: Tensor | None, by_example: bool) -> Weight:
+    if values is None:
+        return Ones()
+    return PerExample(values) if by_example else Stored(values)
+
+
+def operands_of(
+    op: Op, inputs: Sequence[int], sizes: Sequence[int], wiring: Wiring, weight: Weight
+) -> tuple[Operand, ...]:
+    """Return the operands of a wiring over several inputs, one after the other: look-ups and dense maps are cut apart.
+
+    Raises: `TraceError` for another wiring over several inputs.
+    """
+    if len(inputs) == 1:
+        return (Operand(inputs[0], wiring, weight),)
+    found, first = [], 0
+    for value, size in zip(inputs, sizes, strict=True):
+        if isinstance(wiring, Gather):
+            index = np.where((wiring.index >= first) & (wiring.index < first + size), wiring.index - first, -1)
+            found.append(Operand(value, replace(wiring, inputs=size, index=index)))
+        elif isinstance(wiring, OneToOne):  # all entries in their order: several inputs stand one after the other
+            index = np.full(wiring.outputs, -1)
+            index[first : first + size] = np.arange(size)
+            found.append(Operand(value, Gather(size, wiring.outputs, taps=1, index=index)))
+        elif isinstance(wiring, Dense) and wiring.rows == 1:
+            part = dense(1, size, wiring.channels)
+            found.append(Operand(value, part, _columns(weight, first, size)))
+        else:
+            raise TraceError(
+                f"{op}: its rule gives one {type(wiring).__name__} for {len(inputs)} inputs. Give each input an "
+                "operand of its own: op.block(kind, role, [Operand(input, wiring, weight), ...], layout)."
+            )
+        first += size
+    return tuple(found)
+
+
+def _columns(weight: Weight, first: int, size: int) -> Weight:
+    """Return the weights of some inputs of a dense map, whose values lie as [.., outputs, inputs]."""
+    if isinstance(weight, Stored):
+        return Stored(weight.values[..., first : first + size])
+    if isinstance(weight, PerExample):
+        return PerExample(weight.values[..., first : first + size])
+    return weight
+
+
 def _plain(op: Op, argument: Any) -> tuple[Any] | None:
     """Return (an op's argument as plain data,), or None if it is neither a number, text, nor a tensor."""
     if isinstance(argument, Ref):
         return (Input() if op.active(argument) else op.tensor(argument).detach(),)
+    if isinstance(argument, list | tuple):
+        parts = [_plain(op, part) for part in argument]
+        whole = [part[0] for part in parts if part is not None]
+        return (tuple(whole),) if len(whole) == len(parts) else None
     return (argument,) if argument is None or isinstance(argument, bool | int | float | str) else None
 
 

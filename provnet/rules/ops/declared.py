@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from provnet.capture.execution import Ref
+from provnet.circuit.blocks import Operand
+from provnet.circuit.weights import Ones, Partner, PerExample, Stored
+from provnet.circuit.wiring import Gather, SideBySide, Wiring
 from provnet.errors import TraceError
 from provnet.rules.ops.base import Op, Placed
 
@@ -57,22 +62,53 @@ def _computed(op: Op, one: Placed, outputs: Tensor) -> tuple[Tensor, Tensor]:
     block = one.block
     dtype = torch.float64
     rows = torch.cat([op.by_example(i).reshape(op.batch, -1) for i in block.inputs], 1).to(dtype)
-    index, present, place = block.wiring.source(outputs[:, None], torch.arange(block.wiring.fan))
-    index, present, place = torch.broadcast_tensors(*map(torch.as_tensor, (index, present, place)))
+    wiring = torch_wiring(block.wiring)
+    index, present, _ = wiring.source(outputs[:, None], torch.arange(wiring.fan))
+    index, present = torch.broadcast_tensors(*map(torch.as_tensor, (index, present)))
     terms = rows[:, index.reshape(-1)].reshape(op.batch, *index.shape)
     if block.kind == "selection":
         found = torch.where(present, terms, -torch.inf).amax(2)
         return found, found.abs()
     if block.kind == "index":
-        found = torch.where(present, terms, torch.nan).squeeze(2)
+        fed = torch.where(present, terms, 0.0).sum(2)  # one slot at most is there
+        found = torch.where(present.any(1), fed, torch.nan)
         return found, torch.zeros_like(found)
-    if block.weight is not None:
-        terms = terms * _looked_up(block.weight, block.weight_by_example, place)
+    if any(not isinstance(operand.weight, Ones) for operand in block.operands):
+        terms = terms * torch.cat([_weights(op, operand, outputs) for operand in block.operands], 2)
     terms = torch.where(present, terms, 0.0)
     if block.bias is not None:
         bias = _looked_up(block.bias, block.bias_by_example, block.wiring.bias(outputs)[:, None])
         terms = torch.cat([terms, bias.expand(op.batch, -1, 1)], 2)
     return terms.sum(2), terms.abs().sum(2)
+
+
+def torch_wiring(wiring: Wiring) -> Wiring:
+    """Return a wiring whose look-ups take tensors: the tables of a `Gather` are numpy's."""
+    if isinstance(wiring, Gather):
+        return replace(wiring, index=torch.as_tensor(wiring.index))
+    if isinstance(wiring, SideBySide):
+        return replace(wiring, parts=tuple(torch_wiring(part) for part in wiring.parts))
+    return wiring
+
+
+def _weights(op: Op, operand: Operand, outputs: Tensor) -> Tensor:
+    """Return an operand's weights at the slots of some outputs, [batch or 1, outputs, fan]."""
+    wiring = torch_wiring(operand.wiring)
+    place = wiring.source(outputs[:, None], torch.arange(wiring.fan))[2]
+    place = torch.broadcast_to(torch.as_tensor(place), (len(outputs), wiring.fan))
+    match operand.weight:
+        case Stored(values=values):
+            return _looked_up(values, False, place).expand(op.batch, -1, -1)
+        case PerExample(values=values):
+            return _looked_up(values, True, place)
+        case Partner(input=other):
+            return _looked_up(op.by_example(other).reshape(op.batch, -1), True, place)
+        case Ones():
+            return torch.ones((op.batch, *place.shape), dtype=torch.float64)
+    raise TraceError(
+        f"{op}: its rule gives weights of the kind {type(operand.weight).__name__}, which ops of one's "
+        "own cannot have. Take Ones, Stored, PerExample or Partner."
+    )
 
 
 def _looked_up(values: Tensor, by_example: bool, index: Tensor) -> Tensor:

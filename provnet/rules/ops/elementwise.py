@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from provnet.errors import TrainingModeError
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.broadcasting import result_layout, spread
 from provnet.rules.ops.index_maps import wiring_of
+from provnet.rules.ops.products import elementwise_product, quotient
 
 UNARY = (
     "_prelu_kernel _to_copy abs acos acosh alias alias_copy arctan asin asinh atan atanh ceil celu clamp clamp_max "
@@ -25,9 +28,32 @@ def unary(op: Op) -> Placed:
     return scaled(op)
 
 
-@op_rule("aten.mul", "aten.div", "aten.true_divide", "aten.pow", "aten.atan2", "aten.hypot", "aten.floor_divide")
+@op_rule("aten.mul")
+def mul(op: Op) -> Placed:
+    """y = x * c with a constant c: unit edges. z = x * y of two traced tensors: a product."""
+    first, second = op["self"], op["other"]
+    if op.active(first) and op.active(second):
+        return elementwise_product(op, first, second)
+    return scaled(op)
+
+
+@op_rule("aten.div", "aten.true_divide", "aten.floor_divide")
+def div(op: Op) -> Placed:
+    """y = x / c with a constant c, or c / x: unit edges. z = x / y of two traced tensors: a product of x and 1/y."""
+    first, second = op["self"], op["other"]
+    if op.active(first) and op.active(second):
+        if op["rounding_mode"] is not None or op.short == "floor_divide":
+            op.missing("a quotient that is rounded, of two tensors that depend on a source")
+        return quotient(op, first, second)
+    if op.active(second):
+        placed = scaled(op)
+        return replace(placed, block=replace(placed.block, function="divisor"))
+    return scaled(op)
+
+
+@op_rule("aten.pow", "aten.atan2", "aten.hypot")
 def scaled(op: Op) -> Placed:
-    """y = x * c, x / c, c / x, x ** c with a constant c, which may broadcast: unit edges, some fanning out."""
+    """y = x ** c and other functions of x and a constant c, which may broadcast: unit edges, some fanning out."""
     source = op.only()
     if op.shape(source) == op.shape(op.output):
         return op.unit_edges()

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from provnet.capture.execution import Ref
-from provnet.circuit.wiring import Gather, OneToOne, Wiring
+from provnet.circuit.blocks import Operand
+from provnet.circuit.wiring import Gather, OneToOne, Part, Wiring
 from provnet.errors import TraceError
+from provnet.rules.ops.arguments import references
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.layout import Layout, layouts, view_layout
 
@@ -287,28 +290,23 @@ def _check_entries(op: Op, inputs: tuple[int, ...], origin: Tensor, output: int)
 
 
 @op_rule("aten.cat", "aten.concat")
-def cat(op: Op) -> list[Placed | None]:
-    """z = cat(x_0, x_1, …). Along another axis than the examples, one example tells for all."""
-    inputs = tuple(dict.fromkeys(op.inputs))
-    layout, rank = op.layout(inputs[0]), len(op.shape(op.output))
-    alike = all(op.layout(i) == layout and len(op.shape(i)) == rank for i in inputs)
-    if not alike or not layout.plain or op["dim"] % rank == layout.axis:
+def cat(op: Op) -> list[Placed | None] | Placed:
+    """z = cat(x_0, x_1, …): each part is an operand. Along the examples' own axis the op itself is asked."""
+    layout, rank = op.layout(op.inputs[0]), len(op.shape(op.output))
+    dim = op["dim"] % rank
+    alike = all(op.layout(i) == layout and len(op.shape(i)) == rank for i in op.inputs)
+    if not alike or dim == layout.axis:
         return index_map(op)
-    sizes = [op.tensor(i).numel() // op.batch for i in inputs]
-    numbers = torch.arange(sum(sizes)).split(sizes)
-
-    def one_example(ref: Ref) -> Tensor:
-        if op.active(ref):
-            return numbers[inputs.index(ref.id)].reshape(op.neurons(ref)).unsqueeze(layout.axis)
-        constant = op.tensor(ref)
-        if constant.numel():
-            constant = constant.narrow(layout.axis, 0, 1)
-        elif constant.dim() > 1:
-            shape = list(constant.shape)
-            shape[layout.axis] = 1
-            constant = constant.new_empty(shape)
-        return torch.full_like(constant, FILL, dtype=torch.int64, device="cpu")
-
-    (joined,) = op.replay(one_example)
-    wiring = wiring_of(joined.reshape(-1).numpy(), sum(sizes))
-    return [op.place("index", "none", wiring, layout, inputs=inputs)]
+    behind = prod(layout.neurons(op.shape(op.output))[layout.place(dim) + 1 :])
+    outputs, width = op.tensor(op.output).numel() // op.batch, op.shape(op.output)[dim] * behind
+    operands, first = [], 0
+    for part in references(op["tensors"]):
+        if not op.tensor(part).numel():
+            continue
+        size = op.shape(part)[dim] * behind
+        if op.active(part):
+            inputs = op.tensor(part).numel() // op.batch
+            wiring = Part(inputs, outputs, first=first, size=size, width=width)
+            operands.append(Operand(part.id, wiring))
+        first += size
+    return op.block("index", "none", operands, layout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any, NoReturn
+from typing import Any
 
 from torch import Tensor
 
@@ -11,6 +11,7 @@ from provnet.capture.execution import Ref
 from provnet.circuit.wiring import convolution, dense
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.layout import Layout, one_example
+from provnet.rules.ops.products import contracted
 
 
 @op_rule("aten.linear")
@@ -75,7 +76,9 @@ def _row(op: Op, weight: Tensor, bias: Tensor | None) -> Placed:
 
 def _product(op: Op, left: Ref, right: Ref, alpha: float = 1, bias: Any = None, beta: float = 1) -> Placed:
     if op.active(left) and op.active(right):
-        _refuse_bilinear(op, left, right)
+        if bias is not None and beta != 0:
+            op.missing("a product of two tensors that depend on a source, with an addend; write the sum apart")
+        return contracted(op, left, right, 1 if alpha is None else alpha)
     if bias is not None and beta != 0 and op.active(bias):
         op.missing("its addend depends on a source")
     b = _bias(op, bias, beta) if bias is not None and beta != 0 else None
@@ -86,14 +89,6 @@ def _product(op: Op, left: Ref, right: Ref, alpha: float = 1, bias: Any = None, 
     if len(op.shape(left)) == len(op.shape(right)) == 3:
         return stacked_rows(op, left, w, b) if op.active(left) else stacked_matrix(op, w, right, b)
     op.missing("only stacks of matrices, and matrices, have a rule")
-
-
-def _refuse_bilinear(op: Op, left: Ref, right: Ref) -> NoReturn:
-    """Refuse a product of two active tensors: matrices that both hold examples mix them, stacks of them want a rule."""
-    stacked = len(op.shape(left)) == 3 and op.layout(left) == op.layout(right) and op.layout(left).axis == 0
-    if op.batch > 1 and not stacked:
-        op.crosses("it multiplies every example's entries with those of every other")
-    op.missing("a product of two tensors that both depend on a source")
 
 
 def _bias(op: Op, bias: Any, beta: float = 1) -> Tensor | None:

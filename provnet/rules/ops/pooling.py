@@ -9,6 +9,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from provnet.circuit.weights import Ones
 from provnet.circuit.wiring import AdaptiveWindow, Window, adaptive_window, window
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.convolution import per_axis
@@ -45,6 +46,17 @@ def _space(op: Op) -> int:
     return next(axes for axes in (1, 2, 3) if f"{axes}d" in op.name)
 
 
+def pooled(placed: Placed) -> Placed:
+    """Return a pooling with the forms that the convention `pooling` picks from."""
+    block = placed.block
+    plain = replace(block, kind="affine", operands=tuple(replace(one, weight=Ones()) for one in block.operands))
+    forms = {"seed": replace(plain, annotation="seed", places=None)}
+    if block.kind == "selection":
+        # A maximum is not the sum of its window: the denominators are made, not read off.
+        forms["proportional"] = replace(plain, output_is_sum=False, places=None)
+    return replace(placed, block=replace(block, convention="pooling", forms=forms))
+
+
 @op_rule("aten.avg_pool1d", "aten.avg_pool2d", "aten.avg_pool3d")
 def average(op: Op) -> Placed:
     """z = sum over the window of a / n, n by the op's own definition: padding counted or not, what ceil_mode adds
@@ -52,7 +64,7 @@ def average(op: Op) -> Placed:
     """
     wiring = _window(op, _space(op))
     weight = 1 / _divisors(wiring, op["count_include_pad"], op["divisor_override"], op.tensor(op.output))
-    return op.affine(wiring, weight, role="pooling", layout=op.layout(op.inputs[0]))
+    return pooled(op.affine(wiring, weight, role="pooling", layout=op.layout(op.inputs[0])))
 
 
 def _divisors(wiring: Window, count_padding: bool, override: int | None, like: Tensor) -> Tensor:
@@ -82,7 +94,7 @@ def adaptive_average(op: Op) -> Placed:
         for m, n in zip(wiring.source_shape, wiring.target_shape, strict=True)
     ]
     counts = torch.tensor([prod(parts) for parts in product(*lengths)], dtype=like.dtype, device=like.device)
-    return op.affine(wiring, 1 / counts, role="pooling", layout=op.layout(op.inputs[0]))
+    return pooled(op.affine(wiring, 1 / counts, role="pooling", layout=op.layout(op.inputs[0])))
 
 
 @op_rule(
@@ -97,11 +109,11 @@ def maximum(op: Op) -> Placed:
     placed = op.place("selection", "pooling", _window(op, _space(op)), op.layout(op.inputs[0]))
     indices = op.traced.outputs[1] if len(op.traced.outputs) > 1 else None
     if indices is None or placed.layout.axis != 0 or placed.layout.outer > 1:
-        return placed
-    return replace(placed, block=replace(placed.block, places=op.tensor(indices)))
+        return pooled(placed)
+    return pooled(replace(placed, block=replace(placed.block, places=op.tensor(indices))))
 
 
 @op_rule("aten.adaptive_max_pool1d", "aten.adaptive_max_pool2d", "aten.adaptive_max_pool3d")
 def adaptive_maximum(op: Op) -> Placed:
     """y = the maximum over a window whose size depends on the place."""
-    return op.place("selection", "pooling", _adaptive(op, _space(op)), op.layout(op.inputs[0]))
+    return pooled(op.place("selection", "pooling", _adaptive(op, _space(op)), op.layout(op.inputs[0])))

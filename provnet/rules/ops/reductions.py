@@ -7,6 +7,7 @@ from math import prod
 from provnet.circuit.wiring import Reduction, reduction, window
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.layout import Layout, Shape, one_example
+from provnet.rules.ops.pooling import pooled
 
 
 def reduced(op: Op, named: int | list[int] | None, keepdim: bool) -> tuple[Reduction, Layout, Shape]:
@@ -39,7 +40,8 @@ def mean(op: Op) -> Placed:
     rank = len(op.shape(op.inputs[0]))
     role = "pooling" if rank > 2 and dims == tuple(range(2, rank)) else "sum"
     weight = op.number(1 / wiring.fan, op.tensor(op.output))
-    return op.place("affine", role, wiring, layout, weight=weight)
+    placed = op.place("affine", role, wiring, layout, weight=weight)
+    return pooled(placed) if role == "pooling" else placed
 
 
 @op_rule("aten.amax", "aten.max")
@@ -48,7 +50,7 @@ def amax(op: Op) -> Placed:
     if op["other"] is not None:
         op.missing("call torch.maximum for the larger of two tensors")
     wiring, layout, _ = reduced(op, op["dim"], bool(op["keepdim"]))
-    return op.place("selection", "pooling", wiring, layout)
+    return pooled(op.place("selection", "pooling", wiring, layout))
 
 
 @op_rule("aten.cumsum")

@@ -7,7 +7,8 @@ import pkgutil
 from collections.abc import Iterator
 
 from provnet.errors import OptionError
-from provnet.torch_backend.prepared import Prepared
+from provnet.torch_backend.prepared import Ready
+from provnet.torch_backend.routes import operands
 from provnet.torch_backend.routes.base import REGISTRY, Question, Route
 
 for _module in pkgutil.iter_modules(__path__):
@@ -18,7 +19,7 @@ _RANKED: tuple[Route, ...] = tuple(
 )
 
 
-def candidates(prepared: Prepared, question: Question, wanted: str) -> Iterator[tuple[Route, str]]:
+def candidates(prepared: Ready, question: Question, wanted: str) -> Iterator[tuple[Route, str]]:
     """Return the routes that fit, best first, each with the reason; the reference is always the last.
 
     A route is asked only when those before it have been refused.
@@ -28,5 +29,5 @@ def candidates(prepared: Prepared, question: Question, wanted: str) -> Iterator[
     if wanted != "auto" and wanted not in REGISTRY:
         raise OptionError(f"route={wanted!r} is unknown; take 'auto' or one of {', '.join(REGISTRY.names())}.")
     chosen = [route for route in _RANKED if wanted in ("auto", route.name) or route.rank == 0]
-    fitting = ((route, route.fits(prepared, question)) for route in chosen)
+    fitting = ((route, operands.fits(route, prepared, question)) for route in chosen)
     return ((route, why) for route, why in fitting if why is not None)

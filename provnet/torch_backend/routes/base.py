@@ -45,6 +45,8 @@ class Route:
     name: ClassVar[str] = ""
     rank: ClassVar[int] = 0
     """Higher is tried first. The reference has rank 0 and fits always."""
+    by_operand: ClassVar[bool] = True
+    """Whether it serves blocks of several operands one by one (see `operands`)."""
 
     def fits(self, prepared: Prepared, question: Question) -> str | None:
         """Return why this route gives the exact answer here, or None if it may not."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from provnet.torch_backend.prepared import Prepared, Sources
+from provnet.torch_backend.prepared import Joined, Prepared, Ready, Sources
 from provnet.torch_backend.routes.base import Pulled, Question, Route, register
 from provnet.torch_backend.scatter import scatter_any, scatter_taps
+from provnet.torch_backend.side_by_side import fold_together
 from provnet.torch_backend.tiling import tiles
 
 
@@ -23,7 +25,10 @@ class Fold(Route):
     def fits(self, prepared: Prepared, question: Question) -> str:
         return "the definition"
 
-    def pull(self, prepared: Prepared, question: Question, relevance: Sequence[Tensor]) -> list[Pulled]:
+    def pull(self, prepared: Ready, question: Question, relevance: Sequence[Tensor]) -> list[Any]:
+        """Return a `Pulled` for each tensor of relevance; of several operands, a tuple of them."""
+        if isinstance(prepared, Joined):
+            return fold_together(prepared, question, relevance)
         totals = [_Total(prepared, question, r) for r in relevance]
         # Zero annihilates, so outputs to which no relevance came have no say.
         alive = torch.stack([_nonzero(question, r) for r in relevance]).any(0)

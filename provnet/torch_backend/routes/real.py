@@ -9,13 +9,14 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from provnet.circuit.deferred import raw
 from provnet.rules.lrp.base import Product
 from provnet.torch_backend import linear_maps
 from provnet.torch_backend.faint import Sizes, certain
 from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.routes.base import Pulled, Question, Route, register
 from provnet.torch_backend.shares import shares, some_overflow
-from provnet.torch_backend.weights import factored, mapped
+from provnet.torch_backend.weights import Structured, factored, mapped
 
 __all__ = ["Transpose", "some_overflow"]
 
@@ -32,8 +33,10 @@ class Transpose(Route):
         # Only where every real number is an element: elsewhere the definition checks what Θ gives.
         algebra = question.semiring
         declared = algebra.family == "sum-product" and algebra.ring and question.annotation.form == "identity"
-        shared = not (prepared.block.weight_by_example or prepared.block.bias_by_example)
-        if not (declared and shared and not prepared.selects and prepared.void is None):
+        block = prepared.block
+        served = not block.bias_by_example or prepared.b is None
+        served &= not block.weight_by_example or linear_maps.by_example(block.wiring)
+        if not (declared and served and not prepared.selects and prepared.void is None):
             return None
         probe = linear_maps.has_transpose(prepared.block.wiring)
         return "Σ d·R is the transposed map of R / z" if probe else None
@@ -77,7 +80,10 @@ def _pull(prepared: Prepared, relevance: Tensor) -> Pulled | None:
 def _part(prepared: Prepared, product: Product, a: Tensor, share: Tensor, last: bool) -> Tensor | None:
     """Return f(a) · gᵀ(share) of one product, in memory of its own. `last`: nobody asks for the share again."""
     wiring, parts = prepared.block.wiring, factored(prepared, product) if last else None
-    if parts is None:
+    structured = raw(prepared, "w")
+    if isinstance(structured, Structured) and product.w is None:
+        back = structured.transposed(share)
+    elif parts is None:
         w, g = mapped(prepared, product)
         back = linear_maps.transpose(wiring, share, w, g)
     else:

@@ -1,0 +1,107 @@
+"""Blocks through routes, operand by operand: a route knows one operand, Θ sees the slots of all.
+
+What a route passes to an operand follows from that operand's slots and from two numbers of each output, which all
+operands share: the denominator, and the largest contribution where Θ is a share of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from provnet.circuit.deferred import raw
+from provnet.torch_backend.grouped import Grouped, grouped
+from provnet.torch_backend.prepared import Joined, Prepared, Ready
+from provnet.torch_backend.routes.base import Pulled, Question, Route
+from provnet.torch_backend.routes.max_times import largest_contributions
+
+Operands = tuple[Pulled, ...]
+"""What a block passes back, one for each operand; what the bias took and what was lost stand in the last one."""
+
+View = tuple[Prepared, Grouped | None]
+"""An operand as a route takes it: as it is, or with its examples as groups of one map."""
+
+
+def fits(route: Route, ready: Ready, question: Question) -> str | None:
+    """Return why a route gives the exact answer for a whole block, or None if it may not."""
+    if isinstance(ready, Joined) and route.rank == 0:
+        return route.fits(ready.parts[0], question)
+    if isinstance(ready, Joined) and (ready.selects or not route.by_operand):
+        return None
+    found = [_view(route, part, question) for part in ready.parts]
+    whys = [None if one is None else route.fits(one[0], question) for one in found]
+    return None if None in whys else whys[0]
+
+
+def _view(route: Route, part: Prepared, question: Question) -> View | None:
+    """Return an operand as the route takes it, None if it does not."""
+    if route.fits(part, question) is not None and route.rank > 0:
+        return part, None
+    found = grouped(part) if route.rank > 0 else None
+    if found is not None and route.fits(found.prepared, question) is not None:
+        return found.prepared, found
+    return (part, None) if route.rank == 0 else None
+
+
+def pull(route: Route, ready: Ready, question: Question, relevance: Sequence[Tensor]) -> list[Operands] | None:
+    """Return what a block passes back for each tensor of relevance; None: it left the route's safe range."""
+    if isinstance(ready, Joined) and route.rank == 0:
+        return route.pull(ready, question, relevance)  # type: ignore[arg-type,return-value]  # the reference takes both
+    if isinstance(ready, Prepared) and (route.rank == 0 or route.fits(ready, question) is not None):
+        found = route.pull(ready, question, relevance)
+        return None if found is None else [(one,) for one in found]
+    views = [_view(route, part, question) for part in ready.parts]
+    largest = _share_largest(ready, [view for view in views if view is not None], question)
+    columns: list[list[Pulled]] = []
+    for view in views:
+        assert view is not None, "fits has asked"
+        prepared, group = view
+        came = relevance if group is None else [group.outputs(r) for r in relevance]
+        found = route.pull(prepared, question, came)
+        if found is None:
+            return None
+        columns.append(found if group is None else [replace(one, inputs=group.inputs(one.inputs)) for one in found])
+    dead = _dead(ready, largest)
+    return [_together(parts, question, r, dead) for parts, r in zip(zip(*columns, strict=True), relevance, strict=True)]
+
+
+def _share_largest(ready: Ready, views: list[View], question: Question) -> Tensor | None:
+    """Give every operand the largest contribution of all, where Θ is a share of it: [batch, outputs]."""
+    if question.annotation.uses != "p":
+        return None
+    parts = [
+        found if group is None else group.outputs_back(found)
+        for found, group in ((largest_contributions(prepared), group) for prepared, group in views)
+    ]
+    largest = torch.stack(parts).amax(0)
+    for prepared, group in views:
+        prepared.memo["largest"] = largest if group is None else group.outputs(largest)
+    return largest
+
+
+def _dead(ready: Ready, largest: Tensor | None) -> Tensor:
+    """Return which outputs have no edge with a value, [batch, outputs]."""
+    if largest is not None:
+        return largest == 0
+    dead = ready.dead()
+    return torch.zeros((), dtype=torch.bool) if dead is None else dead
+
+
+def _together(parts: tuple[Pulled, ...], question: Question, relevance: Tensor, dead: Tensor) -> Operands:
+    """Return what all operands get, with what was lost at outputs that none of them has an edge to."""
+    semiring, lost = question.semiring, None
+    if any(part.lost is not None for part in parts):
+        zero = semiring.full((), semiring.zero, relevance)
+        lost = semiring.sum(torch.where(dead, relevance, zero), 1)
+    plain = [
+        replace(part, lost=None, total=part.total if part.inputs.shape[0] == len(relevance) else None) for part in parts
+    ]
+    return (*plain[:-1], replace(plain[-1], lost=lost))
+
+
+def unmade(ready: Ready) -> bool:
+    """Return whether an operand's weights are still promises."""
+    return any(raw(part, "w") is not None for part in ready.parts)
