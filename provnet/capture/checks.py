@@ -97,12 +97,17 @@ def _check_owned(name: str, tensor: Tensor, is_parameter: bool) -> None:
     )
 
 
-def check_sources(sources: Mapping[str, Tensor], modules: Mapping[str, nn.Module], batch_dim: int) -> int:
-    """Return the number of examples. Raises `InputError`, `DeviceError` or `NonFiniteError`."""
+def check_sources(
+    tensors: Mapping[str, Tensor], numbers: Mapping[str, Tensor], modules: Mapping[str, nn.Module], batch_dim: int
+) -> None:
+    """Check sources among the arguments: floating `tensors`, and `numbers` that may be looked up.
+
+    Raises: `InputError`, `DeviceError`, `NonFiniteError` or `OptionError`.
+    """
     if isinstance(batch_dim, bool) or not isinstance(batch_dim, int):
         raise OptionError(f"batch_dim={batch_dim!r}: give the number of the axis that carries examples, such as 0.")
-    _check_device(sources, modules)
-    for name, tensor in sources.items():
+    _check_device({**tensors, **numbers}, modules)
+    for name, tensor in tensors.items() if tensors else numbers.items():
         kind = kind_of(tensor)
         if kind is not None:
             raise InputError(f"the source {name!r} is a {kind} tensor: only ordinary dense real tensors can be traced.")
@@ -118,13 +123,24 @@ def check_sources(sources: Mapping[str, Tensor], modules: Mapping[str, nn.Module
             raise NonFiniteError(
                 f"the source {name!r} holds {bad} NaN or Inf among its {tensor.numel()} entries. Clean the input first."
             )
+    count_examples(tensors, batch_dim)
+
+
+def count_examples(sources: Mapping[str, Tensor], batch_dim: int) -> int:
+    """Return the number of examples, 1 without sources. Raises `InputError` if the sources differ in it."""
+    for name, tensor in sources.items():
+        if tensor.dim() <= batch_dim:
+            raise InputError(
+                f"the source {name!r} has shape {tuple(tensor.shape)}, without an axis {batch_dim} for examples. Say "
+                "which axis of the sources holds the examples: batch_dim=."
+            )
     sizes = {name: tensor.shape[batch_dim] for name, tensor in sources.items()}
     if len(set(sizes.values())) > 1:
         raise InputError(
             f"the sources differ in their number of examples along axis {batch_dim}: {sizes}. Pass the same number of "
             "each, or name only some as sources: sources=[…]."
         )
-    return next(iter(sizes.values()))
+    return next(iter(sizes.values()), 1)
 
 
 def check_other_arguments(arguments: list[tuple[str, Tensor]]) -> None:
@@ -147,11 +163,13 @@ def _check_device(sources: Mapping[str, Tensor], modules: Mapping[str, nn.Module
             )
 
 
-def check_outputs(outputs: Mapping[str, Tensor], independent: list[str], made_by: list[str]) -> None:
+def check_outputs(
+    outputs: Mapping[str, Tensor], independent: list[str], made_by: list[str], numbers: list[str]
+) -> None:
     """Raise `TraceError` if no output depends on a source, `NonFiniteError` if one that does is not finite.
 
-    `outputs` are those that do, `independent` the names of the other tensors that the model returned, and `made_by` the
-    ops whose results on a traced tensor count as constant and lead to them.
+    `outputs` are those that do, `independent` the names of the other tensors that the model returned, `made_by` the
+    ops whose results on a traced tensor count as constant and lead to them, `numbers` the integer arguments.
     """
     if not outputs and not independent:
         raise TraceError("the model returned no tensor, so there is nothing to explain. Let it return its output.")
@@ -160,6 +178,7 @@ def check_outputs(outputs: Mapping[str, Tensor], independent: list[str], made_by
             f"the output ({_listed(independent)}) does not depend on any source by a differentiable way: it is "
             "constant, of integers, or was computed outside of torch. Return scores, and compute them with torch."
             + (f" What {_listed(made_by)} makes of a traced tensor counts as constant." if made_by else "")
+            + _no_lookup(numbers)
         )
     for name, tensor in outputs.items():
         if not is_finite(tensor):
@@ -168,6 +187,15 @@ def check_outputs(outputs: Mapping[str, Tensor], independent: list[str], made_by
                 f"the model's {name!r} holds {bad} NaN or Inf among its {tensor.numel()} entries, though its input and "
                 "weights are finite. Look for overflow (half precision?) or a division by zero in the model."
             )
+
+
+def _no_lookup(numbers: list[str]) -> str:
+    if not numbers:
+        return ""
+    return (
+        f" The integers in {_listed(numbers)} are explained where an embedding looks them up; if the model computes "
+        f"with them as numbers, name them: sources={numbers}."
+    )
 
 
 def _listed(names: list[str], most: int = 5) -> str:

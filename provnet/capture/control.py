@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from provnet.capture.finish import refs_in
-from provnet.capture.mode import Step
 from provnet.capture.replay import run_call
+from provnet.capture.steps import Step, refs_in
 from provnet.capture.store import Entry, Origin
 from provnet.errors import CrossExampleError
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Container, Iterable, Mapping
 
-from provnet.capture.execution import Execution, ModuleCall, Ref, TracedOp, Value
-from provnet.capture.mode import Recorder, Step
+from provnet.capture.execution import Execution, ModuleCall, TracedOp, Value
+from provnet.capture.mode import Recorder
 from provnet.capture.names import Frame, free_name
+from provnet.capture.steps import Step, refs_in
 from provnet.capture.store import Entry, Origin
 
 
@@ -57,23 +57,6 @@ def finish(
         batch_dim=batch_dim,
         opaque={i: step.opaque for i, step in enumerate(steps) if step.opaque is not None},
     )
-
-
-_PLAIN = frozenset({int, float, bool, str, type(None)})
-
-
-def refs_in(tree: Any) -> Iterator[int]:
-    """Yield the ids of all references in an op's arguments."""
-    if type(tree) in _PLAIN:  # most arguments; the checks for containers cost ten times as much
-        return
-    if isinstance(tree, Ref):
-        yield tree.id
-    elif isinstance(tree, tuple | list):
-        for part in tree:
-            yield from refs_in(part)
-    elif isinstance(tree, Mapping):
-        for part in tree.values():
-            yield from refs_in(part)
 
 
 def _needed(steps: list[Step], entries: list[Entry], wanted: set[int]) -> list[Step]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -13,14 +12,18 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from provnet.capture.decompose import DECOMPOSED
+from provnet.capture.decompose import DECOMPOSED, completed, is_decomposed
 from provnet.capture.escape import CUTS
+from provnet.capture.execution import Ref
 from provnet.capture.kinds import kind_of
-from provnet.capture.names import Frame, Names
+from provnet.capture.lookups import Found, Lookups, index_of
+from provnet.capture.names import Names
 from provnet.capture.opaque import OpaqueCalls
 from provnet.capture.operations import Facts, facts_of
 from provnet.capture.remarks import Remarks
+from provnet.capture.steps import Step
 from provnet.capture.store import Origin, Store
+from provnet.capture.structure import replace_tensors, tensors_in
 from provnet.errors import TraceError
 
 aten = torch.ops.aten
@@ -29,19 +32,6 @@ _ROUNDING = frozenset(["round", "floor", "ceil", "trunc", "fix", "floor_divide"]
 """They stay near their input, and are unit edges."""
 _LOOKS = frozenset(["_local_scalar_dense", "as_strided", "is_nonzero", "equal"])
 """Their results are no tensors, or only speak of memory."""
-
-
-@dataclass(eq=False)
-class Step:
-    """An op as it is recorded, before anything is left out."""
-
-    name: str
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    outputs: tuple[int | None, ...]
-    frame: Frame
-    opaque: Any = None
 
 
 class Recorder(TorchDispatchMode):
@@ -53,6 +43,8 @@ class Recorder(TorchDispatchMode):
         self.store = Store(self.emit)
         self.names = Names(model, self)
         self.opaque = OpaqueCalls(self.store, self.emit)
+        self.lookups = Lookups()
+        self.source_modules: dict[str, set[int] | None] = {}
         self.remarks = Remarks(model)
         self._quiet = False
 
@@ -68,10 +60,30 @@ class Recorder(TorchDispatchMode):
         with self._paused():
             self.opaque.enter(path, module, args, kwargs, len(self.names.stack))
 
-    def leave(self, output: Any) -> None:
-        """The innermost module has returned (its frame still stands)."""
+    def leave(self, output: Any) -> Any:
+        """The innermost module has returned (its frame still stands). Return what its caller is to get."""
         with self._paused():
             self.opaque.leave(output, len(self.names.stack))
+            here = self.names.here
+            calls = self.source_modules.get(here.path, set())
+            return output if calls is not None and here.call not in calls else self._output_as_source(output)
+
+    def _output_as_source(self, output: Any) -> Any:
+        """Return a module's output copied, so that it depends on nothing: its floating tensors are sources."""
+        frame = self.names.here
+        keys = {id(tensor): key for key, tensor in tensors_in(output)}
+        copies: dict[int, Tensor] = {}
+
+        def copied(tensor: Tensor) -> Tensor:
+            if not tensor.is_floating_point():
+                return tensor
+            if id(tensor) not in copies:
+                copies[id(tensor)] = tensor.detach().clone() if not torch.is_grad_enabled() else tensor.clone()
+                value = self.store.add(copies[id(tensor)], active=True, kind="source")
+                self.lookups.found.append(Found(value, "", frame.path, frame.call, keys[id(tensor)]))
+            return copies[id(tensor)]
+
+        return replace_tensors(output, copied)
 
     @contextmanager
     def _paused(self) -> Iterator[None]:
@@ -129,7 +141,7 @@ class Recorder(TorchDispatchMode):
         active = [t for t in read if self.store.find(t) is not None]
         if self.opaque.hidden:
             self.opaque.refuse_hidden(read, self.names.here.path)
-        if facts.random:
+        if facts.random and func not in DECOMPOSED:
             self._remark(f"random numbers are drawn by {facts.name!r}", "their values become constants")
         if self.opaque.current is not None:
             return self.opaque.run(func, args, kwargs, active, targets)
@@ -138,13 +150,16 @@ class Recorder(TorchDispatchMode):
             if self.store.has_origins and not facts.constant:
                 self._follow(facts, args, kwargs, result, read)
             return result
-        if active and func in DECOMPOSED:
+        if active and is_decomposed(func, args, lambda tensor: self.store.find(tensor) is not None):
             with self:
-                return DECOMPOSED[func](*args, **kwargs)
+                results = DECOMPOSED[func](*args, **kwargs)
+            return completed(func, results, args, kwargs)
         if facts.form == "metadata":
             return self._change_view(func, facts, args, kwargs, active)
         if targets:
             return self._write(func, facts, args, kwargs, targets, active)
+        if self.lookups.numbers:
+            self._check_lookup(facts, args, active)
         result = func(*args, **kwargs)
         if facts.base == "_local_scalar_dense" and active[0].is_floating_point():
             self._remark(
@@ -168,6 +183,11 @@ class Recorder(TorchDispatchMode):
         self, function: Any, facts: Facts, args: Any, kwargs: Mapping[str, Any], result: Any, active: list[Tensor]
     ) -> None:
         outputs = result if isinstance(result, tuple | list) else (result,)
+        if not any(t.is_floating_point() for t in active) and isinstance(outputs[0], Tensor):
+            if self.lookups.applies(facts, args, outputs[0], active):
+                self._look_up(facts, args, outputs[0], active)
+            elif outputs[0].is_floating_point():
+                return  # a mask, say, that was made of integers: a constant
         flags = [isinstance(o, Tensor) and self._carries(o, facts, active) for o in outputs]
         # A view of a value in the same order, such as detach(), is that value.
         new = [isinstance(o, Tensor) and self.store.known(o) is None for o in outputs]
@@ -214,6 +234,32 @@ class Recorder(TorchDispatchMode):
             self._remark(f"what {origin.op!r} made of a traced tensor becomes a Python number", "it counts as constant")
         elif facts.base not in _LOOKS:
             self._freeze(facts, args, kwargs, result, origin)
+    def _check_lookup(self, facts: Facts, args: Any, active: list[Tensor]) -> None:
+        """Refuse traced integers that are out of the table which they are looked up in."""
+        for tensor in active:
+            value = None if tensor.is_floating_point() else self.store.find(tensor)
+            if value is not None and tensor is not args[0]:
+                self.lookups.check(facts, args, self.steps, value, self.names.here.path)
+
+    def _look_up(self, facts: Facts, args: Any, result: Tensor, active: list[Tensor]) -> None:
+        """Make a source of what traced integers became, with the examples on their axis."""
+        value = self.store.find(index_of(facts, args, active))
+        assert value is not None
+        frame = self.names.here
+        argument = self.lookups.argument_of(self.steps, value)
+        layout = self.lookups.axis_of(facts, self.store.entries, self.steps, value, result)
+        if layout is None:
+            source = self.store.add(result, active=True, kind="source")
+        else:
+            shape, order = layout
+            laid = result.permute(order)
+            source = self.store.entry(laid.reshape(shape))
+            back = [order.index(i) for i in range(len(order))]
+            middle = self.store.entry(laid, kind="computed")
+            self.emit("aten.view", aten.view.default, (Ref(source), list(laid.shape)), {}, (middle,))
+            outputs = (self.store.add(result, active=True, kind="computed"),)
+            self.emit("aten.permute", aten.permute.default, (Ref(middle), back), {}, outputs)
+        self.lookups.found.append(Found(source, argument, frame.path, frame.call))
 
     def _carries(self, output: Tensor, facts: Facts, active: list[Tensor]) -> bool:
         """Return whether an output depends on a source, given the op's active inputs. An empty one depends on none."""
@@ -221,7 +267,11 @@ class Recorder(TorchDispatchMode):
             return False
         if output.is_floating_point() or output.is_complex() or output.is_quantized:
             return True
-        return facts.routes and any(not t.is_floating_point() for t in active) and output.dtype is not torch.bool
+        return (
+            (facts.routes or facts.renumbers)
+            and any(not t.is_floating_point() for t in active)
+            and output.dtype is not torch.bool
+        )
 
     def _refs(self, args: Any, kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments with references in place of tensors. They nest no deeper than a list."""

@@ -24,7 +24,7 @@ class Watcher(Protocol):
 
     def enter(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> None: ...
 
-    def leave(self, output: Any) -> None: ...
+    def leave(self, output: Any) -> Any: ...
 
 
 @dataclass(eq=False)
@@ -165,7 +165,7 @@ class Names:
             for handle in handles:
                 handle.remove()
 
-    def _hooks(self, path: str, module: nn.Module) -> tuple[Callable[..., None], Callable[..., None]]:
+    def _hooks(self, path: str, module: nn.Module) -> tuple[Callable[..., None], Callable[..., Any]]:
         leaf = all(is_parametrisation(name) for name, _ in module.named_children())
         name, classes = type(module).__name__, classes_of(module)
 
@@ -180,18 +180,19 @@ class Names:
             self.calls.append(frame)
             self.watcher.enter(path, owner, args, kwargs)
 
-        def after(owner: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        def after(owner: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
             if threading.get_ident() != self.thread:
-                return
+                return None
             error = sys.exc_info()[1]
             if error is not None:
                 self.blame(error)
             # A pre-hook of the model's own may have failed before ours ran: then this call has no frame.
             if self.here.path != path or len(self.stack) == 1:
-                return
-            self.watcher.leave(output)
+                return None
+            given, output = output, self.watcher.leave(output)
             named = ((name, self.watcher.find(tensor)) for name, tensor in tensors_in(output))
             self.here.outputs = tuple((name, value) for name, value in named if value is not None)
             self.stack.pop()
+            return None if output is given else output
 
         return before, after

@@ -74,6 +74,31 @@ _ROUTING = frozenset(
     ]
 )
 
+RENUMBERING = frozenset(
+    [
+        "add",
+        "sub",
+        "rsub",
+        "mul",
+        "remainder",
+        "fmod",
+        "clamp",
+        "clamp_min",
+        "clamp_max",
+        "abs",
+        "neg",
+        "floor_divide",
+        "minimum",
+        "maximum",
+        "bitwise_and",
+        "bitwise_xor",
+        "bitwise_or",
+        "bitwise_left_shift",
+        "bitwise_right_shift",
+    ]
+)
+"""On integers these give each entry another number, as offsets into a joint table or hashes into a small one do."""
+
 
 @dataclass(frozen=True, eq=False)
 class Facts:
@@ -96,6 +121,7 @@ class Facts:
     constant: bool
     steps: bool
     routes: bool
+    renumbers: bool
     random: bool
     view: bool
     composite: bool
@@ -197,6 +223,7 @@ def facts_of(function: OpOverload) -> Facts:
         constant=base in _CONSTANT,
         steps=base in _STEPS,
         routes=base in _ROUTING or functional in _ROUTING or function.is_view,
+        renumbers=functional in RENUMBERING,
         random=torch.Tag.nondeterministic_seeded in function.tags,
         view=function.is_view,
         # Torch's own kernels only: some ops that are no composites have a decomposition in Python beside.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from provnet.capture.checks import check_model, check_other_arguments, check_outputs, check_sources
+from provnet.capture.checks import check_model, check_other_arguments, check_outputs, check_sources, count_examples
 from provnet.capture.control import check_control, constants_made
 from provnet.capture.escape import Escapes
 from provnet.capture.execution import Execution
@@ -21,10 +21,9 @@ from provnet.capture.mode import Recorder
 from provnet.capture.names import modules_of
 from provnet.capture.opaque import Opaque, opaque_modes, whole_function
 from provnet.capture.replay import check_examples
-from provnet.capture.sources import Sources, choose_sources, named_arguments, own_arguments
+from provnet.capture.sources import Chosen, Sources, choose_sources, named_arguments, own_arguments
 from provnet.capture.structure import distinct, tensors_in
-from provnet.errors import InputError, ProvnetError
-from provnet.shared_setting import SharedSetting
+from provnet.errors import InputError, ProvnetError, UnknownNameError
 
 
 def record(
@@ -43,7 +42,9 @@ def record(
     Args:
         model: an nn.Module or any function of tensors. It is left as it was found, and so is torch's global state.
         args: the model's arguments; tensors may be nested in tuples, lists, dicts and dataclasses. They are copied.
-        sources: which of them are to be explained: names, positions or tensors; default all floating tensors.
+        sources: what is to be explained: names, positions or tensors among the arguments, or paths of modules, whose
+            output is then a source. By default all floating tensors, and what integers (tokens) look up; no argument
+            whose name says that it is a mask or holds positions.
         opaque: modules to keep whole, by path, as objects or by class (the most specific one decides); or a mapping of
             these to "identity", "uniform", "jacobian" or a function. A bare one is "jacobian".
         batch_dim: the axis of all sources along which the examples lie.
@@ -70,11 +71,10 @@ def record(
         args, kwargs = own_arguments(args, kwargs, graph)
         arguments = named_arguments(model, args, kwargs)
         chosen = choose_sources(arguments, given, sources, modules)
-        batch = check_sources(chosen, modules, batch_dim)
+        check_sources(chosen.tensors, chosen.numbers, modules, batch_dim)
         check_other_arguments(arguments)
-        execution, outputs = _run(
-            model, Recorder(name), modules, modes, args, kwargs, chosen, (batch, batch_dim, copy), check_batch
-        )
+        rest = (batch_dim, copy, check_batch)
+        execution, outputs = _run(model, Recorder(name), modules, modes, args, kwargs, chosen, *rest)
         if check_batch:
             check_examples(execution)
         if graph:
@@ -90,13 +90,18 @@ def _run(
     modes: dict[int, Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    sources: Mapping[str, Tensor],
-    rest: tuple[int, int, bool],
+    chosen: Chosen,
+    batch_dim: int,
+    copy: bool,
     thorough: bool,
 ) -> tuple[Execution, dict[str, Tensor]]:
     recorder.store.own(modules)
     recorder.opaque.modes = modes
-    ids = {name: recorder.store.add(tensor, active=True, kind="source") for name, tensor in sources.items()}
+    recorder.source_modules = dict(chosen.modules)
+    ids = {name: recorder.store.add(tensor, active=True, kind="source") for name, tensor in chosen.tensors.items()}
+    for name, tensor in chosen.numbers.items():
+        recorder.lookups.numbers[recorder.store.add(tensor, active=True, kind="source")] = name
+    recorder.lookups.explicit, recorder.lookups.batch_dim = chosen.explicit, batch_dim
     try:
         try:
             with recorder.names.watching(modules), Escapes(recorder.escaped), recorder:
@@ -104,22 +109,48 @@ def _run(
         except (ProvnetError, MemoryError, torch.cuda.OutOfMemoryError):
             raise
         except Exception as error:
-            raise InputError(_failure(recorder, modules, error, args, kwargs)) from error
+            message = _failure(recorder, modules, error, args, kwargs)
+            raise InputError(message + _only_integers(chosen)) from error
         returned = dict(distinct(tensors_in(result, "output")))
         found = {name: recorder.store.find(tensor) for name, tensor in returned.items()}
         outputs = {n: i for n, i in found.items() if i is not None and returned[n].is_floating_point()}
+        inside = _sources_inside(recorder, chosen)
+        ids = {"input": next(iter(ids.values()))} if len(ids) == 1 and not inside else ids | inside
         origins = map(recorder.store.origin, returned.values())
         made_by = list(dict.fromkeys(origin.op for origin in origins if origin is not None))
-        check_outputs({name: returned[name] for name in outputs}, list(returned), made_by)
+        check_outputs({name: returned[name] for name in outputs}, list(returned), made_by, list(chosen.numbers))
+        batch = count_examples({n: recorder.store.entries[i].tensor for n, i in ids.items()}, batch_dim)
     finally:
         recorder.store.restore()
     steps, entries = needed(recorder, outputs), recorder.store.entries
     recorder.remarks.add_constants(constants_made(steps, entries))
     recorder.remarks.tell()
-    check_control(steps, recorder.steps, entries, tuple(ids.values()), *rest[:2], thorough)
-    execution = finish(recorder, ids, outputs, *rest)
+    check_control(steps, recorder.steps, entries, tuple(ids.values()), batch, batch_dim, thorough)
+    execution = finish(recorder, ids, outputs, batch, batch_dim, copy)
     recorder.close()
     return execution, {name: returned[name] for name in outputs}
+
+
+def _only_integers(chosen: Chosen) -> str:
+    if chosen.tensors or not chosen.numbers:
+        return ""
+    dtypes = ", ".join(f"{name}: {tensor.dtype}" for name, tensor in chosen.numbers.items())
+    return f" If these are no numbers of tokens or rows ({dtypes}), convert them: x.float()."
+
+
+def _sources_inside(recorder: Recorder, chosen: Chosen) -> dict[str, int]:
+    """Return name -> value for the sources that came up during the run: look-ups and outputs of modules."""
+    recorder.store.settle_integers()
+    calls = Counter(frame.path for frame in recorder.names.calls)
+    for path, wanted in chosen.modules.items():
+        missing = sorted((wanted or set()) - set(range(calls[path])))
+        if missing or not calls[path]:
+            call = f"{path}#{missing[0]}" if missing else path
+            raise UnknownNameError(
+                f"sources= names {call!r}, but the module {path!r} was called {calls[path]} times in this run. Calls "
+                f"are counted from 0: {path}#0."
+            )
+    return {name: found.value for name, found in recorder.lookups.names(calls).items()}
 
 
 def _failure(
@@ -142,25 +173,10 @@ def _forgotten_axis(error: Exception) -> str:
 
 
 @contextmanager
-def _attention_in_plain_ops() -> Iterator[None]:
-    fast = torch.backends.mha.get_fastpath_enabled()
-    with sdpa_kernel(SDPBackend.MATH):
-        torch.backends.mha.set_fastpath_enabled(False)
-        try:
-            yield
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fast)
-
-
-_PLAIN_ATTENTION = SharedSetting(_attention_in_plain_ops)
-
-
-@contextmanager
 def _undisturbed(graph: bool) -> Iterator[None]:
-    """Set torch up for recording, and then as it was: gradients or none, attention in plain ops, random numbers put
-    back."""
+    """Set torch up for recording, and then as it was: gradients or none, random numbers put back."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with torch.set_grad_enabled(graph), _PLAIN_ATTENTION(), torch.random.fork_rng(devices):
+    with torch.set_grad_enabled(graph), torch.random.fork_rng(devices):
         yield
 
 

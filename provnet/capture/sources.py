@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+import re
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,48 +54,105 @@ def named_arguments(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     return list(distinct(found))
 
 
-def choose_sources(
-    arguments: list[tuple[str, Tensor]], given: list[Tensor], sources: Sources, modules: Mapping[str, nn.Module]
-) -> dict[str, Tensor]:
-    """Return name -> tensor for the sources: all floating tensors, or those that `sources` names.
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """What is to be explained.
 
-    `sources` holds names ("x"; "x[0]" for one of several within), positions among the tensors, or the tensors that the
-    caller gave (`given`, in the order of `arguments`). A single source is called "input".
-    Raises: `TraceError` if no argument is a tensor, `InputError` if none is floating, `UnknownNameError`.
+    tensors   floating arguments by name; a single one, with nothing else beside it, is called "input"
+    numbers   integer arguments by name: where they become floating, in an embedding say, the result is the source
+    modules   path -> the calls whose outputs are sources, None for all calls
+    explicit  the caller named the integers, so that a cast makes them a source too
     """
+
+    tensors: Mapping[str, Tensor]
+    numbers: Mapping[str, Tensor] = field(default_factory=dict)
+    modules: Mapping[str, set[int] | None] = field(default_factory=dict)
+    explicit: bool = False
+
+
+def choose_sources(
+    arguments: list[tuple[str, Tensor]], given: list[Tensor], sources: Sources, modules: Container[str] = ()
+) -> Chosen:
+    """Return the sources: by default all floating tensors and what integers look up, masks and positions apart.
+
+    `sources` holds names ("x"; "x[0]" for one of several within), positions among the tensors, the tensors that the
+    caller gave (`given`, in the order of `arguments`), or paths of modules ("encoder", "encoder#1" for the second call)
+    whose output is a source. An argument is a mask or holds positions if its name says so.
+    Raises: `TraceError` if no argument is a tensor, `InputError` if none can be a source, `UnknownNameError`.
+    """
+    if sources is None:
+        return _default(arguments)
+    wanted = [sources] if isinstance(sources, str | int | Tensor) else list(sources)
+    inside: dict[str, set[int] | None] = {}
+    chosen: set[int] = set()
+    for want in wanted:
+        if isinstance(want, str) and not _positions(want, arguments) and _module_call(want, modules, inside):
+            continue
+        chosen.update(_matching(want, arguments, given))
+    if not chosen and not inside:
+        raise TraceError("sources= is empty, so there is nothing to explain. Leave it out to take all inputs.")
+    tensors, numbers = _by_kind([arguments[i] for i in sorted(chosen)])
+    alone = not numbers and not inside
+    return Chosen(_named(tensors, alone), numbers, inside, explicit=True)
+
+
+def _default(arguments: list[tuple[str, Tensor]]) -> Chosen:
     if not arguments:
         raise TraceError(
             "no argument is a tensor, so there is no source to explain. Pass the model's input as tensors."
         )
-    if sources is None:
-        chosen = [i for i, (_, tensor) in enumerate(arguments) if tensor.is_floating_point()]
-        if not chosen:
-            _refuse_integers(arguments, modules)
-    else:
-        wanted = [sources] if isinstance(sources, str | int | Tensor) else list(sources)
-        chosen = sorted({i for want in wanted for i in _matching(want, arguments, given)})
-        if not chosen:
-            raise TraceError("sources= is empty, so there is nothing to explain. Leave it out to take all inputs.")
-    unique: dict[int, tuple[str, Tensor]] = {}
-    for i in chosen:
-        unique.setdefault(id(arguments[i][1]), arguments[i])
-    if len(unique) == 1:
-        return {"input": next(iter(unique.values()))[1]}
-    return dict(unique.values())
-
-
-def _refuse_integers(arguments: list[tuple[str, Tensor]], modules: Mapping[str, nn.Module]) -> NoReturn:
-    """Refuse arguments of which none is floating. Quantities can be converted; what is looked up in a table cannot."""
-    dtypes = ", ".join(f"{name}: {tensor.dtype}" for name, tensor in arguments)
-    problem = f"no argument is a floating tensor, so there is no source ({dtypes})."
-    tables = [path for path, module in modules.items() if isinstance(module, nn.Embedding | nn.EmbeddingBag)]
-    if tables:
+    usable = [(n, t) for n, t in arguments if t.dtype is not torch.bool and not t.is_complex()]
+    content = [(name, tensor) for name, tensor in usable if not says_where(name)]
+    tensors, numbers = _by_kind(content or [pair for pair in usable if pair[1].is_floating_point()])
+    if not tensors and not numbers:
+        dtypes = ", ".join(f"{name}: {tensor.dtype}" for name, tensor in arguments)
         raise InputError(
-            f"{problem} The model looks numbers up in the table {tables[0]!r}, and which row is read has no share "
-            f"of anything. Embed them first, model.get_submodule({tables[0]!r})(x), and trace the rest of the model on "
-            "that."
+            f"no argument is a floating tensor, or one of integers that can be looked up, so there is no source "
+            f"({dtypes}). Convert the input (x.float()), or name the sources: sources=['…']."
         )
-    raise InputError(f"{problem} Convert the input: x.float().")
+    return Chosen(_named(tensors, alone=not numbers), numbers)
+
+
+def says_where(name: str) -> bool:
+    """Return whether an argument's name says that it holds a mask or positions, and so nothing to be explained.
+
+    Example:
+        >>> [says_where(name) for name in ("attention_mask", "position_ids", "input_ids", "x[mask]")]
+        [True, True, False, True]
+    """
+    words = set(re.split(r"[^a-z]+", name.lower()))
+    return not words.isdisjoint({"mask", "masks", "position", "positions", "pos"})
+
+
+def _by_kind(pairs: list[tuple[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the floating tensors and the others, each tensor once, by its first name."""
+    unique: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in pairs:
+        unique.setdefault(id(tensor), (name, tensor))
+    floats = {name: t for name, t in unique.values() if t.is_floating_point() or t.is_complex() or t.is_quantized}
+    return floats, {name: tensor for name, tensor in unique.values() if name not in floats}
+
+
+def _named(tensors: dict[str, Tensor], alone: bool) -> dict[str, Tensor]:
+    return {"input": next(iter(tensors.values()))} if alone and len(tensors) == 1 else tensors
+
+
+def _positions(want: str, arguments: list[tuple[str, Tensor]]) -> list[int]:
+    return [i for i, (name, _) in enumerate(arguments) if name == want or name.startswith(f"{want}[")]
+
+
+def _module_call(want: str, modules: Container[str], inside: dict[str, set[int] | None]) -> bool:
+    """Add the module call that `want` names, "path" or "path#1", and return whether there is such a module."""
+    path, sign, call = want.rpartition("#")
+    if want and want in modules:
+        inside[want] = None
+        return True
+    if not sign or path not in modules or not call.isdecimal():
+        return False
+    calls = inside.setdefault(path, set())
+    if calls is not None:
+        calls.add(int(call))
+    return True
 
 
 def _matching(want: str | int | Tensor, arguments: list[tuple[str, Tensor]], given: list[Tensor]) -> list[int]:
@@ -102,11 +161,14 @@ def _matching(want: str | int | Tensor, arguments: list[tuple[str, Tensor]], giv
     elif isinstance(want, int):
         found = [want] if 0 <= want < len(arguments) else []
     else:
-        found = [i for i, (name, _) in enumerate(arguments) if name == want or name.startswith(f"{want}[")]
+        found = _positions(want, arguments)
     if not found:
         shown = f"a tensor of shape {tuple(want.shape)}" if isinstance(want, Tensor) else repr(want)
         names = ", ".join(name for name, _ in arguments)
-        raise UnknownNameError(f"sources= names {shown}, which is no tensor argument. Known: {names}.")
+        raise UnknownNameError(
+            f"sources= names {shown}, which is no tensor argument and no module's path. Known: {names}. Of modules the "
+            "output is a source: sources=['path.to.module']."
+        )
     return found
 
 

@@ -168,6 +168,16 @@ class Store:
         self.entries.append(entry)
         return len(self.entries) - 1
 
+    def entry(self, tensor: Tensor, kind: ValueKind = "source") -> int:
+        """Record an active value that no tensor of the model shows, such as another layout of one that it does."""
+        self.entries.append(Entry(tensor.detach(), kind, active=True))
+        return len(self.entries) - 1
+
+    def settle_integers(self) -> None:
+        """Say that integers are constants: dependence was followed through them only to find where they lead."""
+        for entry in self.entries:
+            entry.active = entry.active and (entry.tensor.is_floating_point() or entry.tensor.is_complex())
+
     def alias(self, tensor: Tensor, value: int) -> None:
         """Say that `tensor` shows an already recorded value (which may lie elsewhere in memory)."""
         memory = self._memory(tensor)

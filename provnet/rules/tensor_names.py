@@ -39,16 +39,19 @@ def name_values(execution: Execution, known: Container[int], gone: Mapping[int, 
         elif value in gone:
             names.absent.setdefault(name, f"{name!r} has no relevance: {gone[value]}")
 
-    modules = {call.path for call in execution.modules} | {call.name for call in execution.modules}
+    held: dict[str, set[int]] = {}
+    for call in execution.modules:
+        for path in (call.path, call.name):
+            held.setdefault(path, set()).update(call.outputs)
     for name, value in execution.sources.items():
         # A module may be called "input" too: its output goes by its path, as every module's does.
-        give(free_name(name, ":", "source", modules) if name in modules else name, value)
+        give(name if value in held.get(name, {value}) else free_name(name, ":", "source", held), value)
     made = {call.name: call.outputs for call in execution.modules if call.output_keys == ("",)}
     for op in execution.ops:
         _name_results(op, made, known, gone, give)
     # Inner modules first: an output that a container hands on goes by the name of the module that made it.
     for call in sorted(execution.modules, key=lambda call: -call.path.count(".")):
-        _name_call(call, modules, give)
+        _name_call(call, held, give)
     for path, count in Counter(call.path for call in execution.modules).items():
         if count > 1 and path and path not in names.ids:
             for end in ("", ":in"):
@@ -57,7 +60,7 @@ def name_values(execution: Execution, known: Container[int], gone: Mapping[int, 
     for name, value in execution.outputs.items():
         give(name, value)
         if names.ids.get(name) != value:  # a module is called "output" too, and gives something else
-            give(free_name(name, ":", "output", modules), value)
+            give(free_name(name, ":", "output", held), value)
     return names
 
 

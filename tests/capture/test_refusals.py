@@ -156,7 +156,7 @@ REFUSED: list[tuple[str, Any, Any, type[Exception], str]] = [
     ("batches", lambda a, b: a + b[:2], (X, torch.ones(3, 3)), InputError, "differ in their number of examples"),
     ("shape", nn.Sequential(linear(), linear()), X, InputError, r"failed in '1' \(Linear\) on input \[\(2, 3\)"),
     ("dtype", linear(), X.double(), InputError, "float64"),
-    ("integers", linear(), X.int(), InputError, r"no argument is a floating tensor.*torch\.int32"),
+    ("integers", linear(), X.int(), InputError, r"If these are no numbers of tokens.*torch\.int32.*x\.float"),
     ("device", linear(), X.to("meta"), DeviceError, "is on meta, but the model is on cpu"),
     ("meta", nn.Linear(3, 2, device="meta"), X, InputError, "parameter 'weight' has no values yet"),
     ("lazy", nn.LazyLinear(2), X, InputError, "parameter 'weight' has no values yet"),
@@ -266,7 +266,9 @@ def test_check_batch_lets_independent_examples_pass() -> None:
         record(model, x, check_batch=True)
 
 
-def test_check_batch_needs_floating_sources() -> None:
-    model = nn.Embedding(5, 3)
-    with pytest.raises(OptionError, match="needs floating sources"):
-        record(model, torch.tensor([[1, 2], [3, 4]]), sources="input", check_batch=True)
+def test_check_batch_starts_at_what_tokens_look_up() -> None:
+    tokens = torch.tensor([[1, 2], [3, 4]])
+    record(nn.Embedding(5, 3), tokens, check_batch=True)
+    mixing = Lambda(lambda m, tokens: m.table(tokens) + m.table(tokens).mean(0), table=nn.Embedding(5, 3))
+    with pytest.raises(CrossExampleError, match="First seen at 'mean_1'"):
+        record(mixing, tokens, check_batch=True)

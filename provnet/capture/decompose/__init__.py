@@ -1,0 +1,47 @@
+"""Fused ops taken apart into those that have rules. They run inside the recorder, so their parts are recorded.
+
+No switch of torch is turned for this: switches hold for all threads, and another may serve the same model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+
+from provnet.capture.decompose import attention, products, recurrent
+
+DECOMPOSED: dict[Any, Callable[..., Any]] = {**attention.TABLE, **products.TABLE, **recurrent.TABLE}
+"""Op -> a function of its arguments that gives its results, or the first of them: those that a model can see."""
+
+
+def is_decomposed(func: OpOverload, args: tuple[Any, ...], is_active: Callable[[Tensor], bool]) -> bool:
+    """Return whether an op with an active input is to be taken apart.
+
+    Ops that add a product to something are, only if both factors are active: with one they are affine maps.
+    """
+    if func not in DECOMPOSED:
+        return False
+    factors = products.FACTORS.get(func)
+    return factors is None or all(isinstance(args[i], Tensor) and is_active(args[i]) for i in factors)
+
+
+def completed(func: OpOverload, results: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Return the results of a decomposition with those added that it does not give, such as workspaces.
+
+    Autograd needs their true values to go back through the fused op, so they are computed where it is on.
+    """
+    count = len(func._schema.returns)
+    if count == 1:
+        return results
+    given = results if isinstance(results, tuple) else (results,)
+    if len(given) == count:
+        return given
+    if torch.is_grad_enabled():
+        return (*given, *func(*args, **kwargs)[len(given) :])
+    empty = given[0].new_empty(0)
+    missing = func._schema.returns[len(given) :]
+    return (*given, *(empty if isinstance(r.type, torch.TensorType) else 0 for r in missing))
