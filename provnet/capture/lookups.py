@@ -50,12 +50,18 @@ class Lookups:
     batch_dim: int = 0
     found: list[Found] = field(default_factory=list)
 
-    def applies(self, facts: Facts, args: Sequence[Any], result: Tensor, active: Sequence[Tensor]) -> bool:
-        """Return whether an op turns integers, and nothing else that is traced, into a source."""
+    def applies(
+        self, facts: Facts, args: Sequence[Any], result: Tensor, active: Sequence[Tensor], is_learned: bool
+    ) -> bool:
+        """Return whether an op turns integers, and nothing else that is traced, into a source.
+
+        `is_learned` says whether its first argument is a parameter: an index op looks up in one, but picks the degrees
+        of a graph's nodes from a constant.
+        """
         if not result.is_floating_point() or any(t.is_floating_point() for t in active):
             return False
         place = _TABLES.get(facts.base, _INDEXED.get(facts.base))
-        if place is None:
+        if place is None or (facts.base in _INDEXED and not is_learned):
             return self.explicit
         return any(_holds(args[place], t) for t in active)
 

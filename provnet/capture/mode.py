@@ -184,7 +184,7 @@ class Recorder(TorchDispatchMode):
     ) -> None:
         outputs = result if isinstance(result, tuple | list) else (result,)
         if not any(t.is_floating_point() for t in active) and isinstance(outputs[0], Tensor):
-            if self.lookups.applies(facts, args, outputs[0], active):
+            if self.lookups.applies(facts, args, outputs[0], active, self.store.is_parameter(args[0])):
                 self._look_up(facts, args, outputs[0], active)
             elif outputs[0].is_floating_point():
                 return  # a mask, say, that was made of integers: a constant

@@ -195,6 +195,10 @@ class Store:
             self.memories[key] = Memory(tensor.untyped_storage())
         return self.memories[key]
 
+    def is_parameter(self, tensor: Any) -> bool:
+        """Return whether a tensor shows one of the model's parameters."""
+        return isinstance(tensor, Tensor) and self._owner(tensor)[0] == "parameter"
+
     def _owner(self, tensor: Tensor) -> tuple[ValueKind, str | None, int | None, Tensor | None]:
         """Tell which of the model's tensors an inactive one shows, whole or through a view, and a version to watch.
 

@@ -17,7 +17,6 @@ from provnet.errors import (
     DeviceError,
     InputError,
     NonFiniteError,
-    OptionError,
     TraceError,
     TrainingModeError,
     UnknownNameError,

@@ -12,19 +12,27 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from provnet.capture.decompose import attention, products, recurrent
+from provnet.capture.decompose import activations, attention, products, recurrent
 
-DECOMPOSED: dict[Any, Callable[..., Any]] = {**attention.TABLE, **products.TABLE, **recurrent.TABLE}
+DECOMPOSED: dict[Any, Callable[..., Any]] = {
+    **activations.TABLE,
+    **attention.TABLE,
+    **products.TABLE,
+    **recurrent.TABLE,
+}
 """Op -> a function of its arguments that gives its results, or the first of them: those that a model can see."""
 
 
 def is_decomposed(func: OpOverload, args: tuple[Any, ...], is_active: Callable[[Tensor], bool]) -> bool:
     """Return whether an op with an active input is to be taken apart.
 
-    Ops that add a product to something are, only if both factors are active: with one they are affine maps.
+    Ops that add a product to something are, only if both factors are active: with one they are affine maps. A slope
+    that is drawn is a number like others that are drawn.
     """
     if func not in DECOMPOSED:
         return False
+    if func in activations.TABLE:
+        return not activations.is_drawn(args)
     factors = products.FACTORS.get(func)
     return factors is None or all(isinstance(args[i], Tensor) and is_active(args[i]) for i in factors)
 
