@@ -157,9 +157,16 @@ def encoder_layer_norm_first() -> Any:
 @entry(FUSED, ("input",))
 def encoder_layer_with_padding() -> Any:
     """Padding would be taken out as nested tensors on the fast path."""
-    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-    mask = torch.tensor([[False] * 5, [False, False, False, True, True]])
-    return nn.TransformerEncoder(layer, 1), (torch.randn(2, 5, 8),), {"src_key_padding_mask": mask}
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1)
+
+        def forward(self, src: Tensor, padding_mask: Tensor) -> Tensor:
+            return self.encoder(src, src_key_padding_mask=padding_mask)[:, 0]
+
+    return Net(), (torch.randn(2, 5, 8), torch.tensor([[False] * 5, [False, False, False, True, True]]))
 
 
 @entry(FUSED, ("src", "tgt"))

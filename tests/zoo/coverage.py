@@ -17,9 +17,10 @@ import pytest
 import tests.zoo  # noqa: F401
 from provnet.capture.execution import Execution, Ref, TracedOp
 from provnet.capture.record import record
-from provnet.errors import ProvnetError
+from provnet.errors import CrossExampleError, ProvnetError
 from provnet.rules.build import build
-from provnet.rules.ops.base import REGISTRY
+from provnet.rules.ops.base import REGISTRY, Op
+from provnet.rules.ops.layout import Layout
 from tests.zoo.entries import ZOO, Entry
 
 
@@ -52,9 +53,19 @@ def signature(execution: Execution, op: TracedOp) -> str:
 def refused(execution: Execution) -> dict[str, str]:
     """Return signature -> why, for each active op that has no rule, or whose rule refuses it."""
     found: dict[str, str] = {}
+    layouts = {i: Layout(execution.batch_dim) for i, value in execution.values.items() if value.active}
     for op in execution.ops:
         if op.name not in REGISTRY:
             found[signature(execution, op)] = "no rule"
+            continue
+        try:
+            REGISTRY.get(op.name)(Op(execution, op, layouts))
+        except CrossExampleError:
+            continue  # each value is taken to have its examples on the first axis, which is a guess
+        except ProvnetError as error:
+            found[signature(execution, op)] = str(error).partition("): ")[2][:60] or str(error)[:60]
+        except Exception:
+            continue
     return found
 
 
