@@ -47,6 +47,19 @@ def replay_with_graph(execution: Execution) -> Execution:
     return replace(execution, values=kept)
 
 
+def with_live_views(execution: Execution, parameters: Mapping[str, Tensor]) -> Execution:
+    """Return the same execution in which views of parameters, made where fused ops were taken apart, are live too."""
+
+    def live(value: Value) -> Value:
+        parameter = parameters.get(value.name or "") if value.kind == "parameter" and value.live is None else None
+        if parameter is None or not parameter.requires_grad or value.version is None:
+            return value
+        tensor = value.tensor
+        return replace(value, live=parameter.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()))
+
+    return replace(execution, values={number: live(value) for number, value in execution.values.items()})
+
+
 def _start(value: Value) -> Tensor:
     assert value.live is not None
     if value.kind != "source" and value.version is None:

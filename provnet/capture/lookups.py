@@ -6,7 +6,7 @@ tensor. After the run integers count as constants, and what was looked up with t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from provnet.capture.execution import Ref
 from provnet.capture.operations import Facts
+from provnet.capture.replay import run_call
 from provnet.capture.steps import Step, refs_in
 from provnet.capture.store import Entry
 from provnet.errors import CrossExampleError, InputError
@@ -35,7 +36,8 @@ class Found:
     path: str
     call: int
     key: str = ""
-    axes: tuple[Any, ...] | None = None
+    made: Callable[[Callable[[Ref], Tensor]], Tensor] | None = None
+    """Looks up again, given what stands behind references: autograd can follow that to the table."""
 
 
 @dataclass(eq=False)
@@ -148,6 +150,18 @@ class Lookups:
                 wanted.update(refs_in((step.args, step.kwargs)))
         return way[::-1], wanted & set(self.numbers)
 
+    def revive(self, entries: Sequence[Entry]) -> None:
+        """Look up again above autograd, so that gradients go on from the sources to the tables."""
+
+        def live(ref: Ref) -> Tensor:
+            entry = entries[ref.id]
+            return entry.tensor if entry.live is None else entry.live
+
+        for found in self.found:
+            if found.made is not None:
+                made = found.made(live)
+                entries[found.value].live = made if made.requires_grad else None
+
     def names(self, calls: Mapping[str, int]) -> dict[str, Found]:
         """Return name -> source for all that was found.
 
@@ -170,6 +184,18 @@ class Lookups:
                 name += "'"
             named[name] = found
         return named
+
+
+def made_again(
+    function: Callable[..., Any], args: Any, kwargs: Mapping[str, Any], layout: tuple[tuple[int, ...], list[int]] | None
+) -> Callable[[Callable[[Ref], Tensor]], Tensor]:
+    """Return what makes a look-up again in its layout; `args` and `kwargs` hold references."""
+
+    def make(tensor: Callable[[Ref], Tensor]) -> Tensor:
+        result = run_call(function, args, kwargs, lambda value: tensor(Ref(value)))[0]
+        return result if layout is None else result.permute(layout[1]).reshape(layout[0])
+
+    return make
 
 
 def _holds(argument: Any, tensor: Tensor) -> bool:

@@ -16,7 +16,7 @@ from provnet.capture.decompose import DECOMPOSED, completed, is_decomposed
 from provnet.capture.escape import CUTS
 from provnet.capture.execution import Ref
 from provnet.capture.kinds import kind_of
-from provnet.capture.lookups import Found, Lookups, index_of
+from provnet.capture.lookups import Found, Lookups, index_of, made_again
 from provnet.capture.names import Names
 from provnet.capture.opaque import OpaqueCalls
 from provnet.capture.operations import Facts, facts_of
@@ -185,7 +185,7 @@ class Recorder(TorchDispatchMode):
         outputs = result if isinstance(result, tuple | list) else (result,)
         if not any(t.is_floating_point() for t in active) and isinstance(outputs[0], Tensor):
             if self.lookups.applies(facts, args, outputs[0], active, self.store.is_parameter(args[0])):
-                self._look_up(facts, args, outputs[0], active)
+                self._look_up(facts, args, kwargs, outputs[0], active)
             elif outputs[0].is_floating_point():
                 return  # a mask, say, that was made of integers: a constant
         flags = [isinstance(o, Tensor) and self._carries(o, facts, active) for o in outputs]
@@ -234,6 +234,7 @@ class Recorder(TorchDispatchMode):
             self._remark(f"what {origin.op!r} made of a traced tensor becomes a Python number", "it counts as constant")
         elif facts.base not in _LOOKS:
             self._freeze(facts, args, kwargs, result, origin)
+
     def _check_lookup(self, facts: Facts, args: Any, active: list[Tensor]) -> None:
         """Refuse traced integers that are out of the table which they are looked up in."""
         for tensor in active:
@@ -241,7 +242,9 @@ class Recorder(TorchDispatchMode):
             if value is not None and tensor is not args[0]:
                 self.lookups.check(facts, args, self.steps, value, self.names.here.path)
 
-    def _look_up(self, facts: Facts, args: Any, result: Tensor, active: list[Tensor]) -> None:
+    def _look_up(
+        self, facts: Facts, args: Any, kwargs: Mapping[str, Any], result: Tensor, active: list[Tensor]
+    ) -> None:
         """Make a source of what traced integers became, with the examples on their axis."""
         value = self.store.find(index_of(facts, args, active))
         assert value is not None
@@ -259,7 +262,8 @@ class Recorder(TorchDispatchMode):
             self.emit("aten.view", aten.view.default, (Ref(source), list(laid.shape)), {}, (middle,))
             outputs = (self.store.add(result, active=True, kind="computed"),)
             self.emit("aten.permute", aten.permute.default, (Ref(middle), back), {}, outputs)
-        self.lookups.found.append(Found(source, argument, frame.path, frame.call))
+        made = made_again(facts.function, *self._refs(args, kwargs), layout) if torch.is_grad_enabled() else None
+        self.lookups.found.append(Found(source, argument, frame.path, frame.call, made=made))
 
     def _carries(self, output: Tensor, facts: Facts, active: list[Tensor]) -> bool:
         """Return whether an output depends on a source, given the op's active inputs. An empty one depends on none."""

@@ -16,7 +16,7 @@ from provnet.capture.control import check_control, constants_made
 from provnet.capture.escape import Escapes
 from provnet.capture.execution import Execution
 from provnet.capture.finish import finish, needed
-from provnet.capture.graph import check_gradients, replay_with_graph
+from provnet.capture.graph import check_gradients, replay_with_graph, with_live_views
 from provnet.capture.mode import Recorder
 from provnet.capture.names import modules_of
 from provnet.capture.opaque import Opaque, opaque_modes, whole_function
@@ -78,7 +78,8 @@ def record(
         if check_batch:
             check_examples(execution)
         if graph:
-            execution = replay_with_graph(execution)
+            parameters = {name: p for path, m in modules.items() for name, p in m.named_parameters(path, recurse=False)}
+            execution = replay_with_graph(with_live_views(execution, parameters))
             check_gradients(execution, outputs)
     return execution
 
@@ -115,6 +116,8 @@ def _run(
         found = {name: recorder.store.find(tensor) for name, tensor in returned.items()}
         outputs = {n: i for n, i in found.items() if i is not None and returned[n].is_floating_point()}
         inside = _sources_inside(recorder, chosen)
+        if torch.is_grad_enabled():
+            recorder.lookups.revive(recorder.store.entries)
         ids = {"input": next(iter(ids.values()))} if len(ids) == 1 and not inside else ids | inside
         origins = map(recorder.store.origin, returned.values())
         made_by = list(dict.fromkeys(origin.op for origin in origins if origin is not None))
