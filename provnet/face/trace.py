@@ -34,7 +34,8 @@ def trace(
 ) -> Circuit:
     """Run `model(*args)` once and return its provenance circuit; the model is left as it was.
 
-    sources      names of the inputs to explain; default: every floating tensor among the arguments.
+    sources      names of the inputs to explain, or paths of modules, whose output is then explained. Default: every
+                 floating tensor among the arguments, and what integers (tokens) look up; no mask and no positions.
     opaque       modules to keep whole: names, modules or classes of modules, or a mapping of these to "identity",
                  "uniform", "jacobian" or a function.
     batch_dim    the axis of the sources that carries examples.

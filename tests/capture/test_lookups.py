@@ -21,7 +21,7 @@ TOKENS = torch.tensor([[1, 2, 0, 4], [3, 4, 1, 2], [0, 0, 4, 3]])
 def table(function: Any, **modules: nn.Module) -> nn.Module:
     """A model with an embedding of five tokens, called `table`, whose forward is `function`."""
     torch.manual_seed(0)
-    net = type("Net", (nn.Module,), {"forward": function})()
+    net: nn.Module = type("Net", (nn.Module,), {"forward": function})()
     for name, module in {"table": nn.Embedding(5, 2), **modules}.items():
         net.add_module(name, module)
     return net.eval()
@@ -40,7 +40,7 @@ def test_a_look_up_is_the_source_by_default() -> None:
     model = table(lambda m, tokens: m.table(tokens).sum(1))
     execution = record(model, TOKENS)
     assert list(execution.sources) == ["tokens"]
-    assert torch.equal(source(execution, "tokens"), model.table(TOKENS))
+    assert torch.equal(source(execution, "tokens"), model.get_submodule("table")(TOKENS))
     assert [call.outputs for call in execution.modules if call.path == "table"] == [(execution.sources["tokens"],)]
     assert [op.name for op in execution.ops] == ["aten.sum"]
 

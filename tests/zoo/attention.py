@@ -226,7 +226,7 @@ def swin() -> Any:
             x = torch.roll(x, (-1, -1), (1, 2)).view(batch, 2, 2, 2, 2, 8).permute(0, 1, 3, 2, 4, 5).reshape(-1, 4, 8)
             q, k, v = self.qkv(x).reshape(-1, 4, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
             scores = (q * 0.5) @ k.transpose(-2, -1)
-            scores = scores + self.table[self.index.view(-1)].view(4, 4, 2).permute(2, 0, 1).unsqueeze(0)
+            scores = scores + self.table[self.get_buffer("index").view(-1)].view(4, 4, 2).permute(2, 0, 1).unsqueeze(0)
             region = torch.zeros(4, 4, dtype=x.dtype)
             region[3:] += 1
             region[:, 3:] += 2

@@ -87,7 +87,12 @@ def recommender() -> Any:
 
         def forward(self, dense: Tensor, fields: Tensor, history: Tensor) -> Answer:
             parts = torch.cat(
-                [self.bottom(dense)[:, None], self.table(fields + self.offsets), self.bag(history)[:, None]], 1
+                [
+                    self.bottom(dense)[:, None],
+                    self.table(fields + self.get_buffer("offsets")),
+                    self.bag(history)[:, None],
+                ],
+                1,
             )
             products = parts @ parts.transpose(1, 2)
             rows, columns = torch.tril_indices(5, 5, -1)
@@ -144,7 +149,7 @@ def physics_informed() -> Any:
             self.one, self.two = nn.Linear(8, 6), nn.Linear(6, 1)
 
         def forward(self, x: Tensor) -> Tensor:
-            angle = x @ self.waves
+            angle = x @ self.get_buffer("waves")
             h = torch.sin(self.one(torch.cat([angle.sin(), angle.cos()], -1)))
             return torch.log1p(self.two(h).square()) + x.abs().sum(-1, keepdim=True).reciprocal()
 
@@ -175,7 +180,7 @@ def set_of_points() -> Any:
         def forward(self, images: Tensor) -> Tensor:
             turn = self.turn(images.max(1).values).view(-1, 3, 3) + torch.eye(3, dtype=images.dtype)
             points = torch.baddbmm(images, images, turn)
-            near = torch.exp(-torch.cdist(points, self.anchors)).mean(1)
+            near = torch.exp(-torch.cdist(points, self.get_buffer("anchors"))).mean(1)
             return self.head(torch.cat([self.shared(points).relu().amax(1), near], -1))
 
     return Net(), (torch.randn(2, 5, 3),)
