@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import provnet
-from provnet.capture.decompose import lstm_layer
+from provnet.capture.decompose.recurrent import mkldnn_layer
 from provnet.errors import (
     CrossExampleError,
     DeviceError,
@@ -63,21 +63,13 @@ def test_a_rule_of_ones_own_is_written_as_the_message_says():
     answer(provnet.trace(model, X))
 
 
-@follows("Embed them first, model.get_submodule(")
-def test_token_ids_are_embedded_first():
+def test_token_ids_are_explained_where_they_are_looked_up():
     model = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 2))
     positive(model)
-    ids = torch.tensor([[1, 2, 8]])
-    message = refused(lambda: provnet.trace(model, ids), InputError)
-    assert "x.float()" not in message
-    embedded = model.get_submodule(code(message, r"get_submodule\(('.*?')\)"))(ids)
-    answer(provnet.trace(model[1:], embedded))
-    for opaque in ({}, {"0": "jacobian"}):
-        said = refused(lambda opaque=opaque: provnet.trace(model, ids, sources=["input"], opaque=opaque), TraceError)
-        assert "trace the rest of the model on its result" in said
+    answer(provnet.trace(model, torch.tensor([[1, 2, 8]])))
 
 
-@follows("Convert the input: x.float().")
+@follows("convert them: x.float().")
 def test_whole_quantities_are_converted():
     x = torch.tensor([[1, 2, 3]])
     model = dense(3, 2).float()
@@ -170,7 +162,7 @@ def test_an_input_on_another_device_is_moved():
 
 @follows("a fused recurrent layer that is no LSTM", "Convert it, or keep its module whole with opaque=.")
 def test_what_cannot_be_recorded_is_kept_whole():
-    fused = refused(lambda: lstm_layer(X, X, X, X, X, X, X, False, [], 3), TraceError)
+    fused = refused(lambda: mkldnn_layer(X, X, X, X, X, X, X, False, [], 3), TraceError)
     assert "opaque=" in fused
     spectrum = Lambda(lambda m, x: torch.fft.fft(x).abs())
     model = nn.Sequential(positive(nn.Linear(3, 3)), spectrum)
