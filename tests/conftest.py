@@ -58,7 +58,7 @@ def golden(data: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(autouse=True)
-def every_traced_circuit_obeys_the_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
+def every_traced_circuit_obeys_the_grammar() -> Iterator[None]:
     """What a trace builds anywhere in the suite is what `load` accepts."""
     module = importlib.import_module("provnet.face.trace")
     build = module.build
@@ -68,7 +68,10 @@ def every_traced_circuit_obeys_the_grammar(monkeypatch: pytest.MonkeyPatch) -> N
         check_circuit(without_own_functions(circuit))
         return circuit
 
-    monkeypatch.setattr(module, "build", checked)
+    # A patch of its own: the test's own one must be undone before torch's global state is looked at.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "build", checked)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -110,8 +110,8 @@ def _run(
         except (ProvnetError, MemoryError, torch.cuda.OutOfMemoryError):
             raise
         except Exception as error:
-            message = _failure(recorder, modules, error, args, kwargs)
-            raise InputError(message + _only_integers(chosen)) from error
+            ways_out = _only_integers(chosen)
+            raise InputError(f"{_failure(recorder, modules, error, args, kwargs)}{ways_out}") from error
         returned = dict(distinct(tensors_in(result, "output")))
         found = {name: recorder.store.find(tensor) for name, tensor in returned.items()}
         outputs = {n: i for n, i in found.items() if i is not None and returned[n].is_floating_point()}

@@ -16,15 +16,7 @@ from provnet.circuit.conventions import CONVENTIONS
 from provnet.circuit.unit_functions import call_faults
 from provnet.circuit.weight_spec import is_tensor, memory_faults, numbers_faults, weight_faults
 from provnet.circuit.weights import Ones
-from provnet.circuit.wiring import (
-    AdaptiveWindow,
-    Convolution,
-    Gather,
-    OneToOne,
-    Part,
-    Reduction,
-    Window,
-)
+from provnet.circuit.wiring import AdaptiveWindow, Convolution, Einsum, Gather, OneToOne, Part, Reduction, Window
 from provnet.circuit.wiring_spec import biases_of, faults_of
 from provnet.errors import CircuitError
 
@@ -35,7 +27,7 @@ ROLES = {
     "index": ("none",),
 }
 SELECTING = (Window, AdaptiveWindow, Reduction)
-UNIT = (OneToOne, Gather, Part)
+UNIT = (OneToOne, Gather, Part, Einsum)
 
 
 def check_circuit(circuit: BlockCircuit) -> BlockCircuit:
@@ -150,7 +142,7 @@ def _kind_faults(block: Block, circuit: BlockCircuit) -> Iterator[str]:
         selecting = isinstance(wiring, SELECTING) or (several and wiring.fan == 1)
         if block.kind == "selection" and (not selecting or isinstance(wiring, Convolution)):
             yield f"nothing is selected over a {type(wiring).__name__}"
-        if not block.has_coefficients and not isinstance(wiring, UNIT):
+        if not block.has_coefficients and (not isinstance(wiring, UNIT) or wiring.fan > 1):
             yield f"unit edges are no {type(wiring).__name__}"
         if block.kind != "affine" and (not isinstance(operand.weight, Ones) or operand.scale is not None):
             yield f"the kind {block.kind!r} has no weights"

@@ -405,6 +405,13 @@ def spread(part: tuple[int, ...], shape: tuple[int, ...]) -> Einsum:
     return einsum_wiring(kept, "", labels, dict(zip(labels, shape, strict=True)), repeated=True)
 
 
+def permuted(shape: tuple[int, ...], order: tuple[int, ...]) -> Einsum:
+    """Return the wiring of a tensor of the shape `shape` whose axes are brought into `order`, as torch.permute does."""
+    labels = ascii_letters[: len(shape)]
+    sizes = dict(zip(labels, shape, strict=True))
+    return einsum_wiring(labels, "", "".join(labels[axis] for axis in order), sizes)
+
+
 @dataclass(frozen=True)
 class Part(Wiring):
     """A concatenation's part: output (o, i) is input (o, i - first) where that lies within `size`, of rows of `width`

@@ -146,7 +146,7 @@ def check_matrices(semiring: Semiring, known: Tensor) -> None:
     first, second = semiring.times(upper[None], lower[None]), semiring.times(lower[None], upper[None])
     if not torch.equal(first, second):
         raise LawError(
-            f"the semiring {semiring.name!r} breaks commutativity of times, x times y = y times x, at "
+            f"the semiring {semiring.name!r} breaks commutativity of ⊗, x ⊗ y = y ⊗ x, at "
             f"x = {upper.tolist()}, y = {lower.tolist()}: {first[0].tolist()} against {second[0].tolist()}. State "
             "commutative=False, or mend times."
         )

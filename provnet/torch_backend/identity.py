@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import floor, inf, log2
+from math import floor, log2
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,7 +16,7 @@ from provnet.circuit.counts import count_terms
 from provnet.circuit.fingerprint import mix, name_words
 from provnet.circuit.gates import GateStore, Neuron
 from provnet.circuit.variables import names_of
-from provnet.errors import OptionError
+from provnet.errors import NonFiniteError, OptionError
 from provnet.semirings.arctic import Arctic
 from provnet.semirings.counting import Counting, enough_primes, is_prime
 from provnet.semirings.modular_integer import ModularInteger
@@ -103,8 +103,9 @@ def largest_degree(store: GateStore) -> int:
 def log2_count(store: GateStore) -> float:
     """Return an upper bound of log₂ of the largest coefficient of any root: of its value at x = 1, 0 if that is 0."""
     ones = torch.ones(len(store.variables), dtype=torch.float64)
-    largest = float(evaluate_gates(_free(store), Counting("float64"), ones).max()) if store.roots else 0.0
-    if largest == inf:
+    try:
+        largest = float(evaluate_gates(_free(store), Counting("float64"), ones).max()) if store.roots else 0.0
+    except NonFiniteError:
         return float(max(count_terms(store)).bit_length())
     return log2(largest) + 1e-6 if largest else 0.0  # the slack covers the rounding of 2^30 additions
 

@@ -67,7 +67,8 @@ class _Totals:
         index, present, _ = wiring.source(outputs[:, None], torch.arange(wiring.fan, device=outputs.device))
         if present is not True:
             index = torch.where(present, index, wiring.inputs)
-        if wiring.taps is None:
+        # Taps are promised to be distinct over positions; the channels of one position share their sources.
+        if wiring.taps is None or wiring.channels > 1:
             scatter_any(self.semiring, into, index.reshape(-1), messages.flatten(1, 2))
         else:
             scatter_taps(self.semiring, into, index, messages, wiring.taps)

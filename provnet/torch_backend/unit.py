@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.blocks import Block
-from provnet.circuit.wiring import Gather, OneToOne, Part, SideBySide, Wiring
+from provnet.circuit.wiring import Einsum, Gather, OneToOne, Part, SideBySide, Wiring
 from provnet.errors import UnsupportedOperationError
 from provnet.semirings.base import Semiring
 from provnet.torch_backend.scatter import scatter_any
@@ -33,6 +33,8 @@ def _pull(block: Block, wiring: Wiring, semiring: Semiring, relevance: Tensor) -
     if isinstance(wiring, Part):
         rows = relevance.unflatten(1, (-1, wiring.width)).narrow(2, wiring.first, wiring.size)
         return rows.flatten(1, 2)
+    if isinstance(wiring, Einsum):
+        return _back(wiring, semiring, relevance)
     index = _index(as_tensors(wiring, relevance.device), relevance)
     into = semiring.full((len(relevance), wiring.inputs + 1), semiring.zero, relevance)
     index = torch.where(index < 0, wiring.inputs, index)
@@ -42,6 +44,20 @@ def _pull(block: Block, wiring: Wiring, semiring: Semiring, relevance: Tensor) -
     else:
         scatter_any(semiring, into, index, relevance)
     return into.narrow(1, 0, wiring.inputs)
+
+
+def _back(wiring: Einsum, semiring: Semiring, relevance: Tensor) -> Tensor:
+    """Return relevance at the outputs of a permutation or a repetition at its inputs: axes move, repeated ones are
+    ⊕-ed."""
+    labels = wiring.output_labels
+    rows = relevance.unflatten(1, [wiring.size[label] for label in labels] or [1])
+    for label in [label for label in labels if label not in wiring.input]:
+        rows, labels = semiring.sum(rows, 1 + labels.index(label)), labels.replace(label, "")
+    order = [1 + labels.index(label) for label in wiring.input]
+    behind = range(1 + len(labels), rows.dim())
+    if not labels:
+        return rows.reshape(len(relevance), 1, *semiring.element_shape)
+    return rows.permute(0, *order, *behind).flatten(1, len(labels))
 
 
 def as_tensors(wiring: Wiring, device: torch.device) -> Wiring:

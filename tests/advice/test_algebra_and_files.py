@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tomllib
 from importlib import import_module
 from pathlib import Path
@@ -276,3 +277,41 @@ def test_kernels_may_lie_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.undo()
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
     assert cache.generated_module("advice", "a = 1").a == 1
+
+
+# --- copies -----------------------------------------------------------------------------------------------------------
+
+
+@follows("or keep what provnet.save writes,")
+def test_a_differentiable_circuit_is_kept_as_a_file(tmp_path: Path):
+    model = torch.nn.Linear(3, 2).double()
+    circuit = provnet.trace(model, torch.ones(1, 3, dtype=torch.float64), differentiable=True)
+    refused(lambda: copy.deepcopy(circuit), UnsupportedOperationError)
+    provnet.save(circuit, tmp_path / "kept")
+    found = provnet.load(tmp_path / "kept")
+    assert isinstance(found, provnet.Circuit)
+    with torch.no_grad():
+        assert torch.equal(found.evaluate("real", 0).inputs, circuit.evaluate("real", 0).inputs)
+
+
+@follows("or provnet.save the circuit and evaluate {} again.")
+def test_a_result_is_evaluated_again_from_a_saved_circuit(tmp_path: Path):
+    circuit = circuit_of(3, 2)
+    result = circuit.evaluate("viterbi", 0)
+    refused(lambda: copy.deepcopy(result), UnsupportedOperationError)
+    provnet.save(circuit, tmp_path / "kept")
+    found = provnet.load(tmp_path / "kept")
+    assert isinstance(found, provnet.Circuit)
+    assert torch.equal(found.evaluate("viterbi", 0).inputs, result.inputs)
+
+
+@follows("Make the gates under the same convention: gates({}=...).")
+def test_gates_are_made_under_the_convention_of_a_rule():
+    x, y = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 1.0]])
+    circuit = provnet.trace(lambda x, y: x * torch.tanh(y), x, y)
+    rule = provnet.rules.Composite({"mul_1": {"products": "value"}})
+    gates = circuit.gates(target=0)
+    message = refused(lambda: gates.evaluate("real", rule=rule), ValuationError)
+    assert "gates(products=...)" in message
+    found = circuit.gates(target=0, products="value").evaluate("real", rule=rule)
+    assert found["x[0]"] == 1

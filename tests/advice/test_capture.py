@@ -29,9 +29,9 @@ from tests.capture.models import Lambda
 @pytest.mark.guarantee("every way out that a message names in code is followed by a test, and leads to a result")
 @pytest.mark.parametrize("kind", ["function", "module", "inner", "method"])
 def test_an_op_without_a_rule_is_kept_whole_as_the_message_says(kind: str):
-    inner = Lambda(lambda m, x: x * x.sigmoid())
+    inner = Lambda(lambda m, x: torch.special.i0e(x))
     model: Any = {
-        "function": lambda x: x * x.sigmoid(),
+        "function": torch.special.i0e,
         "module": inner,
         "inner": nn.Sequential(positive(nn.Linear(3, 3)), inner),
         "method": nn.Sequential(inner).forward,
@@ -160,9 +160,9 @@ def test_an_input_on_another_device_is_moved():
     answer(provnet.trace(model, X.to(next(model.parameters()).device)))
 
 
-@follows("a fused recurrent layer that is no LSTM", "Convert it, or keep its module whole with opaque=.")
+@follows("which is unknown: keep its module whole with opaque=.", "Convert it, or keep its module whole with opaque=.")
 def test_what_cannot_be_recorded_is_kept_whole():
-    fused = refused(lambda: mkldnn_layer(X, X, X, X, X, X, X, False, [], 3), TraceError)
+    fused = refused(lambda: mkldnn_layer(X, X, X, X, X, X, X, False, [], 99), TraceError)
     assert "opaque=" in fused
     spectrum = Lambda(lambda m, x: torch.fft.fft(x).abs())
     model = nn.Sequential(positive(nn.Linear(3, 3)), spectrum)
@@ -324,3 +324,51 @@ def test_an_opaque_module_gets_its_input_and_gives_its_result():
         assert advice in refused(lambda wrong=wrong: provnet.trace(wrong, X, opaque=["inner"]), TraceError)
         answer(provnet.trace(wrong, X))
         answer(provnet.trace(right, X, opaque=["inner"]))
+
+
+# --- sources ----------------------------------------------------------------------------------------------------------
+
+
+def embedding() -> nn.Module:
+    return positive(nn.Sequential(nn.Embedding(4, 3)))
+
+
+IDS = torch.tensor([[0, 1], [2, 3]])
+
+
+@follows("which axis of the sources holds the examples: batch_dim=.")
+def test_the_examples_axis_is_named():
+    function = Lambda(lambda m, x: x.sum(-1))
+    refused(lambda: provnet.trace(function, X[0], batch_dim=1), InputError)
+    answer(provnet.trace(function, X, batch_dim=0))
+
+
+@follows("with them as numbers, name them: sources={}.")
+def test_integers_that_are_numbers_are_named():
+    model = Lambda(lambda m, n: n.double() @ torch.ones(2, 1, dtype=torch.float64))
+    message = refused(lambda: provnet.trace(model, IDS + 1), TraceError)
+    answer(provnet.trace(model, IDS + 1, sources=code(message, r"sources=(\[.*\])\.")))
+
+
+@follows("or say where the examples are: batch_dim=.")
+def test_examples_that_are_looked_up_elsewhere_are_said():
+    net = embedding()
+    model = Lambda(lambda m, ids: m.net(ids.t().reshape(-1)[:3]).sum(), net=net)
+    refused(lambda: provnet.trace(model, IDS), (CrossExampleError, InputError, TraceError))
+    found = provnet.trace(Lambda(lambda m, ids: m.net(ids).sum(0), net=net), IDS, batch_dim=1)
+    answer(found)
+
+
+@follows("Convert the input (x.float()), or name the sources: sources=['…'].")
+def test_booleans_are_converted_or_named():
+    model = Lambda(lambda m, x: x.double() @ torch.ones(3, 1, dtype=torch.float64))
+    refused(lambda: provnet.trace(model, X > 1), InputError)
+    answer(provnet.trace(model, (X > 1).float()))
+
+
+@follows("output is a source: sources=['path.to.module'].")
+def test_a_modules_output_is_a_source_by_its_path():
+    model = dense(3, 4, 2)
+    message = refused(lambda: provnet.trace(model, X, sources=["nowhere"]))
+    assert "sources=['path.to.module']" in message
+    answer(provnet.trace(model, X, sources=["0"]))

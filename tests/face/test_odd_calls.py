@@ -118,6 +118,8 @@ def test_a_quotient_that_leaves_the_floats_is_undefined_on_every_route(route: st
     with torch.no_grad():
         first.weight.copy_(torch.tensor([[1.0, -1.0, 1e-39], [1.0, 0.0, 0.0]]))
         second.weight.copy_(torch.tensor([[1.0, 1.0]]))
+    if float(first(torch.ones(1, 3))[0, 0]) == 0:
+        pytest.skip("this library adds 1e-39 to 1 before it takes 1 off again")
     circuit = provnet.trace(nn.Sequential(first, second).eval(), torch.ones(1, 3))
     found = circuit.evaluate("real", target=0, route=route).inputs
     assert torch.equal(found, torch.tensor([[1.0, 0.0, 1e-39]]))

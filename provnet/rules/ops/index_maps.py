@@ -16,10 +16,11 @@ from torch import Tensor
 
 from provnet.capture.execution import Ref
 from provnet.circuit.blocks import Operand
-from provnet.circuit.wiring import Gather, OneToOne, Part, Wiring
+from provnet.circuit.wiring import Gather, OneToOne, Part, Wiring, permuted, spread
 from provnet.errors import TraceError
 from provnet.rules.ops.arguments import references
 from provnet.rules.ops.base import Op, Placed, op_rule
+from provnet.rules.ops.broadcasting import against
 from provnet.rules.ops.layout import Layout, layouts, view_layout
 
 FILL = -1
@@ -89,22 +90,22 @@ def squeeze(op: Op) -> Placed:
 # --- views whose layout is known --------------------------------------------------------------------------------------
 
 
-def routed(op: Op, layout: Layout) -> Placed:
-    """Return the index map of an op that moves one active input's entries within each example, whatever the example."""
-    source = op.only()
-    size = op.tensor(source).numel() // op.batch
-    numbers = torch.arange(size).reshape(op.neurons(source)).expand(op.batch, *op.neurons(source))
-    moved = op.replay(lambda ref: op.layout(ref).from_example(numbers, op.batch))[0]
-    index = layout.by_example(moved, op.batch)[0].reshape(-1).numpy()
-    return op.place("index", "none", wiring_of(index, size), layout)
-
-
 @op_rule("aten.permute", "aten.transpose", "aten.t", "aten.movedim", "aten.swapaxes", "aten.adjoint")
 def permute(op: Op) -> Placed:
     """Axes change places. The examples' axis is found by running the op on a shape whose sizes tell axes apart."""
     layout, rank = op.layout(op.only()), len(op.shape(op.output))
-    order = op.replay(lambda ref: torch.empty(tuple(range(2, 2 + rank)), device="meta"))[0].shape
-    return routed(op, Layout(tuple(order).index(2 + layout.axis), layout.outer, layout.inner))
+    order = [n - 2 for n in op.replay(lambda ref: torch.empty(tuple(range(2, 2 + rank)), device="meta"))[0].shape]
+    after = Layout(order.index(layout.axis), layout.outer, layout.inner)
+    neurons, beside = op.neurons(op.only()), len(layout.merged)
+    places = [
+        place
+        for axis in order
+        for place in (range(layout.axis, layout.axis + beside) if axis == layout.axis else (layout.place(axis),))
+    ]
+    size = prod(neurons)
+    kept = places == sorted(places) or size < 2
+    wiring = OneToOne(size, size) if kept else permuted(neurons, tuple(places))
+    return op.place("index", "none", wiring, after)
 
 
 @op_rule("aten.expand")
@@ -116,7 +117,10 @@ def expand(op: Op) -> Placed:
     if not op.shape(source) or op.shape(op.output)[axis] != op.shape(source)[layout.axis]:
         found = index_map(op)[0]
         return op.missing() if found is None else found
-    return routed(op, Layout(axis, layout.outer, layout.inner))
+    after = Layout(axis, layout.outer, layout.inner)
+    part, neurons = against(op, source, after), after.neurons(op.shape(op.output))
+    size = prod(neurons)
+    return op.place("index", "none", OneToOne(size, size) if prod(part) == size else spread(part, neurons), after)
 
 
 # --- anything else: ask the op ----------------------------------------------------------------------------------------

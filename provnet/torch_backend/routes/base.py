@@ -58,3 +58,14 @@ class Route:
         None: this input is outside the route's safe range (an overflow, say); the next route is taken.
         """
         raise NotImplementedError
+
+    def together(
+        self, parts: Sequence[Prepared], question: Question, relevance: Sequence[Tensor]
+    ) -> list[tuple[Pulled, ...]] | None:
+        """Return what several operands of one block get, as `pull` does for one.
+
+        A route that makes something of the outputs which all operands need has a method of its own.
+        """
+        columns = [self.pull(part, question, relevance) for part in parts]
+        found = [column for column in columns if column is not None]
+        return list(zip(*found, strict=True)) if len(found) == len(columns) else None

@@ -55,6 +55,22 @@ def pull(route: Route, ready: Ready, question: Question, relevance: Sequence[Ten
         return None if found is None else [(one,) for one in found]
     views = [_view(route, part, question) for part in ready.parts]
     largest = _share_largest(ready, [view for view in views if view is not None], question)
+    whole = [view[0] for view in views if view is not None and view[1] is None]
+    rows = (
+        route.together(whole, question, relevance)
+        if len(whole) == len(views)
+        else _one_by_one(route, views, question, relevance)
+    )
+    if rows is None:
+        return None
+    dead = _dead(ready, largest)
+    return [_together(parts, question, r, dead) for parts, r in zip(rows, relevance, strict=True)]
+
+
+def _one_by_one(
+    route: Route, views: Sequence[View | None], question: Question, relevance: Sequence[Tensor]
+) -> list[Operands] | None:
+    """Pull through operands whose examples are groups of one map each."""
     columns: list[list[Pulled]] = []
     for view in views:
         assert view is not None, "fits has asked"
@@ -64,8 +80,7 @@ def pull(route: Route, ready: Ready, question: Question, relevance: Sequence[Ten
         if found is None:
             return None
         columns.append(found if group is None else [replace(one, inputs=group.inputs(one.inputs)) for one in found])
-    dead = _dead(ready, largest)
-    return [_together(parts, question, r, dead) for parts, r in zip(zip(*columns, strict=True), relevance, strict=True)]
+    return list(zip(*columns, strict=True))
 
 
 def _share_largest(ready: Ready, views: list[View], question: Question) -> Tensor | None:

@@ -42,39 +42,62 @@ class Transpose(Route):
         return "Σ d·R is the transposed map of R / z" if probe else None
 
     def pull(self, prepared: Prepared, question: Question, relevance: Sequence[Tensor]) -> list[Pulled] | None:
+        found = self.together((prepared,), question, relevance)
+        return None if found is None else [parts[0] for parts in found]
+
+    def together(
+        self, parts: Sequence[Prepared], question: Question, relevance: Sequence[Tensor]
+    ) -> list[tuple[Pulled, ...]] | None:
         with linear_maps.full_precision():
-            found = [_pull(prepared, r) for r in relevance]
-        return None if any(pulled is None for pulled in found) else [pulled for pulled in found if pulled is not None]
+            found = [_pull(parts, r) for r in relevance]
+        return None if any(one is None for one in found) else [one for one in found if one is not None]
 
 
-def _pull(prepared: Prepared, relevance: Tensor) -> Pulled | None:
-    rule, wiring = prepared.rule, prepared.block.wiring
+def _pull(parts: Sequence[Prepared], relevance: Tensor) -> tuple[Pulled, ...] | None:
+    """Return what each operand gets: what an output hands to its edges, R / z', is the same for all."""
+    first = parts[-1]  # the last operand has the bias
+    rule, wiring = first.rule, first.block.wiring
     starts = list(accumulate((len(branch.products) for branch in rule.branches), initial=0))
-    inputs: Tensor | None = None
+    inputs: list[Tensor | None] = [None] * len(parts)
     bias: Tensor | None = None
     sizes = Sizes()
-    for found in shares(prepared, relevance, sizes):
+    for found in shares(first, relevance, sizes):
         if found is None:
             return None
         number, share = found
         products = rule.branches[number].products
-        if prepared.b is not None:
-            taken = [linear_maps.bias_total(wiring, share, p.biases(prepared.b)) for p in products if p.bias]
+        if first.b is not None:
+            taken = [linear_maps.bias_total(wiring, share, p.biases(first.b)) for p in products if p.bias]
             bias = _sum([*taken, *([] if bias is None else [bias])])
-        for product, a in zip(products, prepared.a[starts[number] :], strict=False):
-            if inputs is not None and product.silent(a):
-                continue
-            part = _part(prepared, product, a, share, len(products) == 1)
-            if part is None:
-                return None
-            inputs = part if inputs is None else inputs.add_(part)
-    if inputs is None:  # no relevance came
-        inputs = relevance.new_zeros((prepared.batch, wiring.inputs))
-        bias = None if prepared.b is None else relevance.new_zeros(prepared.batch)
-    total = inputs.sum(1)
-    finite = bool(torch.isfinite(total if bias is None else total + bias).all())
-    sure = finite and certain(prepared, sizes, relevance, inputs, total, bias)
-    return Pulled(inputs, bias, None, total) if sure else None
+        for n, part in enumerate(parts):
+            for product, a in zip(products, part.a[starts[number] :], strict=False):
+                held = inputs[n]
+                if held is not None and product.silent(a):
+                    continue
+                last = len(products) == 1 and part is parts[-1]
+                back = _part(part, product, a, share, last)
+                if back is None:
+                    return None
+                inputs[n] = back if held is None else held.add_(back)
+    return _checked(parts, relevance, inputs, bias, sizes)
+
+
+def _checked(
+    parts: Sequence[Prepared], relevance: Tensor, inputs: list[Tensor | None], bias: Tensor | None, sizes: Sizes
+) -> tuple[Pulled, ...] | None:
+    """Return what was found, None where denormal or infinite numbers may have had a part in it."""
+    found = []
+    for part, held in zip(parts, inputs, strict=True):
+        mine = part.b is not None
+        if held is None:  # no relevance came
+            held = relevance.new_zeros((part.batch, part.block.wiring.inputs))
+            bias = relevance.new_zeros(part.batch) if mine else bias
+        total, taken = held.sum(1), bias if mine else None
+        finite = bool(torch.isfinite(total if taken is None else total + taken).all())
+        if not (finite and certain(part, sizes, relevance, held, total, taken)):
+            return None
+        found.append(Pulled(held, taken, None, total))
+    return tuple(found)
 
 
 def _part(prepared: Prepared, product: Product, a: Tensor, share: Tensor, last: bool) -> Tensor | None:
