@@ -26,13 +26,13 @@ from provnet.rules.ops.layout import Layout, Shape
 def with_forms(placed: Placed, ranks: tuple[int, int]) -> Placed:
     """Return a product's block, whose two operands both get the product as their contribution, with its forms."""
     block = placed.block
-    full = replace(block, copies=1)
-    forms: dict[str, Block] = {"full": full}
+    whole = replace(block, copies=1)
+    forms: dict[str, Block] = {"full": replace(whole, sink="full products")}
     first, second = ranks
     remark = "tie: half"
     if first != second:
         kept, gate = (0, "second") if first < second else (1, "first")
-        forms["value"] = replace(full, operands=(block.operands[kept],))
+        forms["value"] = replace(whole, operands=(block.operands[kept],))
         remark = f"gate: {gate} factor"
     forms = {name: replace(form, remark=remark) for name, form in forms.items()}
     half = replace(block, copies=2, convention="products", forms=forms, remark=remark)
