@@ -68,7 +68,8 @@ def quotient(op: Op, first: Ref, second: Ref) -> Placed:
     ranks = op.rank(first), max(op.rank(first) + 1, 2)
     placed = with_forms(op.block("affine", "product", operands, layout), ranks)
     slope = PerExample(Deferred(_minus_over, above, below.reshape(op.batch, *shapes[1])))
-    changed = replace(placed.block, operands=(operands[0], replace(operands[1], weight=slope)))
+    slopes = operands[0], replace(operands[1], weight=slope)
+    changed = replace(placed.block, operands=slopes, copies=1, forms={}, convention=None)
     return replace(placed, block=replace(placed.block, forms={**placed.block.forms, DERIVATIVE: changed}))
 
 
