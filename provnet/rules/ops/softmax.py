@@ -60,9 +60,7 @@ def log_softmax(op: Op) -> Placed:
         plain = by_rows(op, layout, rows, size)
         forms[DERIVATIVE] = plain
         rest = Deferred(_log_rest, *(_rows(op, layout, value, size) for value in (op.output, op.inputs[0])))
-        forms["attnlrp"] = replace(
-            plain, bias=rest, bias_by_example=True, sink="softmax's rest", output_is_sum=False
-        )
+        forms["attnlrp"] = replace(plain, bias=rest, bias_by_example=True, sink="softmax's rest", output_is_sum=False)
     return replace(unit, block=replace(unit.block, convention="softmax", forms=forms))
 
 
