@@ -48,7 +48,7 @@ class Threshold(Annotation):
         self.theta = number(theta, "θ")
         if of not in ("coefficient", "share"):
             raise OptionError(f"of={of!r} is unknown; a threshold is of the 'coefficient' or of the 'share'.")
-        self.of = of
+        self.of: Literal["coefficient", "share"] = of
         self.uses = "p" if of == "share" else "d"
         self.strict, self.absolute = strict, absolute or of == "share"  # shares have no sign
         for value in (self.theta, *self.by_path.values()):

@@ -13,6 +13,7 @@ from torch import nn
 
 import provnet
 from provnet import annotations, rules
+from provnet.circuit.weights import Stored
 from provnet.errors import OptionError
 from provnet.semirings.annotations.threshold import Threshold
 from provnet.torch_backend import contractions
@@ -21,11 +22,12 @@ from provnet.torch_backend import contractions
 def net(seed: int, width: int = 5, zeros: bool = False) -> provnet.Circuit:
     """A small perceptron behind a ReLU; with `zeros`, a neuron whose every contribution is 0."""
     torch.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 3)).double().eval()
+    first = nn.Linear(4, width)
+    model = nn.Sequential(first, nn.ReLU(), nn.Linear(width, 3)).double().eval()
     if zeros:
         with torch.no_grad():
-            model[0].weight[1:3] = 0
-            model[0].bias[1:3] = 0
+            first.weight[1:3] = 0
+            first.bias[1:3] = 0
     return provnet.trace(model, torch.randn(3, 4, dtype=torch.float64))
 
 
@@ -38,6 +40,7 @@ def literal(circuit: provnet.Circuit, theta: float, strict: bool, counting: bool
         paths = np.array([1, 0, 0])
         for layer, values in reversed(list(zip(layers, tensors, strict=True))):
             outputs, inputs = len(paths), len(values[example])
+            assert isinstance(layer.weight, Stored)
             weights = layer.weight.values.numpy().reshape(outputs, inputs)
             below = np.zeros(inputs, int)
             for k in range(outputs):
