@@ -5,6 +5,10 @@ everything, quantiles, and the exact curve of how much is relevant at every θ, 
 
     circuit.evaluate("boolean", annotation=thresholds.quantile(circuit, 0.9))
     print(thresholds.curve(circuit, target=3).knee())
+    print(thresholds.curve(circuit, of="share").at(0.8))
+
+Which to take: thresholds on coefficients for layers of one sign, such as behind ReLU in a convolutional network; on
+shares of the strongest input for transformers, where coefficients of either sign grow far above one by cancellation.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log, prod
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -186,18 +190,35 @@ class Curve:
         return figure
 
 
-def curve(circuit: Circuit, target: Any = "predicted", at: str | None = None, **options: Any) -> Curve:
-    """Return the exact curve of the share of relevant neurons over θ, of the source or of the tensor `at`.
+Of = Literal["coefficient", "share"]
 
-    One evaluation in Bottleneck answers every threshold, because x -> [x >= θ] is a homomorphism to Boolean: a neuron
+WIDEST: dict[str, str] = {"coefficient": "bottleneck", "share": "fuzzy"}
+"""The semiring whose one pass answers every threshold of its kind."""
+
+
+def curve(
+    circuit: Circuit, target: Any = "predicted", at: str | None = None, of: Of = "coefficient", **options: Any
+) -> Curve:
+    """Return the exact curve of how many neurons are relevant at every θ, of the source or of the tensor `at`.
+
+    One evaluation in (max, min) answers every threshold, because x -> [x >= θ] is a homomorphism to Boolean: a neuron
     is relevant at θ iff its value is at least θ. One θ for all layers. `options` go to `Circuit.evaluate` (rule, …).
+
+    of   "coefficient": θ is compared with d, by Bottleneck. "share": with |p| / max |p|, by Fuzzy, for θ above 0;
+         `annotation=Threshold(θ, of="share")` gives the same neurons.
+    Raises: `OptionError` for another `of`, and for several sources without `at`.
     """
-    result = circuit.evaluate("bottleneck", target, **options)
+    if of not in WIDEST:
+        raise OptionError(f"of={of!r} is unknown; a curve is of the 'coefficient' or of the 'share'.")
+    result = circuit.evaluate(WIDEST[of], target, **options)
     values = (result.inputs if at is None else result[at]).reshape(-1)
-    thetas, counts = torch.unique(values[values > -torch.inf], return_counts=True)
+    reached = values > (0 if of == "share" else -torch.inf)
+    thetas, counts = torch.unique(values[reached], return_counts=True)
     return Curve(thetas, counts.flip(0).cumsum(0).flip(0).double() / values.numel())
 
 
-def target_density(circuit: Circuit, density: float, target: Any = "predicted", **options: Any) -> Threshold:
+def target_density(
+    circuit: Circuit, density: float, target: Any = "predicted", of: Of = "coefficient", **options: Any
+) -> Threshold:
     """Return the largest θ, for all layers, at which at least the share `density` of the source is relevant."""
-    return Threshold(curve(circuit, target, **options).theta(density))
+    return Threshold(curve(circuit, target, of=of, **options).theta(density), of=of)

@@ -99,8 +99,8 @@ class Block:
     convention, forms   the convention that picks among forms of this block, and the others: its value -> block. A form
              has the same output. The derivative's form is among them where the default is not the derivative.
     remark   one short sentence for tables, such as which factor of a product is the gate.
-    copies   how often the slots count each contribution to the output: 2 where both factors of a product get the whole
-             product as their contribution and its relevance is halved. Denominators are `copies` times the output.
+    copies   how many slots share the relevance of one contribution: 2 where both factors of a product have the whole
+             product as their contribution, and half of its relevance each. Denominators are `copies` times the output.
     places   of a max pooling, in the layout of its output: where in its plane each window's first maximum lies, as the
              model's own op said. None: it did not say.
     bias_name       the name of the op that made the bias of a traced tensor (a sign that is added): its sink's name.
@@ -141,6 +141,11 @@ class Block:
     def has_coefficients(self) -> bool:
         """Whether its edges are variables. Unit edges are none."""
         return self.kind in ("affine", "selection")
+
+    @property
+    def counted(self) -> int:
+        """How often the slots count each contribution to the output: once by every factor of a product."""
+        return len(self.operands) if self.role == "product" else 1
 
     @property
     def inputs(self) -> tuple[int, ...]:

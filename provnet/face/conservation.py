@@ -37,6 +37,7 @@ class Layer:
     (neurons without a defined edge: z = 0, dead windows);
     "stabiliser" (what ε took); "rule" (what the rule itself does not pass on: an empty pool of alpha-beta, a gradient);
     "constant" (entries that no input feeds: what cat, where, masked_fill or a padding put there);
+    "softmax's rest" (softmax="attnlrp"); "constant softmax"; "full products" (what products="full" makes: less than 0);
     "dropped" (what `only=` kept back)."""
 
     def residual(self) -> float:
@@ -132,7 +133,7 @@ def _one(
         given = passed if bias is None else semiring.plus(passed, bias)
         if semiring.ring:
             lost = semiring.monus(came, given)
-        parts = {} if bias is None else {block.bias_name or "bias": bias}
+        parts = {} if bias is None else {block.bias_name or block.sink or "bias": bias}
         parts |= _lost_by_name(workspace, index, job, evaluation.relevance[block.output], lost)
         for taken in (bias, lost):
             if taken is not None:
@@ -181,19 +182,20 @@ def _lost_by_name(
         return {}
     block = workspace.circuit.blocks[index]
     if has_constants(block):
-        return {"constant": lost}
+        return {block.sink or "constant": lost}
     if not job.semiring.ring:
         return {"undefined": lost}
     if not block.has_coefficients:
         return {"rule": lost} if workspace.choice(index, job.rule).rule.units else {}
     rule = workspace.choice(index, job.rule).rule
+    remainder = block.sink if block.sink and block.bias is None else rule.remainder
     dead = workspace.prepared(index, job.rule).dead()
     if dead is None:
-        return {rule.remainder: lost}
+        return {remainder: lost}
     mask = dead[(...,) + (None,) * len(job.semiring.element_shape)]
     zero = job.semiring.full((), job.semiring.zero, relevance)
     undefined = job.semiring.sum(torch.where(mask, relevance, zero), 1)
-    return {"undefined": undefined, rule.remainder: job.semiring.monus(lost, undefined)}
+    return {"undefined": undefined, remainder: job.semiring.monus(lost, undefined)}
 
 
 def _stacked(reports: list[Conservation]) -> Conservation:

@@ -117,7 +117,8 @@ class Relevance:
     def sinks(self) -> Mapping[str, Any]:
         """Relevance that goes no further, path -> [batch]: what biases took, and what was lost.
 
-        A bias that an op made of a traced tensor (a sign that is added, say) goes by that op's name.
+        A bias that an op made of a traced tensor (a sign that is added, say) goes by that op's name, and what `only=`
+        kept back by "dropped". `conservation()` tells kinds of sinks apart: biases, a softmax's rest, constants, ε.
 
         Lost is, in the rings, all that a block received and did not pass on (neurons without a defined coefficient, and
         what a stabiliser took); elsewhere the ⊕ of the relevance of neurons without a defined coefficient.
@@ -135,6 +136,8 @@ class Relevance:
                 sinks[index] = self.semiring.monus(came, passed)
                 if blocks[index].bias_name is not None and index in evaluation.bias:
                     sinks[index] = self.semiring.monus(sinks[index], evaluation.bias[index])
+            for dropped in evaluation.dropped.values():
+                sinks["dropped"] = plus(sinks["dropped"], dropped) if "dropped" in sinks else dropped
             found.append(sinks)
         return self._by_path(found)
 

@@ -66,7 +66,7 @@ class Denominators(Deferred):
         if branch.divided:
             recorded = self.recorded if self._proportions else None
             found = rule.stabilise(self._sum(number) if recorded is None else recorded)
-            # The slots count each contribution `copies` times; a sum of them is divided back before it is stabilised.
+            # A contribution that `copies` slots share is divided among them, after what stabilises the sum.
             found = found if copies == 1 else found * copies
         else:
             one = torch.ones((), dtype=rows.dtype, device=rows.device)
@@ -104,12 +104,12 @@ def plain_sums(plain: Ready) -> tuple[Tensor, ...]:
 def branch_sum(plain: Ready, number: int) -> Tensor:
     """Return the sums of one branch's contributions over each neuron's inputs, bias included: [batch, outputs].
 
-    A product's factors count its contributions once each: their sum is divided by the block's `copies`.
+    A product's factors count its contributions once each: their sum is divided by the number of factors.
     """
     first, *others = (_operand_sum(part, number) for part in plain.parts)
     for other in others:
         first = first + other
-    return first if plain.block.copies == 1 else first / plain.block.copies
+    return first if plain.block.counted == 1 else first / plain.block.counted
 
 
 def _operand_sum(plain: Prepared, number: int) -> Tensor:

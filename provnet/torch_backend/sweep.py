@@ -16,7 +16,9 @@ from torch import Tensor
 
 from provnet.circuit.blocks import Block
 from provnet.semirings.annotations.absolute import Absolute
+from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.annotations.identity import Identity
+from provnet.semirings.annotations.max_normalised import MaxNormalised
 from provnet.semirings.annotations.threshold import Threshold
 from provnet.semirings.bottleneck import Bottleneck
 from provnet.torch_backend.evaluate import BlockDone, Evaluation, Job, evaluate
@@ -115,8 +117,10 @@ def fits(job: Job, dtype: torch.dtype) -> bool:
         return False
     if type(theta).passes is not Threshold.passes or type(theta).at is not Threshold.at:
         return False
-    # At an infinite θ, the target itself (∞) and what no path reaches (-∞) would be compared with themselves.
-    return isfinite(theta.rounded(dtype))
+    # At an infinite θ, the target itself (∞) and what no path reaches (-∞) would be compared with themselves. No share
+    # of nothing passes at 0, where 0 >= 0 would.
+    number = theta.rounded(dtype)
+    return isfinite(number) and (theta.of == "coefficient" or number > 0)
 
 
 def _alike(one: Job, other: Job) -> bool:
@@ -125,16 +129,23 @@ def _alike(one: Job, other: Job) -> bool:
         other.output,
         other.semiring.key(),
     )
-    absolute = one.annotation.absolute == other.annotation.absolute  # type: ignore[attr-defined]  # fits
-    return same and absolute and one.only is other.only and torch.equal(one.start, other.start)
+    measured = _measured(one.annotation) == _measured(other.annotation)  # type: ignore[arg-type]  # fits
+    return same and measured and one.only is other.only and torch.equal(one.start, other.start)
+
+
+def _measured(threshold: Threshold) -> type[Annotation]:
+    """Return what gives the numbers that are compared with θ."""
+    if threshold.of == "share":
+        return MaxNormalised
+    return Absolute if threshold.absolute else Identity
 
 
 def _widest(job: Job, dtype: torch.dtype) -> Job:
-    """Return the job in Bottleneck: over |d| where thresholds are absolute, from ∞ where the Booleans start at True."""
+    """Return the job in Bottleneck: over what thresholds compare with θ, from ∞ where the Booleans start at True."""
     semiring = Bottleneck()
     ends = [torch.tensor(end, dtype=dtype, device=job.start.device) for end in (semiring.one, semiring.zero)]
     start = torch.where(job.start, *ends)
-    annotation = Absolute() if job.annotation.absolute else Identity()  # type: ignore[attr-defined]  # fits
+    annotation = _measured(job.annotation)()  # type: ignore[arg-type]  # fits
     return replace(job, semiring=semiring, annotation=annotation, start=start)
 
 

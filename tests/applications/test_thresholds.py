@@ -138,3 +138,20 @@ def test_contrast(circuit: provnet.Circuit):
     assert torch.equal(sets.more, sets.target & ~sets.against)
     with pytest.raises(UnsupportedOperationError, match="monus"):
         contrast(circuit, 2, 0, provnet.semirings.make(torch.add, torch.mul, 0.0, 1.0, name="mine"))
+
+
+@pytest.mark.guarantee("the curve of shares is what Boolean says at every θ, from one pass in Fuzzy")
+def test_the_curve_of_shares_is_boolean_at_every_threshold(circuit: provnet.Circuit):
+    found = thresholds.curve(circuit, 1, of="share")
+    assert float(found.thetas[0]) > 0
+    assert float(found.thetas[-1]) <= 1
+    middles = (found.thetas[1:] + found.thetas[:-1]) / 2
+    for theta in (*found.thetas[::7].tolist(), *middles[::11].tolist()):
+        annotation = provnet.annotations.Threshold(theta, of="share")
+        inputs = circuit.evaluate("boolean", 1, annotation=annotation).inputs
+        assert found.at(theta) == float(inputs.double().mean())
+    half = thresholds.target_density(circuit, 0.5, 1, of="share")
+    assert half.of == "share"
+    assert float(circuit.evaluate("boolean", 1, annotation=half).inputs.double().mean()) >= 0.5
+    with pytest.raises(OptionError, match="'coefficient' or of the 'share'"):
+        thresholds.curve(circuit, 1, of="part")  # type: ignore[arg-type]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import OptionError
 from provnet.rules.lrp.base import Branch, Product, Stabilised, negative, number, positive, register
 
@@ -40,9 +39,6 @@ class AlphaBeta(Stabilised):
                 f"conserved. Take β = {self.alpha - 1:g}."
             )
 
-    def refusal(self, circuit: BlockCircuit, index: int) -> str | None:
-        return of_two_factors(circuit, index)
-
     @property
     def together(self) -> float:
         return 1.0 if self.beta else 0.0  # Σ⁺ + Σ⁻ = z
@@ -64,14 +60,3 @@ class ZPlus(Stabilised):
     stabilizer: float = 0.0
     name = "zplus"
     branches = (Branch(ACTIVATING),)
-
-    def refusal(self, circuit: BlockCircuit, index: int) -> str | None:
-        return of_two_factors(circuit, index)
-
-
-def of_two_factors(circuit: BlockCircuit, index: int) -> str | None:
-    """Refuse a product of two activations: neither factor is a weight, so contributions have no sign of their own."""
-    block = circuit.blocks[index]
-    if block.kind in ("affine", "selection", "elementwise", "index"):
-        return None
-    return f"it is a {block.kind} block, whose factors are both activations; take Zero or Epsilon for it"

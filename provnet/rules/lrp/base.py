@@ -211,6 +211,11 @@ class Rule:
     """The kinds of block that a composite may give this rule to."""
 
     @property
+    def proportional(self) -> bool:
+        """Whether contributions are the plain a·w: all that the rule may do is to stabilise their sum."""
+        return self.branches == (Branch(),)
+
+    @property
     def products(self) -> tuple[Product, ...]:
         """All products, branch after branch: the order of `Terms.a`."""
         return tuple(product for branch in self.branches for product in branch.products)
@@ -218,8 +223,12 @@ class Rule:
     # -- where it applies ----------------------------------------------------------------------------------------------
 
     def at(self, block: Block) -> Rule | None:
-        """Return the rule for `block`; None: plain proportions. A rule given by itself is for the linear maps."""
-        return self if block.role == "linear" else None
+        """Return the rule for `block`; None: plain proportions. A rule given by itself is for the linear maps.
+
+        One that only stabilises is for contractions of two traced tensors too. A product of one term cannot cancel.
+        """
+        sums = block.role == "product" and any(operand.wiring.fan > 1 for operand in block.operands)
+        return self if block.role == "linear" or (sums and self.proportional) else None
 
     def refusal(self, circuit: BlockCircuit, index: int) -> str | None:
         """Return why this rule has no meaning at a block, None if it has one. Asked before anything is computed."""
@@ -240,9 +249,11 @@ class Rule:
 
     def require(self, circuit: BlockCircuit, index: int) -> None:
         """Raise `OptionError`, with the block and the way out, if the rule has no meaning at it."""
+        block = circuit.blocks[index]
         reason = self.refusal(circuit, index)
+        if block.role == "product" and not self.proportional and not self.units:
+            reason = "both factors are activations and neither is a weight; take Zero or Epsilon for it"
         if reason is not None:
-            block = circuit.blocks[index]
             raise OptionError(
                 f"{self!r} cannot apply to the block {block.path!r} ({block.op}): {reason}. Choose where it applies "
                 f"with Composite({{...}}); circuit.plan(rule) shows what every block takes."

@@ -129,11 +129,14 @@ KINDS: dict[str, Callable[[Block], bool]] = {
     "pooling": lambda block: block.role == "pooling",
     "sum": lambda block: block.role == "sum",
     "scale": lambda block: block.role == "scale",
+    "product": lambda block: block.role == "product",
+    "softmax": lambda block: block.convention == "softmax",
+    "norm": lambda block: block.convention == "norm",
     "batch_norm": lambda block: block.role == "scale" and block.function == "batch_norm",
     "activation": lambda block: block.kind == "elementwise",
 }
 """What `Kind` knows: every linear map is a convolution or dense; averages and maxima are poolings; a batch norm that is
-kept, and a constant that is added, are scales."""
+kept, and a constant that is added, are scales. Products are those of two traced tensors, elementwise or contracted."""
 
 
 def known_kind(kind: str) -> None:

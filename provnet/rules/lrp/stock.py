@@ -95,6 +95,24 @@ def DeepTaylor(low: Any = None, high: Any = None, stabilizer: float = 0.0) -> Co
     return _stock("DeepTaylor", stabilizer, (Depth(0), first), default=ZPlus(stabilizer))
 
 
+@register("attnlrp", "attn-lrp")
+def AttnLRP(epsilon: float = 1e-9) -> Composite:
+    """AttnLRP for transformers: products by halves, softmax by its Taylor decomposition, norms with σ constant, ε.
+
+    The ε-rule is for linear maps and for contractions of two traced tensors; its default is small enough to give what
+    gradient-based implementations give, which have none. Start at the logit (`start="logit"`) to compare with them. The
+    softmax's decomposition has a rest, so relevance is conserved with the sink "softmax's rest" only.
+    Source: [AttnLRP] eq. 8, 13, 15, Propositions 3.1 to 3.4.
+
+    Example: `circuit.evaluate("real", rule=rules.AttnLRP(), start="logit")`
+    """
+    chosen = (("product", "products", "half"), ("softmax", "softmax", "attnlrp"), ("norm", "norm", "detached"))
+    entries = [
+        Entry(Kind(kind), conventions=((convention, value),), optional=True) for kind, convention, value in chosen
+    ]
+    return Composite(entries, default=Epsilon(epsilon), title="AttnLRP")
+
+
 @register("vgg16")
 def VGG16(
     low: Any = IMAGENET_LOW, high: Any = IMAGENET_HIGH, gamma: float = 0.25, rms: float = 0.25, pooling: str = "seed"

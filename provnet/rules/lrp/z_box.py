@@ -97,14 +97,14 @@ class ZBox(Stabilised):
 
 
 def linear_before(circuit: BlockCircuit, index: int) -> Block | None:
-    """Return a linear map that lies between a source and the block, None if there is none."""
+    """Return a linear map, a product or a norm that lies between a source and the block, None if there is none."""
     makers = {block.output: block for block in circuit.blocks}
     waiting, seen = list(circuit.blocks[index].inputs), set()
     while waiting:
         maker = makers.get(waiting.pop())
         if maker is None or maker.output in seen:
             continue
-        if maker.role == "linear":
+        if maker.role in ("linear", "product", "norm"):
             return maker
         seen.add(maker.output)
         waiting.extend(maker.inputs)

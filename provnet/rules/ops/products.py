@@ -26,13 +26,13 @@ from provnet.rules.ops.layout import Layout, Shape
 def with_forms(placed: Placed, ranks: tuple[int, int]) -> Placed:
     """Return a product's block, whose two operands both get the product as their contribution, with its forms."""
     block = placed.block
-    full = replace(block, copies=1)
-    forms: dict[str, Block] = {"full": full}
+    whole = replace(block, copies=1)
+    forms: dict[str, Block] = {"full": replace(whole, sink="full products")}
     first, second = ranks
     remark = "tie: half"
     if first != second:
         kept, gate = (0, "second") if first < second else (1, "first")
-        forms["value"] = replace(full, operands=(block.operands[kept],))
+        forms["value"] = replace(whole, operands=(block.operands[kept],))
         remark = f"gate: {gate} factor"
     forms = {name: replace(form, remark=remark) for name, form in forms.items()}
     half = replace(block, copies=2, convention="products", forms=forms, remark=remark)
@@ -68,7 +68,8 @@ def quotient(op: Op, first: Ref, second: Ref) -> Placed:
     ranks = op.rank(first), max(op.rank(first) + 1, 2)
     placed = with_forms(op.block("affine", "product", operands, layout), ranks)
     slope = PerExample(Deferred(_minus_over, above, below.reshape(op.batch, *shapes[1])))
-    changed = replace(placed.block, operands=(operands[0], replace(operands[1], weight=slope)))
+    slopes = operands[0], replace(operands[1], weight=slope)
+    changed = replace(placed.block, operands=slopes, copies=1, forms={}, convention=None)
     return replace(placed, block=replace(placed.block, forms={**placed.block.forms, DERIVATIVE: changed}))
 
 

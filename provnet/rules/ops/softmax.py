@@ -49,7 +49,10 @@ def softmax(op: Op) -> Placed:
 
 @op_rule("aten._log_softmax", "aten.log_softmax")
 def log_softmax(op: Op) -> Placed:
-    """y = log softmax of x: as the softmax, whose logarithm is one more step that passes relevance on."""
+    """y = log softmax of x: as the softmax, whose logarithm is one more step that passes relevance on.
+
+    So d = x_i (δ_ij - s_i), as of the softmax itself: what is divided by is 1, and not y.
+    """
     layout, rows, size, behind = rows_along(op, op["dim"])
     unit = op.unit_edges(function="softmax")
     forms = {"constant": constant(op, unit.block)}
@@ -57,7 +60,7 @@ def log_softmax(op: Op) -> Placed:
         plain = by_rows(op, layout, rows, size)
         forms[DERIVATIVE] = plain
         rest = Deferred(_log_rest, *(_rows(op, layout, value, size) for value in (op.output, op.inputs[0])))
-        forms["attnlrp"] = replace(plain, bias=rest, bias_by_example=True, sink="softmax's rest")
+        forms["attnlrp"] = replace(plain, bias=rest, bias_by_example=True, sink="softmax's rest", output_is_sum=False)
     return replace(unit, block=replace(unit.block, convention="softmax", forms=forms))
 
 
@@ -79,10 +82,10 @@ def _rest(s: Tensor, x: Tensor) -> Tensor:
 
 
 def _log_rest(y: Tensor, x: Tensor) -> Tensor:
-    """Return y_j - Σ_i x_i (δ_ij - s_i), [batch, neurons]."""
+    """Return what is left of 1 beside Σ_i x_i (δ_ij - s_i), [batch, neurons]."""
     x = finite(x)
     mean = (y.exp() * x).sum(-1, keepdim=True)
-    return (y - x + mean).reshape(len(y), -1)
+    return (1 - x + mean).reshape(len(y), -1)
 
 
 def constant(op: Op, block: Block) -> Block:

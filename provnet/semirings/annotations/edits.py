@@ -24,6 +24,7 @@ class Edits(Annotation):
     def __init__(self, theta: float | Mapping[str, float] | Threshold = 1e-9, *, deficit: bool = False) -> None:
         self.threshold = theta if isinstance(theta, Threshold) else Threshold(theta)
         self.deficit = deficit
+        self.uses = self.threshold.uses
 
     def at(self, path: str) -> Edits:
         return Edits(self.threshold.at(path), deficit=self.deficit)
@@ -32,7 +33,8 @@ class Edits(Annotation):
         return self.threshold.patterns()
 
     def value(self, edges: Edges, semiring: Semiring, dtype: torch.dtype) -> Tensor:
-        d = edges.d.abs() if self.threshold.absolute else edges.d
-        passes = self.threshold.passes(edges.d)
+        d = self.threshold.measured(edges)
+        d = d.abs() if self.threshold.absolute else d
+        passes = self.threshold.passes(d)
         missing = (self.threshold.rounded(d.dtype) - d).clamp(min=0) if self.deficit else torch.ones_like(d)
         return self.floats(torch.where(passes, torch.zeros_like(d), missing), dtype, semiring)

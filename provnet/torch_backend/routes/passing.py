@@ -14,6 +14,7 @@ from provnet.torch_backend.contractions.body import Body
 from provnet.torch_backend.least_passing import decidable
 from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.routes.base import Pulled, Question, Route, register
+from provnet.torch_backend.routes.max_times import largest_contributions
 
 REACH = Body("reach", "c0 if a * w >= s0 else v", near=True, dead=(nan,), join="max(v, s0)")
 REACH_BELOW = Body("reach_below", "c0 if a * w <= s0 else v", near=True, dead=(nan,), join="max(v, s0)")
@@ -51,7 +52,7 @@ class Passing(Route):
 
 
 def _pull(prepared: Prepared, question: Question, relevance: Tensor) -> Pulled | None:
-    z, theta = prepared.z[0], question.annotation
+    z, theta = divisors(prepared, question), question.annotation
     number = theta.rounded(z.dtype)  # type: ignore[attr-defined]
     reached, usable = relevance != 0, z != 0
     alive = reached & usable
@@ -67,11 +68,16 @@ def _pull(prepared: Prepared, question: Question, relevance: Tensor) -> Pulled |
     return Pulled(inputs, _bias(prepared, question, relevance, alive), lost)
 
 
+def divisors(prepared: Prepared, question: Question) -> Tensor:
+    """Return what contributions are divided by before they meet θ, [batch, outputs]: z, or the largest of them."""
+    return largest_contributions(prepared) if question.annotation.uses == "p" else prepared.z[0]
+
+
 def _bias(prepared: Prepared, question: Question, relevance: Tensor, alive: Tensor) -> Tensor | None:
     b = outer.bias_column(prepared)
     if b is None:
         return None
-    relevance, alive, z = (outer.by_bias(prepared, x) for x in (relevance, alive, prepared.z[0]))
+    relevance, alive, z = (outer.by_bias(prepared, x) for x in (relevance, alive, divisors(prepared, question)))
     passes = question.annotation.passes(b / z)  # type: ignore[attr-defined]
     return _total(relevance.flatten(1), (passes & alive).flatten(1))
 
@@ -87,7 +93,11 @@ def _contracted(
     engine: Engine, prepared: Prepared, question: Question, relevance: Tensor, alive: Tensor, least: Tensor
 ) -> Tensor:
     """Return the relevance of the inputs, [batch, inputs], from the edges of outputs with z > 0 and with z < 0."""
-    boolean, z, weights = relevance.dtype == torch.bool, prepared.z[0], outer.weights_of(prepared, signed=True)
+    boolean, z, weights = (
+        relevance.dtype == torch.bool,
+        divisors(prepared, question),
+        outer.weights_of(prepared, signed=True),
+    )
     assert weights is not None, "engine_for has seen them"
 
     def part(body: Body, some: Tensor, least: Tensor) -> Tensor:

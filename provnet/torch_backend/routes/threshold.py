@@ -15,6 +15,7 @@ from provnet.torch_backend.contractions.body import MAX_TIMES, MAX_TIMES_ABS
 from provnet.torch_backend.outer import Columns
 from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.routes.base import Pulled, Question, Route, register
+from provnet.torch_backend.routes.passing import divisors
 
 
 @register("threshold")
@@ -23,7 +24,8 @@ class ThresholdScores(Route):
     w_jk / z_k is.
 
     Three roundings in another order differ by less than 8 ulp, so scores outside θ (1 ± 8 ulp) decide; a column
-    inside is decided by the definition, edge by edge. θ > 0 only. Memory: a tile and the block's inputs.
+    inside is decided by the definition, edge by edge. θ > 0 only. Of shares, z is the largest
+    contribution. Memory: a tile and the block's inputs.
     """
 
     name = "threshold"
@@ -40,7 +42,7 @@ class ThresholdScores(Route):
         return f"some edge passes if the best score does; scores near θ are decided literally{by}"
 
     def pull(self, prepared: Prepared, question: Question, relevance: Sequence[Tensor]) -> list[Pulled] | None:
-        z = prepared.z[0]
+        z = divisors(prepared, question)
         theta = question.annotation.rounded(z.dtype)  # type: ignore[attr-defined]
         usable = z != 0
         if not _safe(z, usable, theta, prepared.a[0]):
@@ -80,7 +82,7 @@ def _bias(prepared: Prepared, question: Question, active: Tensor) -> Tensor | No
     b = outer.bias_column(prepared)
     if b is None:
         return None
-    z, active = outer.by_bias(prepared, prepared.z[0]), outer.by_bias(prepared, active)
+    z, active = outer.by_bias(prepared, divisors(prepared, question)), outer.by_bias(prepared, active)
     reached = torch.zeros(len(z), dtype=torch.bool, device=z.device)
     infinite = torch.full((), torch.inf, dtype=z.dtype, device=z.device)
     for sign in (1, -1):
@@ -97,7 +99,7 @@ def _bias(prepared: Prepared, question: Question, active: Tensor) -> Tensor | No
 
 
 def _pull(prepared: Prepared, question: Question, active: Tensor, theta: float) -> Tensor:
-    z = prepared.z[0]
+    z = divisors(prepared, question)
     absolute = question.annotation.absolute  # type: ignore[attr-defined]
     zero = torch.zeros((), dtype=z.dtype, device=z.device)
     share = torch.where(active, 1 / z, zero)
@@ -128,7 +130,7 @@ def _pull(prepared: Prepared, question: Question, active: Tensor, theta: float) 
 
 def _contracted(engine: Engine, prepared: Prepared, question: Question, active: Tensor, theta: float) -> Tensor:
     """The same by a compiled contraction: [batch, inputs]."""
-    z, a = prepared.z[0], prepared.a[0]
+    z, a = divisors(prepared, question), prepared.a[0]
     absolute = question.annotation.absolute  # type: ignore[attr-defined]
     share = 1 / z  # that of outputs that are not active is not read
     weights = outer.weights_of(prepared, signed=True)
@@ -163,7 +165,7 @@ def _decided(
     a = prepared.gather(prepared.a[0][part.batch], part.sources[0])[batch, position, slot]
     w = outer.bank(prepared, outer.weights_of(prepared, signed=True), part.tile, part.batch, part.sources)[0]
     w = w.expand(part.share.shape[1], outputs.shape[1], part.sources[0].shape[1])[position, :, slot]
-    d = a[:, None] * w / prepared.z[0][part.batch][batch[:, None], outputs]
+    d = a[:, None] * w / divisors(prepared, question)[part.batch][batch[:, None], outputs]
     live = active[part.batch][batch[:, None], outputs] & torch.isfinite(d)
     passes = passes.clone()
     passes[batch, position, slot] = (question.annotation.passes(d) & live).any(1)  # type: ignore[attr-defined]
