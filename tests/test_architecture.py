@@ -17,6 +17,9 @@ PACKAGE = ROOT / "provnet"
 ROOMS = ("capture", "circuit", "rules", "semirings", "symbolic", "torch_backend", "writers")
 """From the top of the house to the bottom: a room imports only rooms above it."""
 
+BACKEND = ("settings", "blocks", "contractions", "counts", "gates", "routes", "walk")
+"""The rooms of `torch_backend`, likewise in order: one operand's numbers come first, the walk over all blocks last."""
+
 FOR_ALL = ("errors", "registry", "shared_setting")
 DOORS = ("__init__", "__main__", "cli")  # what a user comes in by
 NEVER = {
@@ -45,7 +48,7 @@ def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def may_import(room: str, other: str) -> bool:
-    """Tell whether a file of `room` may import from `other`: rooms, or `face`, `applications`, `cli`, `__init__`."""
+    """Return whether a file of `room` may import from `other`: rooms, or `face`, `applications`, `cli`, `__init__`."""
     if other == room or other in FOR_ALL:
         return room not in FOR_ALL or other in FOR_ALL
     if other in ROOMS:
@@ -60,6 +63,22 @@ def room_of(dotted: str) -> str:
     first = dotted.split(".")[1] if "." in dotted else "__init__"
     known = (*ROOMS, *FOR_ALL, "face", "applications", "cli")
     return first if first in known else "__init__"
+
+
+def backend_room(dotted: str) -> str | None:
+    """Return the room within `torch_backend` that a dotted name belongs to, None if it belongs to no room."""
+    parts = dotted.split(".")
+    return parts[2] if parts[:2] == ["provnet", "torch_backend"] and len(parts) > 2 else None
+
+
+def backend_complaints(source: str, room: str) -> list[str]:
+    """Return which imports of a file in a room of `torch_backend` lead to a later room, or to none."""
+    found = []
+    for line, module in imports(ast.parse(source)):
+        other = backend_room(module)
+        if other is not None and (other not in BACKEND or BACKEND.index(other) > BACKEND.index(room)):
+            found.append(f"{line}: {room} imports {module}, of {other}")
+    return found
 
 
 def complaints(source: str, room: str) -> list[str]:
@@ -92,6 +111,19 @@ def room_of_file(path: Path) -> str:
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_file_imports_only_from_above(path: Path):
     assert complaints(path.read_text("utf-8"), room_of_file(path)) == []
+
+
+@pytest.mark.guarantee("the rooms of the backend know only those before them: there is no circle")
+def test_the_rooms_of_the_backend_are_in_order():
+    for path in (PACKAGE / "torch_backend").rglob("*.py"):
+        room = backend_room("provnet.torch_backend." + ".".join(path.relative_to(PACKAGE / "torch_backend").parts))
+        assert room is not None
+        room = room.removesuffix(".py")
+        if room != "__init__":
+            assert backend_complaints(path.read_text("utf-8"), room) == [], path
+    assert backend_complaints("from provnet.torch_backend.walk.evaluate import Job", "routes")
+    assert backend_complaints("from provnet.torch_backend.utils import x", "walk")
+    assert not backend_complaints("from provnet.torch_backend.blocks.rows import rows", "routes")
 
 
 @pytest.mark.parametrize(

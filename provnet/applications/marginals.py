@@ -13,10 +13,10 @@ from provnet.circuit.weights import Stored
 from provnet.errors import LimitError, OptionError, UnsupportedOperationError
 from provnet.face.names import blocks_named
 from provnet.face.relevance import Relevance
-from provnet.torch_backend.evaluate import Evaluation, Job
-from provnet.torch_backend.forward import block_marginals, sweep_forward
-from provnet.torch_backend.rows import shaped
-from provnet.torch_backend.scatter import scatter_any
+from provnet.torch_backend.blocks.rows import shaped
+from provnet.torch_backend.blocks.scatter import scatter_any
+from provnet.torch_backend.walk.evaluate import Evaluation, Job
+from provnet.torch_backend.walk.forward import block_marginals, sweep_forward
 
 LIMIT = 50_000_000
 

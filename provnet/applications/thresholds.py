@@ -29,7 +29,7 @@ from provnet.face import Circuit
 from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.annotations.threshold import Threshold
-from provnet.torch_backend.ranges import coefficients
+from provnet.torch_backend.walk.ranges import coefficients
 
 try:
     from matplotlib.figure import Figure

@@ -23,10 +23,10 @@ from provnet.rules.lrp.base import Rule
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.base import Semiring
 from provnet.semirings.lookup import get as get_semiring
-from provnet.torch_backend.ambient import plain_torch
-from provnet.torch_backend.ranges import coefficient_range
-from provnet.torch_backend.workspace import Workspace
-from provnet.torch_backend.workspaces import Workspaces
+from provnet.torch_backend.settings import plain_torch
+from provnet.torch_backend.walk.ranges import coefficient_range
+from provnet.torch_backend.walk.workspace import Workspace
+from provnet.torch_backend.walk.workspaces import Workspaces
 
 SemiringLike = str | Semiring
 AnnotationLike = str | Annotation

@@ -15,9 +15,9 @@ from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import ProvnetError
 from provnet.semirings.base import Semiring
 from provnet.semirings.counting import Counting
-from provnet.torch_backend.evaluate import Evaluation, Job
-from provnet.torch_backend.unit import has_constants
-from provnet.torch_backend.workspace import Workspace
+from provnet.torch_backend.walk.evaluate import Evaluation, Job
+from provnet.torch_backend.walk.unit_edges import has_constants
+from provnet.torch_backend.walk.workspace import Workspace
 
 
 @dataclass(frozen=True, eq=False)

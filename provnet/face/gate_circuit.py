@@ -46,13 +46,13 @@ from provnet.symbolic.canonical import find_gate
 from provnet.symbolic.expand import polynomial
 from provnet.symbolic.formula import Formula, formula
 from provnet.symbolic.polynomial import Polynomial
-from provnet.torch_backend.ambient import plain_torch
-from provnet.torch_backend.best_paths import best_paths
-from provnet.torch_backend.evaluate import Job
-from provnet.torch_backend.gates import as_tensor, evaluate_gates
-from provnet.torch_backend.marginals import gate_marginals
-from provnet.torch_backend.messages import block_elements
-from provnet.torch_backend.workspace import Workspace
+from provnet.torch_backend.gates.best_paths import best_paths
+from provnet.torch_backend.gates.evaluate import as_tensor, evaluate_gates
+from provnet.torch_backend.gates.marginals import gate_marginals
+from provnet.torch_backend.settings import plain_torch
+from provnet.torch_backend.walk.evaluate import Job
+from provnet.torch_backend.walk.messages import block_elements
+from provnet.torch_backend.walk.workspace import Workspace
 
 if TYPE_CHECKING:
     from provnet.face.circuit import Circuit
@@ -309,7 +309,7 @@ class GateCircuit:
     ) -> list[Path]:
         """Return the k best paths from a root to the target, with their edges, best first; in a selective semiring.
 
-        Source: `provnet.torch_backend.best_paths`. Raises `UnsupportedOperationError` in other semirings.
+        Source: `provnet.torch_backend.gates.best_paths`. Raises `UnsupportedOperationError` in other semirings.
         """
         algebra = get_semiring(semiring)
         elements = self.elements(algebra, valuation, rule, annotation, dtype)

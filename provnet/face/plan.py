@@ -11,7 +11,7 @@ from provnet.rules.lrp.base import Choice, Rule
 from provnet.rules.lrp.zero import Zero
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.base import Semiring
-from provnet.torch_backend.workspace import Workspace
+from provnet.torch_backend.walk.workspace import Workspace
 
 
 @dataclass(frozen=True)

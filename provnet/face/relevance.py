@@ -15,12 +15,12 @@ from provnet.face.conservation import Conservation, conservation_of
 from provnet.face.names import blocks_named, tensors_at
 from provnet.semirings.base import Semiring
 from provnet.semirings.counting import Counting
-from provnet.torch_backend.ambient import plain_torch
-from provnet.torch_backend.counting import EXACT_FLOAT
-from provnet.torch_backend.evaluate import Evaluation, Job, Step
-from provnet.torch_backend.messages import block_messages, weight_relevance
-from provnet.torch_backend.rows import shaped
-from provnet.torch_backend.workspace import Workspace
+from provnet.torch_backend.blocks.rows import shaped
+from provnet.torch_backend.counts.bounds import EXACT_FLOAT
+from provnet.torch_backend.settings import plain_torch
+from provnet.torch_backend.walk.evaluate import Evaluation, Job, Step
+from provnet.torch_backend.walk.messages import block_messages, weight_relevance
+from provnet.torch_backend.walk.workspace import Workspace
 
 MESSAGES_LIMIT = 50_000_000
 
@@ -53,7 +53,7 @@ class Relevance:
         self.peak_memory = peak_memory
         """Bytes that the call of `evaluate` took at its peak beyond what was held before (model, recorded activations,
         what earlier calls left). None: `measure_memory=True` was not given, or the system does not tell (on the CPU
-        only Linux does, of the whole process). See `provnet.torch_backend.peak`."""
+        only Linux does, of the whole process). See `provnet.torch_backend.walk.memory_peak`."""
 
     # -- relevance -----------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from provnet.errors import OptionError, TargetError, ValuationError
 from provnet.face.given import with_values
 from provnet.semirings.base import Semiring
 from provnet.semirings.carrier import into_carrier
-from provnet.torch_backend.rows import rows
+from provnet.torch_backend.blocks.rows import rows
 
 Target = Any
 """An int, a tuple of indices, a list or 1-D tensor (one per example), "predicted", `Targets`, or a weighting."""

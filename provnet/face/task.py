@@ -21,12 +21,12 @@ from provnet.face.targets import Target, Targets, start_rows, target_neurons
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.base import Semiring
 from provnet.semirings.counting import Counting, bits
-from provnet.torch_backend import residues
-from provnet.torch_backend.ambient import plain_torch
-from provnet.torch_backend.evaluate import Evaluation, Job
-from provnet.torch_backend.peak import Peak
-from provnet.torch_backend.sweep import evaluate_all
-from provnet.torch_backend.workspace import Workspace
+from provnet.torch_backend.counts import residues
+from provnet.torch_backend.settings import plain_torch
+from provnet.torch_backend.walk.evaluate import Evaluation, Job
+from provnet.torch_backend.walk.memory_peak import Peak
+from provnet.torch_backend.walk.sweep import evaluate_all
+from provnet.torch_backend.walk.workspace import Workspace
 
 if TYPE_CHECKING:
     from provnet.face.circuit import Circuit

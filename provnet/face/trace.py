@@ -14,8 +14,8 @@ from provnet.face.relevance import Relevance
 from provnet.face.targets import Target
 from provnet.rules.build import build
 from provnet.rules.lean import lean_circuit
-from provnet.torch_backend.ambient import plain_torch
-from provnet.torch_backend.differentiable import detached
+from provnet.torch_backend.settings import plain_torch
+from provnet.torch_backend.walk.differentiable import detached
 
 
 def trace(

@@ -17,7 +17,7 @@ from provnet.circuit.gates import GateStore
 from provnet.circuit.spec import check_circuit
 from provnet.circuit.unit_functions import without_own_functions
 from provnet.errors import FileFormatError, OptionError, OutputError
-from provnet.torch_backend.slopes import run_call
+from provnet.torch_backend.blocks.slopes import run_call
 from provnet.writers.atomic import staged
 from provnet.writers.base import StrPath
 from provnet.writers.codec import Decoder, Encoder

@@ -36,9 +36,9 @@ from provnet.semirings import names
 from provnet.semirings.base import Semiring
 from provnet.semirings.lookup import get
 from provnet.symbolic.expand import expand, polynomial
-from provnet.torch_backend import gates as evaluator
-from provnet.torch_backend.gates import evaluate_gates
-from provnet.torch_backend.identity import identity_test
+from provnet.torch_backend.gates import evaluate as evaluator
+from provnet.torch_backend.gates.evaluate import evaluate_gates
+from provnet.torch_backend.gates.identity import identity_test
 from tests import gate_circuits
 from tests.benchmarks.clock import interleaved, report
 from tests.nets import data_folder, digits, mnist_mlp, perceptron

@@ -10,7 +10,7 @@ import provnet
 from provnet import annotations
 from provnet.errors import CountOverflowError, OptionError
 from provnet.semirings.counting import Counting
-from provnet.torch_backend import counting
+from provnet.torch_backend.counts import bounds as counting
 from tests.nets import Residual, seeded
 
 EVERY = annotations.Threshold(-1e30)

@@ -10,7 +10,7 @@ import torch
 import provnet
 from provnet import annotations, rules
 from provnet.errors import OptionError, UnknownNameError
-from provnet.torch_backend.workspace import Workspace
+from provnet.torch_backend.walk.workspace import Workspace
 from tests.nets import Residual, seeded
 
 Threshold = annotations.Threshold

@@ -28,8 +28,8 @@ from provnet.semirings import (
     Viterbi,
     make,
 )
-from provnet.torch_backend.best_paths import best_paths
-from provnet.torch_backend.gates import evaluate_every_gate, evaluate_gates
+from provnet.torch_backend.gates.best_paths import best_paths
+from provnet.torch_backend.gates.evaluate import evaluate_every_gate, evaluate_gates
 from tests.gate_circuits import make_store, perceptron, recursive, residual
 from tests.listed_paths import derivations, modest_stores
 

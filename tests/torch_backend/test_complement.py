@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 import provnet
 from provnet import rules
-from provnet.torch_backend import complement, sums
-from provnet.torch_backend.prepared import Prepared
-from provnet.torch_backend.workspace import Workspace
+from provnet.torch_backend.blocks import complement, sums
+from provnet.torch_backend.blocks.prepared import Prepared
+from provnet.torch_backend.walk.workspace import Workspace
 
 RULES = [rules.AlphaBeta(2, 1), rules.AlphaBeta(3, 2, 1e-6)]
 

@@ -31,11 +31,11 @@ from provnet.semirings import annotations
 from provnet.semirings.annotations import Threshold
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.base import Semiring
+from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions.numba_engine import NUMBA
-from provnet.torch_backend.evaluate import Job, evaluate
-from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.routes import candidates
 from provnet.torch_backend.routes.base import Pulled, Question
+from provnet.torch_backend.walk.evaluate import Job, evaluate
 from tests.torch_backend.test_faults import NETS, SCALES, answer, traced
 from tests.torch_backend.test_routes import ENGINES, by
 

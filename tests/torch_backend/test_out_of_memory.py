@@ -11,8 +11,8 @@ from torch import nn
 
 import provnet
 from provnet.errors import OutOfMemoryError, ProvnetError
-from provnet.torch_backend.out_of_memory import FLOOR, is_out_of_memory
 from provnet.torch_backend.routes.fold import Fold
+from provnet.torch_backend.walk.out_of_memory import FLOOR, is_out_of_memory
 from tests.nets import Residual, seeded
 
 ERRORS: dict[str, Callable[[], BaseException]] = {

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 import provnet
-from provnet.torch_backend import peak
-from provnet.torch_backend.peak import Peak
+from provnet.torch_backend.walk import memory_peak as peak
+from provnet.torch_backend.walk.memory_peak import Peak
 
 CPU = torch.device("cpu")
 MEGABYTE = 1 << 20
@@ -23,7 +23,7 @@ known = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="o
 SCRIPT = """
 import sys
 import torch
-from provnet.torch_backend.peak import Peak
+from provnet.torch_backend.walk.memory_peak import Peak
 
 MEGABYTE = 1 << 20
 held = torch.ones(64 * MEGABYTE // 4)

@@ -7,7 +7,7 @@ from torch import nn
 
 import provnet
 from provnet import rules
-from provnet.torch_backend.ranges import coefficient_range, coefficients
+from provnet.torch_backend.walk.ranges import coefficient_range, coefficients
 from tests.nets import seeded
 
 

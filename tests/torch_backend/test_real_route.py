@@ -19,8 +19,8 @@ from provnet.circuit.weights import Stored
 from provnet.circuit.wiring import dense
 from provnet.rules.fusion import Scaled
 from provnet.rules.lrp.base import negative, positive, shifted
-from provnet.torch_backend import linear_maps
-from provnet.torch_backend.scratch import LARGEST, Scratch
+from provnet.torch_backend.blocks import linear_maps
+from provnet.torch_backend.blocks.scratch import LARGEST, Scratch
 from tests.nets import seeded
 
 RULES = ["zero", rules.Epsilon(1e-2), rules.Gamma(0.25), rules.Gamma(0.5, signed=True, stabilizer=1e-3)]

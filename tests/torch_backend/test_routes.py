@@ -151,7 +151,7 @@ def same_totals(fast: provnet.Relevance, slow: provnet.Relevance, semiring: str)
 def test_compiled_counts_are_exact(name: str, dtype: torch.dtype, seed: int, data: st.DataObject):
     model, x = network(name, seed, dtype)
     circuit = provnet.trace(model, x)
-    options_of = {"strict": data.draw(st.booleans()), "absolute": data.draw(st.booleans())}
+    options_of: dict[str, Any] = {"strict": data.draw(st.booleans()), "absolute": data.draw(st.booleans())}
     theta = data.draw(st.sampled_from([*(attained(circuit, dtype) or [0.5]), -0.5, -1.0]))
     start = (torch.randint(0, 4, circuit.outputs[0].shape) * weighting(circuit, seed)).long()
     options = {"target": start, "annotation": Threshold(theta, **options_of), "rule": data.draw(st.sampled_from(RULES))}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provnet import semirings
-from provnet.torch_backend.scatter import scatter_any, scatter_taps
+from provnet.torch_backend.blocks.scatter import scatter_any, scatter_taps
 
 EXACT = ("boolean", "counting", "bottleneck", "tropical")
 

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 import provnet
 from provnet import annotations
 from provnet.semirings.annotations.base import Edges
-from provnet.torch_backend import sweep
 from provnet.torch_backend.routes.fold import Fold
 from provnet.torch_backend.routes.winner import Winner
+from provnet.torch_backend.walk import sweep
 from tests.nets import Residual, perceptron, seeded, small_cnn
 
 Threshold = annotations.Threshold

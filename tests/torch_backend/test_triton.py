@@ -26,9 +26,9 @@ from provnet.torch_backend import contractions
 from provnet.torch_backend.contractions import triton_engine
 from provnet.torch_backend.contractions.base import Direction
 from provnet.torch_backend.contractions.body import MAX_TIMES_ABS, Body
+from provnet.torch_backend.contractions.least_passing import least_passing
 from provnet.torch_backend.contractions.triton_engine import TRITON, TritonEngine
 from provnet.torch_backend.contractions.triton_launch import Launch
-from provnet.torch_backend.least_passing import least_passing
 from tests import contraction_cases
 from tests.contraction_cases import CASES, Case, looped, wirings
 

@@ -12,7 +12,7 @@ from torch import nn
 
 import provnet
 from provnet.rules import Zero
-from provnet.torch_backend import winners
+from provnet.torch_backend.blocks import winners
 
 POOLS = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.deferred import raw
-from provnet.torch_backend import outer
+from provnet.torch_backend.blocks import outer_products as outer
+from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions.base import Direction, Engine, Operands
 from provnet.torch_backend.contractions.body import Body
 from provnet.torch_backend.contractions.geometry import Geometry, geometry_of
-from provnet.torch_backend.prepared import Prepared
 
 FEW_EDGES = 1 << 14
 """Blocks below this are left to torch: a kernel's first call compiles it for a second."""

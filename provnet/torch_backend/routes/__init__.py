@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Iterator
 
 from provnet.errors import OptionError
-from provnet.torch_backend.prepared import Ready
+from provnet.torch_backend.blocks.prepared import Ready
 from provnet.torch_backend.routes import operands
 from provnet.torch_backend.routes.base import REGISTRY, Question, Route
 

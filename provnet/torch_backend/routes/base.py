@@ -11,7 +11,7 @@ from torch import Tensor
 from provnet.registry import Registry
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.base import Semiring
-from provnet.torch_backend.prepared import Prepared
+from provnet.torch_backend.blocks.prepared import Prepared
 
 REGISTRY: Registry[type[Route]] = Registry("route")
 register = REGISTRY.register

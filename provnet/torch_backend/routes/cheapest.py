@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from provnet.torch_backend import outer
-from provnet.torch_backend.columns import columns_of, listable
-from provnet.torch_backend.prepared import Prepared
+from provnet.torch_backend.blocks import outer_products as outer
+from provnet.torch_backend.blocks.prepared import Prepared
+from provnet.torch_backend.contractions.columns import columns_of, listable
 from provnet.torch_backend.routes.base import Pulled, Question, Route, register
 from provnet.torch_backend.routes.max_times import BestProducts, best_products
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from provnet.semirings import scalar
 from provnet.semirings.base import Semiring
-from provnet.torch_backend import contractions, outer
+from provnet.torch_backend import contractions
+from provnet.torch_backend.blocks import outer_products as outer
+from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions.body import Body, edge_body
-from provnet.torch_backend.prepared import Prepared
 from provnet.torch_backend.routes.base import Pulled, Question, Route, register
 from provnet.torch_backend.routes.max_times import largest_contributions
 from provnet.torch_backend.routes.passing import largest_product

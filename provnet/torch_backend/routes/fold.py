@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from provnet.torch_backend.prepared import Joined, Prepared, Ready, Sources
+from provnet.torch_backend.blocks.prepared import Joined, Prepared, Ready, Sources
+from provnet.torch_backend.blocks.scatter import scatter_any, scatter_taps
+from provnet.torch_backend.blocks.tiling import tiles
 from provnet.torch_backend.routes.base import Pulled, Question, Route, register
-from provnet.torch_backend.scatter import scatter_any, scatter_taps
-from provnet.torch_backend.side_by_side import fold_together
-from provnet.torch_backend.tiling import tiles
+from provnet.torch_backend.routes.side_by_side import fold_together
 
 
 @register("reference")

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from provnet.semirings.ordered import MaxSemiring
-from provnet.torch_backend import contractions, outer
-from provnet.torch_backend.columns import columns_of, heaviest, listable, reachable
+from provnet.torch_backend import contractions
+from provnet.torch_backend.blocks import outer_products as outer
+from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions.body import MAX_TIMES_ABS
-from provnet.torch_backend.prepared import Prepared
+from provnet.torch_backend.contractions.columns import columns_of, heaviest, listable, reachable
 from provnet.torch_backend.routes.base import Pulled, Question, Route, register
 
 _LARGER = MaxSemiring()

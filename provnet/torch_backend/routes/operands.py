@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.deferred import raw
-from provnet.torch_backend.grouped import Grouped, grouped
-from provnet.torch_backend.prepared import Joined, Prepared, Ready
+from provnet.torch_backend.blocks.prepared import Joined, Prepared, Ready
+from provnet.torch_backend.contractions.grouped import Grouped, grouped
 from provnet.torch_backend.routes.base import Pulled, Question, Route
 from provnet.torch_backend.routes.max_times import largest_contributions
 

@@ -8,11 +8,12 @@ from math import nan
 import torch
 from torch import Tensor
 
-from provnet.torch_backend import contractions, outer
+from provnet.torch_backend import contractions
+from provnet.torch_backend.blocks import outer_products as outer
+from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions.base import Engine
 from provnet.torch_backend.contractions.body import Body
-from provnet.torch_backend.least_passing import decidable
-from provnet.torch_backend.prepared import Prepared
+from provnet.torch_backend.contractions.least_passing import decidable
 from provnet.torch_backend.routes.base import Pulled, Question, Route, register
 from provnet.torch_backend.routes.max_times import largest_contributions
 

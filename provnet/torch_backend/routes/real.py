@@ -11,12 +11,12 @@ from torch import Tensor
 
 from provnet.circuit.deferred import raw
 from provnet.rules.lrp.base import Product
-from provnet.torch_backend import linear_maps
-from provnet.torch_backend.faint import Sizes, certain
-from provnet.torch_backend.prepared import Prepared
+from provnet.torch_backend.blocks import linear_maps
+from provnet.torch_backend.blocks.denormals import Sizes, certain
+from provnet.torch_backend.blocks.prepared import Prepared
+from provnet.torch_backend.blocks.shares import shares, some_overflow
+from provnet.torch_backend.blocks.weights import Structured, factored, mapped
 from provnet.torch_backend.routes.base import Pulled, Question, Route, register
-from provnet.torch_backend.shares import shares, some_overflow
-from provnet.torch_backend.weights import Structured, factored, mapped
 
 __all__ = ["Transpose", "some_overflow"]
 

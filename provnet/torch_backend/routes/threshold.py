@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from provnet.torch_backend import contractions, outer
-from provnet.torch_backend.columns import columns_of
+from provnet.torch_backend import contractions
+from provnet.torch_backend.blocks import outer_products as outer
+from provnet.torch_backend.blocks.outer_products import Columns
+from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions.base import Engine
 from provnet.torch_backend.contractions.body import MAX_TIMES, MAX_TIMES_ABS
-from provnet.torch_backend.outer import Columns
-from provnet.torch_backend.prepared import Prepared
+from provnet.torch_backend.contractions.columns import columns_of
 from provnet.torch_backend.routes.base import Pulled, Question, Route, register
 from provnet.torch_backend.routes.passing import divisors
 

@@ -12,10 +12,10 @@ from provnet.circuit.deferred import raw
 from provnet.circuit.wiring import Window
 from provnet.rules.lrp.base import Edges
 from provnet.semirings.base import Semiring
-from provnet.torch_backend.prepared import Prepared
+from provnet.torch_backend.blocks.prepared import Prepared
+from provnet.torch_backend.blocks.scatter import scatter_any
+from provnet.torch_backend.blocks.winners import Winners
 from provnet.torch_backend.routes.base import Pulled, Question, Route, register
-from provnet.torch_backend.scatter import scatter_any
-from provnet.torch_backend.winners import Winners
 
 
 @register("winner")

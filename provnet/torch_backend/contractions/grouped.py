@@ -1,0 +1,119 @@
+"""A product with weights of each example's own, seen as one map whose groups are the examples: what contractions know.
+
+A batch of matrix products x[e] @ w[e] is one convolution with a kernel of one place, a single example and a group for
+each e. So every route for dense layers and convolutions serves the products of two traced tensors too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+from torch import Tensor
+
+from provnet.circuit.weights import Stored
+from provnet.circuit.wiring import Einsum, convolution
+from provnet.torch_backend.blocks.prepared import Prepared
+
+
+@dataclass(frozen=True, eq=False)
+class _Axes:
+    """A tensor's labels, in its own order and in that of the map; `Z` is the label of the examples."""
+
+    own: str
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+
+    def forth(self, x: Tensor) -> Tensor:
+        """Return rows [batch, size] in the map's order, [1, batch * size]."""
+        return x.reshape(len(x), *self.shape).permute(self.order).reshape(1, -1)
+
+    def back(self, x: Tensor, batch: int) -> Tensor:
+        """Return [1, batch * size] as rows again."""
+        wide = (batch, *self.shape)
+        inverse = sorted(range(len(self.order)), key=lambda d: self.order[d])
+        return x.reshape([wide[d] for d in self.order]).permute(inverse).reshape(batch, -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Grouped:
+    """An operand as a map of one example, and the ways between the two orders of neurons."""
+
+    prepared: Prepared
+    batch: int
+    near: _Axes
+    far: _Axes
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Return what stands at outputs, [batch, outputs], in the map's order."""
+        return self.far.forth(x)
+
+    def outputs_back(self, x: Tensor) -> Tensor:
+        """Return what stands at the map's outputs as [batch, outputs]."""
+        return self.far.back(x, self.batch)
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Return what stands at the map's inputs as [batch, inputs]."""
+        return self.near.back(x, self.batch)
+
+
+def grouped(part: Prepared) -> Grouped | None:
+    """Return an operand of a contraction as one map of groups; None where it is none, or shares its weights."""
+    wiring = part.block.wiring
+    if (
+        not isinstance(wiring, Einsum)
+        or not part.block.weight_by_example
+        or part.b is not None
+        or part.void is not None
+    ):
+        return None
+    sets = _label_sets(wiring)
+    if sets is None:
+        return None
+    both, rows, columns, summed = sets
+    near = _axes(wiring, wiring.input, both + summed + rows)
+    far = _axes(wiring, wiring.output_labels, both + columns + rows)
+    bank = _axes(wiring, wiring.weight, both + columns + summed)
+    size = {
+        name: prod(wiring.size[label] for label in labels)
+        for name, labels in (("groups", both), ("places", rows), ("far", columns), ("near", summed))
+    }
+    groups, places = part.batch * size["groups"], (size["places"],)
+    one = (1,)
+    shape = convolution(groups * size["near"], groups * size["far"], groups, places, places, one, one, (0,), one)
+    assert part.w is not None, "weights that differ by example are there"
+    weight = bank.forth(part.w).reshape(-1)
+    operand = replace(part.block.operands[0], wiring=shape, weight=Stored(weight))
+    prepared = replace(
+        part,
+        block=replace(part.block, operands=(operand,)),
+        a=tuple(near.forth(a) for a in part.a),
+        w=weight,
+        z=tuple(far.forth(z.expand(part.batch, z.shape[1])) for z in part.z),
+    )
+    return Grouped(prepared, part.batch, near, far)
+
+
+def _label_sets(wiring: Einsum) -> tuple[str, str, str, str] | None:
+    """Return the labels of groups, of places, of outputs' and of inputs' channels; None if it is no contraction."""
+    inside = {
+        name: set(labels) for name, labels in (("a", wiring.input), ("w", wiring.weight), ("z", wiring.output_labels))
+    }
+    found: dict[tuple[bool, bool, bool], str] = {}
+    for label, size in wiring.sizes:
+        if size == 1:
+            continue
+        key = (label in inside["a"], label in inside["w"], label in inside["z"])
+        found[key] = found.get(key, "") + label
+    groups, places = (True, True, True), (True, False, True)
+    columns, summed = (False, True, True), (True, True, False)
+    if summed not in found or set(found) - {groups, places, columns, summed}:
+        return None
+    return tuple(found.get(key, "") for key in (groups, places, columns, summed))  # pyright: ignore[reportReturnType]
+
+
+def _axes(wiring: Einsum, own: str, wanted: str) -> _Axes:
+    """Return how a tensor along the labels `own` is brought into the order `wanted`; axes of size one go last."""
+    order = [own.index(label) + 1 for label in wanted]
+    rest = [d + 1 for d, label in enumerate(own) if label not in wanted]
+    return _Axes(own, tuple(wiring.size[label] for label in own), (0, *order, *rest))

@@ -1,0 +1,1 @@
+"""Explicit gates: plans, kernels, evaluation, best paths, marginals, identity tests."""

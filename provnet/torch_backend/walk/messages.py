@@ -1,0 +1,77 @@
+"""Messages R_{i<-j} of a block, spelled out: for small layers, on request."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from provnet.circuit.weights import Stored
+from provnet.errors import UnsupportedOperationError
+from provnet.torch_backend.blocks.scatter import scatter_any
+from provnet.torch_backend.blocks.tiling import tiles
+from provnet.torch_backend.walk.evaluate import Job
+from provnet.torch_backend.walk.workspace import Workspace
+
+
+def block_elements(workspace: Workspace, index: int, job: Job, outputs: Tensor, batch: slice) -> Tensor:
+    """Return Θ(d) on every slot of chosen outputs of a block, bias last: [batch, outputs, slots, *element].
+
+    The definition, shared by messages and by the valuations of explicit gates. `job.start` gives only the dtype here.
+    """
+    annotation = workspace.theta(index, job.annotation)
+    edges = workspace.prepared(index, job.rule).at(outputs, batch)
+    return annotation(edges, job.semiring, job.start.dtype)
+
+
+def block_messages(workspace: Workspace, index: int, job: Job, relevance: Tensor | None) -> Tensor:
+    """Return the block's messages ([GSM25] eq. 6), [batch, outputs, inputs (+ 1 if there is a bias), *element].
+
+    `relevance` of the block's output, [batch, outputs, *element]; None: none came. Memory: that of the result, twice.
+    """
+    block, semiring = workspace.circuit.blocks[index], job.semiring
+    wiring = block.wiring
+    everything = slice(0, workspace.circuit.batch)
+    outputs = torch.arange(wiring.outputs, device=job.start.device)
+    elements = block_elements(workspace, index, job, outputs, everything)
+    if relevance is None:
+        relevance = semiring.full((len(elements), wiring.outputs), semiring.zero, elements)
+    messages = semiring.times(elements, relevance.unsqueeze(2))
+    biased = elements.shape[2] - wiring.fan
+    found = semiring.full((len(elements), wiring.outputs, wiring.inputs + biased), semiring.zero, elements)
+    source, present, _ = wiring.source(outputs[:, None], torch.arange(wiring.fan, device=outputs.device))
+    rows, slots = torch.broadcast_tensors(outputs[:, None], torch.arange(wiring.fan, device=outputs.device))
+    here = torch.ones_like(source, dtype=torch.bool) if present is True else present
+    found[:, rows[here], source[here]] = messages[:, rows[here], slots[here]]
+    if biased:
+        found[:, :, -1] = messages[:, :, -1]
+    return found
+
+
+def weight_relevance(workspace: Workspace, index: int, job: Job, relevance: Tensor | None) -> Tensor:
+    """Return the ⊕ of the messages that each weight of an affine block carries, [batch, *weight's shape, *element].
+
+    A weight that is used at many places, as a convolution's is, gathers them all; the bias's messages are apart
+    (`Evaluation.bias`). `relevance` as for `block_messages`. Memory: the result, and about eight tiles.
+    Raises: `UnsupportedOperationError` for a block without weights of its own, or with other weights for each example.
+    """
+    block, semiring, batch = workspace.circuit.blocks[index], job.semiring, workspace.circuit.batch
+    weight = block.weight
+    if not isinstance(weight, Stored) or len(block.operands) > 1:
+        raise UnsupportedOperationError(
+            f"block {block.path!r} ({block.op}) has no weights that all examples share; ask for its messages instead."
+        )
+    size, element = weight.values.numel(), semiring.element_shape
+    # One more than there are: what is absent is sent there.
+    found = semiring.full((batch, size + 1), semiring.zero, job.start)
+    if relevance is not None:
+        (prepared,) = workspace.prepared(index, job.rule).parts
+        theta = workspace.theta(index, job.annotation)
+        slots = torch.arange(block.wiring.fan, device=found.device)
+        for tile, examples, _ in tiles(prepared):
+            outputs = prepared.outputs(tile).reshape(-1)
+            elements = theta(prepared.at(outputs, examples), semiring, job.start.dtype).narrow(2, 0, block.wiring.fan)
+            messages = semiring.times(elements, relevance[examples][:, outputs].unsqueeze(2))
+            _, present, which = block.wiring.source(outputs[:, None], slots)
+            at = which if present is True else torch.where(present, which, size)
+            scatter_any(semiring, found[examples], at.reshape(-1), messages.flatten(1, 2))
+    return found.narrow(1, 0, size).reshape(batch, *weight.values.shape, *element)

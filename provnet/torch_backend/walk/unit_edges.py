@@ -1,0 +1,97 @@
+"""Pull relevance through unit edges: index maps and one-to-one steps. Nothing is multiplied, nothing counted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from provnet.circuit.blocks import Block
+from provnet.circuit.wiring import Einsum, Gather, OneToOne, Part, SideBySide, Wiring
+from provnet.errors import UnsupportedOperationError
+from provnet.semirings.base import Semiring
+from provnet.torch_backend.blocks.scatter import scatter_any
+
+
+def pull_units(block: Block, semiring: Semiring, relevance: Tensor) -> list[Tensor]:
+    """Return R_j = ⊕ of R_k over the unit edges j -> k of every operand: [batch, inputs, *element] each.
+
+    Outputs without a source drop theirs. Raises: `UnsupportedOperationError` for a wiring that is no index map.
+    """
+    return [_pull(block, operand.wiring, semiring, relevance) for operand in block.operands]
+
+
+def _pull(block: Block, wiring: Wiring, semiring: Semiring, relevance: Tensor) -> Tensor:
+    if isinstance(wiring, OneToOne):
+        return relevance
+    if wiring.fan != 1:
+        raise UnsupportedOperationError(
+            f"block {block.path!r} ({block.op}) of kind {block.kind!r} has the wiring {type(wiring).__name__}, with "
+            f"{wiring.fan} slots a neuron. An op rule for unit edges must give OneToOne, Gather or Part."
+        )
+    if isinstance(wiring, Part):
+        rows = relevance.unflatten(1, (-1, wiring.width)).narrow(2, wiring.first, wiring.size)
+        return rows.flatten(1, 2)
+    if isinstance(wiring, Einsum):
+        return _back(wiring, semiring, relevance)
+    index = _index(as_tensors(wiring, relevance.device), relevance)
+    into = semiring.full((len(relevance), wiring.inputs + 1), semiring.zero, relevance)
+    index = torch.where(index < 0, wiring.inputs, index)
+    if wiring.taps == 1:  # no input is used twice
+        reached = index < wiring.inputs
+        into.index_copy_(1, index[reached], relevance[:, reached])
+    else:
+        scatter_any(semiring, into, index, relevance)
+    return into.narrow(1, 0, wiring.inputs)
+
+
+def _back(wiring: Einsum, semiring: Semiring, relevance: Tensor) -> Tensor:
+    """Return relevance at the outputs of a permutation or a repetition at its inputs: axes move, repeated ones are
+    ⊕-ed."""
+    labels = wiring.output_labels
+    rows = relevance.unflatten(1, [wiring.size[label] for label in labels] or [1])
+    for label in [label for label in labels if label not in wiring.input]:
+        rows, labels = semiring.sum(rows, 1 + labels.index(label)), labels.replace(label, "")
+    order = [1 + labels.index(label) for label in wiring.input]
+    behind = range(1 + len(labels), rows.dim())
+    if not labels:
+        return rows.reshape(len(relevance), 1, *semiring.element_shape)
+    return rows.permute(0, *order, *behind).flatten(1, len(labels))
+
+
+def as_tensors(wiring: Wiring, device: torch.device) -> Wiring:
+    """Return a wiring whose look-ups take tensors on a device: the tables of a `Gather` are numpy's."""
+    if isinstance(wiring, Gather):
+        return replace(wiring, index=torch.as_tensor(wiring.index, device=device))
+    if isinstance(wiring, SideBySide):
+        return replace(wiring, parts=tuple(as_tensors(part, device) for part in wiring.parts))
+    return wiring
+
+
+def _index(wiring: Wiring, like: Tensor) -> Tensor:
+    """Return the input of every output, -1 where there is none."""
+    outputs = torch.arange(wiring.outputs, device=like.device)
+    found, present, _ = wiring.source(outputs, torch.zeros_like(outputs))
+    return found if present is True else torch.where(present, found, -1)
+
+
+def ends_in_constants(block: Block, semiring: Semiring, relevance: Tensor) -> Tensor | None:
+    """Return the ⊕ of the relevance of outputs that no input feeds, [batch, *element]; None if there are none."""
+    fill = constants_of(block, relevance.device)
+    return None if fill is None else semiring.sum(relevance[:, fill], 1)
+
+
+def has_constants(block: Block) -> bool:
+    """Return whether some outputs of a block of unit edges are constants: no input feeds them."""
+    return constants_of(block, torch.device("cpu")) is not None
+
+
+def constants_of(block: Block, device: torch.device) -> Tensor | None:
+    """Return which outputs of a block of unit edges no input feeds, [outputs]; None if there are none."""
+    if all(isinstance(operand.wiring, OneToOne) for operand in block.operands):
+        return None
+    fed = torch.zeros(block.wiring.outputs, dtype=torch.bool, device=device)
+    for operand in block.operands:
+        fed |= _index(as_tensors(operand.wiring, device), fed) >= 0
+    return None if bool(fed.all()) else ~fed
