@@ -114,6 +114,10 @@ class MissingProgramError(ProvnetError):
     """A program or an optional package that the request needs is not installed."""
 
 
+class PerformanceWarning(UserWarning):
+    """Something works, and would work several times faster with a package that is not installed."""
+
+
 class MissingProgramWarning(UserWarning):
     """A program or an optional package is not installed, so something simpler was done; the message names it."""
 

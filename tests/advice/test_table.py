@@ -10,6 +10,7 @@ from tests.advice import test_algebra_and_files, test_capture, test_questions  #
 from tests.advice.sites import TABLE, messages, sites
 
 ELSEWHERE = {
+    "wheel: pip install numba.": "tests/test_without_extras.py: the same answers without it and with it",
     "even with tiles of {} edges": "tests/torch_backend/test_out_of_memory.py: memory runs out there as it is told to",
 }
 """A piece of a message -> the test file in another place that follows it."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import warnings
 from functools import cache
 
 import torch
 from torch import Tensor
 
 from provnet.circuit.deferred import raw
+from provnet.errors import PerformanceWarning
 from provnet.torch_backend.blocks import outer_products as outer
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions.base import Direction, Engine, Operands
@@ -36,7 +38,21 @@ def engine_for(prepared: Prepared) -> Engine | None:
         return None
     if prepared.a[0].dtype not in (torch.float32, torch.float64):
         return None
-    return next((engine for engine in _engines() if engine.takes(prepared.device)), None)
+    found = next((engine for engine in _engines() if engine.takes(prepared.device)), None)
+    if found is None and prepared.device.type == "cpu":
+        _say_that_torch_serves()
+    return found
+
+
+@cache
+def _say_that_torch_serves() -> None:
+    """Warn once a process that large blocks are folded without compiled kernels."""
+    warnings.warn(
+        "numba is not installed, so plain torch folds large layers: the same answers, several times slower. Install "
+        "it where your Python has a wheel: pip install numba.",
+        PerformanceWarning,
+        stacklevel=2,
+    )
 
 
 def contract(

@@ -57,7 +57,7 @@ def evaluate_gates(
     semiring lacks.
     Memory: rows * batch elements, cut to 256 MiB by batch; `gate_rows` says how few rows do.
     The fold's order is fixed, so results repeat to the bit.
-    On a CPU, families of numbers run as compiled code (`gate_kernel`) if the `fast` extra is there, one thread.
+    On a CPU, families of numbers run as compiled code (`gates/kernel.py`) where numba is installed, one thread.
     Source: jagged diagonals; [GKT07] for the homomorphism.
     """
     check_assumption(store, semiring)

@@ -1,4 +1,4 @@
-"""Gates on the CPU in one pass of machine code: LLVM by way of llvmlite, numba's compiler, which extra `fast` brings.
+"""Gates on the CPU in one pass of machine code: LLVM by way of llvmlite, numba's compiler.
 
 A gate is folded in registers: each operand is read once, nothing but the result is written. The text below is the whole
 program but for two operations, ⊕ and ⊗, on a row of 1, 2, 4, … numbers, one for each valuation of a batch. LLVM splits
