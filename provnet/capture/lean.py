@@ -7,6 +7,7 @@ held against the recorded one; if a single bit or stride differs, it is kept.
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -27,7 +28,8 @@ class Lean:
 
     `kept` are the sources, the outputs, what crosses from one stretch of ops to the next, what whole modules and
     random ops gave, and what a second run gave otherwise. Of the rest one stretch at a time is held, the last asked
-    for, until `release`. Memory: `kept` and the largest stretch; see `provnet.capture.segments`.
+    for, until `release`; each thread holds its own. Memory: `kept` and the largest stretch a thread; see
+    `provnet.capture.segments`.
     """
 
     def __init__(self, execution: Execution, together: Iterable[Sequence[int]]) -> None:
@@ -44,7 +46,7 @@ class Lean:
         keep = set(execution.sources.values()) | set(execution.outputs.values()) | crossing_values(self._cuts, lives)
         keep |= {v for op in self._ops if op.index in execution.opaque for v in op.outputs if v is not None}
         self.kept: dict[int, Tensor] = {value: execution.values[value].tensor for value in keep}
-        self._held: tuple[int, dict[int, Tensor]] | None = None
+        self._thread = _Thread()
         for stretch in range(len(self._cuts) + 1):
             self._make(stretch, execution)
 
@@ -67,6 +69,15 @@ class Lean:
             size = tensor.untyped_storage().nbytes() if first == value else 0
             lives[value] = Life(self._maker[value], end, size)
         return lives
+
+    @property
+    def _held(self) -> tuple[int, dict[int, Tensor]] | None:
+        """The stretch that this thread holds, and its values."""
+        return self._thread.held
+
+    @_held.setter
+    def _held(self, held: tuple[int, dict[int, Tensor]] | None) -> None:
+        self._thread.held = held
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
@@ -125,7 +136,7 @@ class Lean:
 
     def _constant(self, value: int) -> Tensor:
         tensor, name, owner, version = self._constants[value]
-        if owner is not None and owner._version != version:
+        if owner is not None and version is not None and owner._version != version:
             raise StaleCircuitError(
                 f"{name or 'a constant'!r} was changed in place after tracing (version {version}, now "
                 f"{owner._version}), so the activations of a lean circuit cannot be made again. Trace again, or trace "
@@ -135,6 +146,15 @@ class Lean:
 
     def _device(self) -> torch.device:
         return next(iter(self.kept.values())).device
+
+
+class _Thread(threading.local):
+    """What one thread made last. Copies and pickles begin with nothing, for it can be made again."""
+
+    held: tuple[int, dict[int, Tensor]] | None = None
+
+    def __reduce__(self) -> Any:
+        return _Thread, ()
 
 
 class Again:
@@ -162,7 +182,7 @@ def _constants(execution: Execution, made: Mapping[int, int]) -> dict[int, Const
     found = {}
     for value in read - set(made) - set(execution.sources.values()):
         held = execution.values[value]
-        found[value] = held.tensor, held.name, held.owner if held.version is not None else None, held.version
+        found[value] = held.tensor, held.name, held.owner, held.version
     return found
 
 
@@ -197,6 +217,10 @@ def _settings() -> tuple[Any, ...]:
     )
 
 
+_SETTINGS = threading.Lock()
+"""Threads make their stretches one after another: the settings of one would change the last bits of another's."""
+
+
 @contextmanager
 def _as_recorded(settings: tuple[Any, ...], device: torch.device) -> Iterator[None]:
     """Run ops as they ran when they were recorded: without gradients or autocast, with the same settings; put all back.
@@ -204,8 +228,8 @@ def _as_recorded(settings: tuple[Any, ...], device: torch.device) -> Iterator[No
     Random numbers are drawn aside: an op that draws them is run once, when it is found to give other ones.
     """
     threads, mkldnn, tf32, cudnn = settings
-    now = _settings()
-    with ExitStack() as stack:
+    with _SETTINGS, ExitStack() as stack:
+        now = _settings()
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
         for kind in {"cpu", device.type}:
