@@ -23,10 +23,10 @@ class Value:
     """One tensor value of the execution: detached, never the caller's object, never overwritten.
 
     `active` values depend on a source through floats. `version` is the tensor's version counter when it was recorded
-    (parameters, buffers and constants share storage with the model, so a later change can be told) and `owner` a tensor
-    that still counts versions with it. `live` is the caller's own tensor, or a copy that its graph leads to, where it
-    requires a gradient: `replay_with_graph` starts there. `origin` names the op that made a constant of a traced
-    tensor.
+    (parameters, buffers and constants share storage with the model, so a later change can be told; None in inference
+    mode, which counts none) and `owner` a tensor that still counts versions with it. `live` is the caller's own tensor,
+    or a copy that its graph leads to, where it requires a gradient: `replay_with_graph` starts there. `origin` names
+    the op that made a constant of a traced tensor.
     """
 
     id: int

@@ -17,7 +17,7 @@ def finish(
 ) -> Execution:
     """Return the execution: active ops that an output depends on, and the values that these refer to.
 
-    With `copy`, the model's tensors are copied, and carry no version.
+    With `copy`, the model's tensors are copied, and have no owner.
     """
     entries = recorder.store.entries
     steps = _needed(recorder.steps, entries, set(outputs.values()))
@@ -94,7 +94,7 @@ def _value(
         return Value(number, entry.tensor, "source", source, True, live=entry.live)
     # What an op computes that is left out here (the winners of a top-k, say) counts as constant.
     kind = "constant" if entry.kind == "computed" and not computed else entry.kind
-    if copy and entry.version is not None:
+    if copy and entry.owner is not None:
         return Value(number, entry.tensor.clone(), kind, entry.name, entry.active, origin=origin)
     return Value(number, entry.tensor, kind, entry.name, entry.active, entry.version, entry.owner, entry.live, origin)
 

@@ -62,7 +62,7 @@ def with_live_views(execution: Execution, parameters: Mapping[str, Tensor]) -> E
 
 def _start(value: Value) -> Tensor:
     assert value.live is not None
-    if value.kind != "source" and value.version is None:
+    if value.kind != "source" and value.owner is None:
         raise TraceError(
             f"{value.name or 'a tensor'} of shape {list(value.tensor.shape)}, which requires a gradient, was written "
             "in place while the model ran, so its gradient cannot be followed. Write to a copy, or trace without "

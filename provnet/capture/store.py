@@ -236,7 +236,7 @@ class Store:
     def _detach(self, memory: Memory, value: int) -> None:
         """Give a value a copy of its own."""
         entry = self.entries[value]
-        entry.tensor, entry.version = entry.tensor.clone(), None
+        entry.tensor, entry.owner, entry.version = entry.tensor.clone(), None, None
         del memory.live[value]
 
     def after_write(self, tensor: Tensor, value: int | None) -> None:

@@ -180,11 +180,14 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """A tensor of the model that the circuit refers to, with the version it had when it was recorded."""
+    """A tensor of the model that the circuit refers to, with the version it had when it was recorded.
+
+    version   None: torch counts none, as of a tensor made in inference mode.
+    """
 
     name: str
     handle: Handle
-    version: int
+    version: int | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from provnet.circuit.blocks import BlockCircuit
 from provnet.circuit.conventions import DEFAULT, NAMES, Conventions
-from provnet.errors import OptionError, StaleCircuitError
+from provnet.errors import OptionError
+from provnet.face.freshness import Freshness
 from provnet.face.gate_circuit import GateCircuit, expand_gates
 from provnet.face.lists import annotations_of, asks_of
 from provnet.face.names import At, masks_of, output_named
@@ -40,9 +41,10 @@ class Circuit:
     Example: `circuit = provnet.trace(model, x); circuit.evaluate("viterbi", target=3).inputs`
     """
 
-    def __init__(self, data: BlockCircuit, live: BlockCircuit | None = None) -> None:
+    def __init__(self, data: BlockCircuit, live: BlockCircuit | None = None, watch_all: bool = False) -> None:
         """`live`: the same circuit with tensors that carry autograd's graph, which `data` must not."""
         self.data, self.live = data, live
+        self._freshness = Freshness(data, watch_all)
         self._workspaces = Workspaces()
 
     # -- what it is ----------------------------------------------------------------------------------------------------
@@ -61,6 +63,7 @@ class Circuit:
     @plain_torch()
     def outputs(self) -> tuple[Tensor, ...]:
         """The recorded outputs of the model, as copies: the circuit reads its own again at every evaluation."""
+        self._freshness.check_recorded()
         return tuple(self.data.activations[output].handle.clone() for output in self.data.outputs)
 
     @property
@@ -98,6 +101,8 @@ class Circuit:
         """
         algebra = get_semiring(semiring)
         (theta,) = annotations_of(self.data, [algebra], annotation)
+        if coefficients:
+            self.check_fresh()
         found, chosen = lrp.get(rule), conventions_of(conventions)
         workspace = self.workspace(self.floating(None), found, chosen)
 
@@ -218,14 +223,8 @@ class Circuit:
         return self._workspaces.of(base, floating, rule or lrp.Zero(), conventions)
 
     def check_fresh(self) -> None:
-        """Raise `StaleCircuitError` if a tensor that the circuit refers to was changed in place since tracing."""
-        for kept in self.data.kept:
-            if kept.handle._version != kept.version:
-                raise StaleCircuitError(
-                    f"{kept.name!r} was changed in place after tracing (version {kept.version}, now "
-                    f"{kept.handle._version}), so "
-                    "activations and weights no longer belong together. Trace again, or trace with copy=True."
-                )
+        """Raise `StaleCircuitError` if a tensor that the circuit refers to was changed since tracing."""
+        self._freshness.check()
 
     # -- gates ---------------------------------------------------------------------------------------------------------
 

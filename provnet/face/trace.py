@@ -29,6 +29,7 @@ def trace(
     lean: bool = False,
     copy: bool = False,
     differentiable: bool = False,
+    watch: Literal["sample", "all"] = "sample",
     model_kwargs: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> Circuit:
@@ -47,6 +48,9 @@ def trace(
     differentiable   relevance in real, log and expectation carries autograd's graph, back to those arguments and
                  parameters that require a gradient. One trace is one graph: like torch's own, it can be walked back
                  once, unless with retain_graph=True. Costs a second forward pass, two backward passes, their memory.
+    watch        how writes to weights that torch does not count (.data, numpy, fused optimisers) are noticed: "sample"
+                 compares all bits of models up to 1 MB and some of every 4 kB of larger ones, "all" every bit, at the
+                 cost of one more copy of the weights and of reading it at each evaluation. See docs/staleness.md.
     model_kwargs, **kwargs   keyword arguments of the model (model_kwargs for names that `trace` takes itself).
 
     Raises: `InputError`, `NonFiniteError`, `TrainingModeError`, `MissingRuleError`, `CrossExampleError` and their kin.
@@ -56,6 +60,8 @@ def trace(
         raise OptionError(f"batch_norm={batch_norm!r} is unknown; take 'fused' or 'kept'.")
     if not isinstance(lean, bool):
         raise OptionError(f"lean={lean!r} is neither True nor False.")
+    if watch not in ("sample", "all"):
+        raise OptionError(f"watch={watch!r} is unknown; take 'sample' or 'all'.")
     if differentiable:
         _check_differentiable(copy, lean)
     execution = record(
@@ -73,7 +79,7 @@ def trace(
         data = build(execution, batch_norm)
         data = lean_circuit(execution, data) if lean else data
         plain = detached(data) if differentiable else data  # here, for what is made late must have its graph
-    return Circuit(plain, data if differentiable else None)
+    return Circuit(plain, data if differentiable else None, watch == "all")
 
 
 def _check_differentiable(copy: bool, lean: bool) -> None:

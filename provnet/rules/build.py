@@ -254,7 +254,7 @@ def _owned(site: _Site, op: TracedOp) -> Iterator[Kept]:
     """Yield the parameters, buffers and outside constants that an op reads, with their versions."""
     for value in site.reads[op.index]:
         read = site.execution.values[value]
-        if read.owner is not None and read.version is not None:
+        if read.owner is not None:
             yield Kept(read.name or _constant_name(site, read.owner, op), read.owner, read.version)
 
 
