@@ -144,9 +144,14 @@ class Recorder(TorchDispatchMode):
         if facts.random and func not in DECOMPOSED:
             self._remark(f"random numbers are drawn by {facts.name!r}", "their values become constants")
         if self.opaque.current is not None:
-            return self.opaque.run(func, args, kwargs, active, targets)
+            for target in targets:
+                self.store.save(target)
+            result = self.opaque.run(func, args, kwargs, active, targets)
+            self._bear(facts, result)
+            return result
         if not active and not targets:
             result = func(*args, **kwargs)
+            self._bear(facts, result)
             if self.store.has_origins and not facts.constant:
                 self._follow(facts, args, kwargs, result, read)
             return result
@@ -161,6 +166,7 @@ class Recorder(TorchDispatchMode):
         if self.lookups.numbers:
             self._check_lookup(facts, args, active)
         result = func(*args, **kwargs)
+        self._bear(facts, result)
         if facts.base == "_local_scalar_dense" and active[0].is_floating_point():
             self._remark(
                 f"a traced number becomes a Python number by {facts.name!r}, .item() say",
@@ -178,6 +184,11 @@ class Recorder(TorchDispatchMode):
             # as_strided speaks of memory, which values have not: it is read as a window when it is used.
             self._record(func if facts.form == "mixed" else facts.function, facts, args, kwargs, result, active)
         return result
+
+    def _bear(self, facts: Facts, result: Any) -> None:
+        """Note that what an op gives lies in new memory, unless it shows or is what it was given."""
+        if facts.form == "plain" and (not facts.view or facts.base == "lift_fresh"):
+            self.store.bear(result if isinstance(result, tuple | list) else (result,))
 
     def _record(
         self, function: Any, facts: Facts, args: Any, kwargs: Mapping[str, Any], result: Any, active: list[Tensor]
@@ -314,6 +325,7 @@ class Recorder(TorchDispatchMode):
             self.store.before_write(target, bool(carried))
         result = func(*args, **kwargs)
         if facts.form == "mixed":
+            self.store.bear(r for r in result if not any(r is t for t in targets))
             for target in targets:
                 self.store.after_write(target, None)
             if active:

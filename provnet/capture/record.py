@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from provnet.capture.attributes import Attributes
 from provnet.capture.checks import check_model, check_other_arguments, check_outputs, check_sources, count_examples
 from provnet.capture.control import check_control, constants_made
 from provnet.capture.escape import Escapes
@@ -97,6 +98,8 @@ def _run(
     thorough: bool,
 ) -> tuple[Execution, dict[str, Tensor]]:
     recorder.store.own(modules)
+    recorder.store.bear([tensor for _, tensor in tensors_in((args, kwargs))])
+    attributes = Attributes(modules.values())
     recorder.opaque.modes = modes
     recorder.source_modules = dict(chosen.modules)
     ids = {name: recorder.store.add(tensor, active=True, kind="source") for name, tensor in chosen.tensors.items()}
@@ -125,6 +128,7 @@ def _run(
         batch = count_examples({n: recorder.store.entries[i].tensor for n, i in ids.items()}, batch_dim)
     finally:
         recorder.store.restore()
+        attributes.restore()
     steps, entries = needed(recorder, outputs), recorder.store.entries
     recorder.remarks.add_constants(constants_made(steps, entries))
     recorder.remarks.tell()

@@ -7,7 +7,7 @@ the storage's **base**, one value that shows every place of it once, and the wri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -87,6 +87,7 @@ class Store:
         self.memories: dict[Hashable, Memory] = {}
         self.owned: dict[Hashable, list[tuple[str, ValueKind, Tensor]]] = {}
         self.has_origins = False
+        self.born: set[Hashable] = set()
         self.saved: dict[Hashable, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
         self._emit = emit
 
@@ -215,9 +216,7 @@ class Store:
     def before_write(self, tensor: Tensor, active: bool) -> None:
         """Save what a write to `tensor` will destroy. `active`: whether what is written depends on a source."""
         key = storage_key(tensor)
-        if key in self.owned and key not in self.saved:
-            storage = tensor.untyped_storage()
-            self.saved[key] = (storage, storage.clone())
+        self.save(tensor)
         memory = self._memory(tensor) if active else self.memories.get(key)
         if memory is None:
             return
@@ -232,6 +231,17 @@ class Store:
         for value, shown in list(memory.live.items()):
             if overlap(where, shown):
                 self._detach(memory, value)
+
+    def bear(self, tensors: Iterable[Any]) -> None:
+        """Note that the memory of some tensors is this run's own: nobody finds it changed afterwards."""
+        self.born.update(storage_key(t) for t in tensors if isinstance(t, Tensor) and is_plain(t))
+
+    def save(self, tensor: Tensor) -> None:
+        """Save what lies in memory that was there before the run: the model's, or whoever's it closes over."""
+        key = storage_key(tensor)
+        if key not in self.born and key not in self.saved:
+            storage = tensor.untyped_storage()
+            self.saved[key] = (storage, storage.clone())
 
     def _detach(self, memory: Memory, value: int) -> None:
         """Give a value a copy of its own."""
@@ -260,7 +270,7 @@ class Store:
             self.alias(tensor, value)
 
     def restore(self) -> None:
-        """Undo what the execution wrote to the model's own tensors."""
+        """Undo what the execution wrote to tensors that were there before it."""
         for key, (storage, saved) in self.saved.items():
             memory = self.memories.get(key)
             if memory is not None:
