@@ -238,9 +238,10 @@ def _as_recorded(settings: tuple[Any, ...], device: torch.device) -> Iterator[No
         if mkldnn != now[1]:
             stack.callback(torch._C._set_mkldnn_enabled, now[1])
             torch._C._set_mkldnn_enabled(mkldnn)
-        if cudnn != now[3]:
+        on_gpu = device.type == "cuda"  # elsewhere these change nothing, and another thread may hold them changed
+        if on_gpu and cudnn != now[3]:
             stack.enter_context(torch.backends.cudnn.flags(**cudnn))
-        if tf32 != now[2]:
+        if on_gpu and tf32 != now[2]:
             stack.callback(setattr, torch.backends.cuda.matmul, "allow_tf32", now[2])
             torch.backends.cuda.matmul.allow_tf32 = tf32
         if threads != now[0]:

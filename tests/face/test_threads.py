@@ -96,3 +96,79 @@ def test_later_looks_are_refused() -> None:
     for look in (lambda: r.messages("3"), lambda: r.weights("3"), r.conservation):
         with pytest.raises(StaleCircuitError):
             look()
+
+
+@pytest.mark.guarantee("a lean circuit asked from several threads at once gives each the answer of one thread")
+def test_threads_share_a_lean_circuit() -> None:
+    """Under other settings of torch than at tracing, too, which are put back."""
+    layers = [nn.Linear(16, 16), nn.Tanh()] * 8
+    torch.manual_seed(0)
+    circuit = provnet.trace(nn.Sequential(*layers, nn.Linear(16, 3)), torch.rand(2, 16), lean=True)
+    right = [circuit.evaluate("real", target=k).inputs for k in range(3)]
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        found = together(4, lambda n: [circuit.evaluate("real", target=(i + n) % 3).inputs for i in range(60)])
+        assert not torch._C._get_mkldnn_enabled()
+    finally:
+        torch._C._set_mkldnn_enabled(True)
+    for n, answers in enumerate(found):
+        assert all(torch.equal(answer, right[(i + n) % 3]) for i, answer in enumerate(answers))
+
+
+@pytest.mark.guarantee("gates asked from several threads at once give each the answer of one thread")
+def test_threads_share_gates() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)).to(D)
+    gates = provnet.trace(model, torch.rand(1, 4, dtype=D)).gates(target=0)
+    asked = ("real", "viterbi", "boolean", "counting")
+    right = {semiring: gates.evaluate(semiring).tensor for semiring in asked}
+
+    def same(n: int) -> bool:
+        turns = [asked[(i + n) % 4] for i in range(60)]
+        return all(torch.equal(gates.evaluate(semiring).tensor, right[semiring]) for semiring in turns)
+
+    assert together(4, same) == [True] * 4
+
+
+class Counts(nn.Module):
+    """Counts its calls in a buffer that does not change what it returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert isinstance(self.calls, torch.Tensor)
+        self.calls += 1
+        return self.linear(x)
+
+
+@pytest.mark.guarantee("a model that writes to a buffer may be served while other threads trace it")
+def test_tracing_beside_serving_with_a_buffer() -> None:
+    model, x = Counts(), torch.rand(2, 4)
+    served = model(x).detach()
+
+    def work(n: int) -> bool:
+        if n % 2:
+            return all(torch.equal(model(x), served) for _ in range(300))
+        return all(torch.equal(provnet.trace(model, x).outputs[0], served) for _ in range(40))
+
+    assert together(4, work) == [True] * 4
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+@pytest.mark.filterwarnings("ignore::provnet.errors.TraceWarning")
+@pytest.mark.guarantee("a model that explains another one while it is traced is traced as if it did not")
+def test_nested_traces() -> None:
+    inner, x = small_net(), torch.rand(2, 1, 8, 8, dtype=D)
+    wanted = provnet.trace(inner, x).evaluate("real", target=1).inputs
+    seen = []
+
+    def outer(x: torch.Tensor) -> torch.Tensor:
+        seen.append(provnet.trace(inner, x.detach()).evaluate("real", target=1).inputs)
+        return inner(x)
+
+    found = provnet.trace(outer, x).evaluate("real", target=1).inputs
+    assert torch.equal(found, wanted)
+    assert torch.equal(seen[0], wanted)
