@@ -6,8 +6,8 @@ from torch import Tensor
 
 from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import StaleCircuitError
-from provnet.torch_backend.ambient import plain_torch
 from provnet.torch_backend.imprint import Imprint
+from provnet.torch_backend.settings import plain_torch
 
 WAY_OUT = "Trace again, or trace with copy=True"
 
