@@ -25,7 +25,7 @@ def line() -> nn.Linear:
     return model
 
 
-def step(optimiser: type[torch.optim.Optimizer], **options: Any) -> Callable[[nn.Linear], None]:
+def step(optimiser: Callable[..., torch.optim.Optimizer], **options: Any) -> Callable[[nn.Linear], None]:
     def change(model: nn.Linear) -> None:
         model.weight.grad = torch.tensor([[10.0, 0.0]])
         optimiser(model.parameters(), lr=0.1, **options).step()
@@ -54,7 +54,7 @@ WRITES: dict[str, Callable[[nn.Linear], Any]] = {
     "data, copied": lambda model: model.weight.data.copy_(torch.ones(1, 2)),
     "numpy": numpy_write,
     "inference mode": in_inference_mode,
-    "storage": lambda model: model.weight.untyped_storage().fill_(0),
+    "storage": lambda model: model.weight.untyped_storage().fill_(0),  # pyright: ignore[reportAttributeAccessIssue]
     "storage given back": lambda model: model.weight.untyped_storage().resize_(0),
     "state dict": lambda model: model.load_state_dict({"weight": torch.ones(1, 2)}),
 }
