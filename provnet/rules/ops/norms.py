@@ -87,13 +87,13 @@ def normed(
     (rows, size), source = sizes, op.inputs[0]
     a = op.by_example(source).reshape(op.batch, rows, size)
     away = a - a.mean(-1, keepdim=True) if centred else a
-    inverse = torch.rsqrt(away.square().mean(-1) + eps).detach()
+    inverse = torch.rsqrt(away.square().mean(-1) + eps)
     wiring, weight = _edges(rows, size, gamma, centred)
     operand = Operand(source, wiring, weight, scale=inverse)
     bias = None if beta is None else _indexed(wiring, beta, rows)
     block = op.block("affine", "norm", [operand], layout, bias=bias, function="norm").block
     unit = op.unit_edges(function="norm").block
-    forms: dict[str, Block] = {"identity": unit, DERIVATIVE: by_rows(op, layout, rows, size, "norm")}
+    forms: dict[str, Block] = {"identity": unit, DERIVATIVE: by_rows(op, layout, (rows, size, 1), "norm")}
     return Placed(replace(block, convention="norm", forms=forms), layout)
 
 
