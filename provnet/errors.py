@@ -34,6 +34,10 @@ class CrossExampleError(TraceError):
     """An op mixes examples, so the batch is not a set of independent executions."""
 
 
+class ReplayError(TraceError):
+    """A recorded execution cannot be carried over to another input: it depended on the values of its own."""
+
+
 class TraceWarning(UserWarning):
     """The execution is recorded, but part of what happened in it counts as constant."""
 
