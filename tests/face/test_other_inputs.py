@@ -29,11 +29,22 @@ def assert_same_circuit(one: provnet.Circuit, other: provnet.Circuit) -> None:
     for name, number in one.data.names.items():
         held, theirs = one.data.activations[number], other.data.activations[other.data.find(name)]
         assert same(held.handle, theirs.handle), held.name
-        assert held.handle.stride() == theirs.handle.stride(), held.name
         assert (held.shape, held.axis, held.inner) == (theirs.shape, theirs.axis, theirs.inner)
-    for mine, theirs in zip(one.evaluate(SEMIRINGS, at="*"), other.evaluate(SEMIRINGS, at="*"), strict=True):
+    for semiring in SEMIRINGS:
+        mine, theirs = answer(one, semiring), answer(other, semiring)
+        if isinstance(mine, str) or isinstance(theirs, str):
+            assert mine == theirs
+            continue
         for name in one.keys():
-            assert same(mine[name], theirs[name]), (mine.semiring.name, name)
+            assert same(mine[name], theirs[name]), (semiring, name)
+
+
+def answer(circuit: provnet.Circuit, semiring: str) -> provnet.Relevance | str:
+    """Return the relevance at every tensor, or the reason why there is none."""
+    try:
+        return circuit.evaluate(semiring, at="*")
+    except ProvnetError as error:
+        return str(error)
 
 
 def traceable(case: Case) -> bool:
@@ -128,8 +139,8 @@ def filled_mask(m: Any, x: Tensor) -> Tensor:
     return y * keep
 
 
-def rounded(m: Any, x: Tensor) -> Tensor:
-    return m.a(x) + x.round()
+def signs(m: Any, x: Tensor) -> Tensor:
+    return m.a(x) + x.sign()
 
 
 def random_numbers(m: Any, x: Tensor) -> Tensor:
@@ -154,7 +165,7 @@ DEPENDENT = [
     branch_on_a_value,
     mask,
     filled_mask,
-    rounded,
+    signs,
     random_numbers,
     through_numpy,
     index_of_values,
