@@ -165,6 +165,7 @@ class Circuit:
         rule: RuleLike | Sequence[RuleLike] = "zero",
         annotation: Any = None,
         at: At = None,
+        sources: bool = True,
         only: Mapping[str, Any] | None = None,
         output: str | int | None = None,
         start: Any = "one",
@@ -191,6 +192,8 @@ class Circuit:
                     each) and must be of one length; what is no list stands for all.
         at          tensors, by path or glob, whose relevance is kept besides the sources'; others are found when
                     asked for.
+        sources     False: keep what `at` names alone, and let the walk end at the deepest of these tensors. What lies
+                    below is found by one more evaluation, if it is asked for.
         only        {tensor: channels or mask}: relevance passes through these neurons only, so that what comes out is
                     conditional on them. Channels are indices on the first axis of an example; a mask has its shape.
         output      which output, if there are several.   start   "one", "logit", or elements.
@@ -224,7 +227,7 @@ class Circuit:
             None if memory is None else tile_of(memory, floating),
             masks_of(self.data, only),
         )
-        results = task.answer(asks, kept_tensors(self.data, at), measure_memory)
+        results = task.answer(asks, kept_tensors(self.data, at, sources), measure_memory)
         return results if several else results[0]
 
     def floating(self, dtype: torch.dtype | None) -> torch.dtype:
