@@ -80,6 +80,10 @@ class CountOverflowError(ProvnetError, OverflowError):
     """A count of paths may exceed what its dtype holds."""
 
 
+class WorkerError(ProvnetError):
+    """One of several processes failed or was lost; the message says how to go on."""
+
+
 class OutOfMemoryError(ProvnetError, MemoryError):
     """An evaluation does not fit in memory, with the smallest tiles either."""
 

@@ -51,3 +51,11 @@ def test_squeezenet_sees_the_castle(data: Path, tmp_path: Path):
     assert {path.name for path in tmp_path.glob("*.png")} == {
         f"{name}.png" for name in ("photograph", "real", "boolean", "counting", "boolean_features12")
     }
+
+
+def test_sweep(tmp_path: Path):
+    pytest.importorskip("sklearn")
+    found = printed("04_sweep.py", tmp_path)
+    assert "Tally(1797 examples in 10 classes" in found
+    for every, some in re.findall(r"(\d+) pixels in every example, (\d+) in some", found):
+        assert int(every) <= int(some) <= 64
