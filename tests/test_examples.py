@@ -59,3 +59,11 @@ def test_sweep(tmp_path: Path):
     assert "Tally(1797 examples in 10 classes" in found
     for every, some in re.findall(r"(\d+) pixels in every example, (\d+) in some", found):
         assert int(every) <= int(some) <= 64
+
+
+def test_pruning(tmp_path: Path):
+    pytest.importorskip("sklearn")
+    found = printed("05_pruning.py", tmp_path)
+    rows = re.findall(r"^(\w+) +([\d.]+)% +([\d.]+)% +([\d.]+)% +([\d.]+)% +\d+$", found, re.MULTILINE)
+    assert len(rows) == 9
+    assert len({row[1] for row in rows}) == 1  # nothing pruned: the model itself
