@@ -67,3 +67,12 @@ def test_pruning(tmp_path: Path):
     rows = re.findall(r"^(\w+) +([\d.]+)% +([\d.]+)% +([\d.]+)% +([\d.]+)% +\d+$", found, re.MULTILINE)
     assert len(rows) == 9
     assert len({row[1] for row in rows}) == 1  # nothing pruned: the model itself
+
+
+@pytest.mark.guarantee("On digits, real relevance is better than a random order whatever takes the place of pixels")
+def test_evidence(tmp_path: Path):
+    pytest.importorskip("sklearn")
+    found = printed("06_evidence.py", tmp_path)
+    better = re.findall(r"^real +(zero|mean|resampled) +[\d.]+ +(-?[\d.]+)", found, re.MULTILINE)
+    assert [name for name, _ in better] == ["zero", "mean", "resampled"]
+    assert all(float(value) > 3 for _, value in better)
