@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 from provnet import errors, rules, semirings
+from provnet.applications.datasets.sweep import sweep
+from provnet.applications.datasets.tally import Tally
 from provnet.circuit.gates import Neuron, Variable
 from provnet.errors import ProvnetError
 from provnet.face import (
@@ -39,6 +41,7 @@ __all__ = [
     "Neuron",
     "ProvnetError",
     "Relevance",
+    "Tally",
     "Targets",
     "Variable",
     "annotations",
@@ -50,5 +53,6 @@ __all__ = [
     "rules",
     "save",
     "semirings",
+    "sweep",
     "trace",
 ]

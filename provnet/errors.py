@@ -34,6 +34,10 @@ class CrossExampleError(TraceError):
     """An op mixes examples, so the batch is not a set of independent executions."""
 
 
+class ReplayError(TraceError):
+    """A recorded execution cannot be carried over to another input: it depended on the values of its own."""
+
+
 class TraceWarning(UserWarning):
     """The execution is recorded, but part of what happened in it counts as constant."""
 
@@ -74,6 +78,10 @@ class ValuationError(ProvnetError, ValueError):
 
 class CountOverflowError(ProvnetError, OverflowError):
     """A count of paths may exceed what its dtype holds."""
+
+
+class WorkerError(ProvnetError):
+    """One of several processes failed or was lost; the message says how to go on."""
 
 
 class OutOfMemoryError(ProvnetError, MemoryError):

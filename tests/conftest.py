@@ -61,16 +61,16 @@ def golden(data: Path) -> dict[str, np.ndarray]:
 def every_traced_circuit_obeys_the_grammar() -> Iterator[None]:
     """What a trace builds anywhere in the suite is what `load` accepts."""
     module = importlib.import_module("provnet.face.trace")
-    build = module.build
+    build = module.build_with_layouts
 
     def checked(*args: Any, **options: Any) -> Any:
-        circuit = build(*args, **options)
+        circuit, layouts = build(*args, **options)
         check_circuit(without_own_functions(circuit))
-        return circuit
+        return circuit, layouts
 
     # A patch of its own: the test's own one must be undone before torch's global state is looked at.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "build", checked)
+        patch.setattr(module, "build_with_layouts", checked)
         yield
 
 

@@ -51,3 +51,28 @@ def test_squeezenet_sees_the_castle(data: Path, tmp_path: Path):
     assert {path.name for path in tmp_path.glob("*.png")} == {
         f"{name}.png" for name in ("photograph", "real", "boolean", "counting", "boolean_features12")
     }
+
+
+def test_sweep(tmp_path: Path):
+    pytest.importorskip("sklearn")
+    found = printed("04_sweep.py", tmp_path)
+    assert "Tally(1797 examples in 10 classes" in found
+    for every, some in re.findall(r"(\d+) pixels in every example, (\d+) in some", found):
+        assert int(every) <= int(some) <= 64
+
+
+def test_pruning(tmp_path: Path):
+    pytest.importorskip("sklearn")
+    found = printed("05_pruning.py", tmp_path)
+    rows = re.findall(r"^(\w+) +([\d.]+)% +([\d.]+)% +([\d.]+)% +([\d.]+)% +\d+$", found, re.MULTILINE)
+    assert len(rows) == 9
+    assert len({row[1] for row in rows}) == 1  # nothing pruned: the model itself
+
+
+@pytest.mark.guarantee("On digits, real relevance is better than a random order whatever takes the place of pixels")
+def test_evidence(tmp_path: Path):
+    pytest.importorskip("sklearn")
+    found = printed("06_evidence.py", tmp_path)
+    better = re.findall(r"^real +(zero|mean|resampled) +[\d.]+ +(-?[\d.]+)", found, re.MULTILINE)
+    assert [name for name, _ in better] == ["zero", "mean", "resampled"]
+    assert all(float(value) > 3 for _, value in better)

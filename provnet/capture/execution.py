@@ -96,6 +96,10 @@ class Execution:
     batch_dim: int = 0
     opaque: Mapping[int, Any] = field(default_factory=dict)
     """Op index -> how an op that stands for a whole opaque module call is to be treated (see `trace(opaque=)`)."""
+    call: Any = None
+    """The `ModelCall` that was recorded, for who wants to call the model again."""
+    fixed: tuple[str, ...] = ()
+    """Why its ops cannot be run again on other inputs, a phrase for each reason; see `provnet.capture.dependence`."""
 
     def tensor(self, ref: Ref | int) -> Tensor:
         """Return the recorded tensor behind a reference."""

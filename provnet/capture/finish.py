@@ -56,6 +56,7 @@ def finish(
         batch=batch,
         batch_dim=batch_dim,
         opaque={i: step.opaque for i, step in enumerate(steps) if step.opaque is not None},
+        fixed=tuple(recorder.dependence.reasons.values()),
     )
 
 

@@ -38,7 +38,7 @@ def replay_with_graph(execution: Execution) -> Execution:
     for op in execution.ops:
         for number in op.outputs:
             recorded = None if number is None else execution.values[number].tensor
-            if number is not None and recorded is not None and not _alike(values[number].detach(), recorded):
+            if number is not None and recorded is not None and not alike(values[number].detach(), recorded):
                 raise TraceError(
                     f"{op.label!r} ({op.name}) gave other numbers when it was run again, so no gradient can be had of "
                     "it: it draws random numbers, or keeps a state. Trace without differentiable=True."
@@ -88,7 +88,7 @@ def check_gradients(execution: Execution, outputs: Mapping[str, Tensor]) -> None
             "error; or trace without differentiable=True."
         ) from error
     for leaf, one, other in pairs:
-        if not _alike(one, other):
+        if not alike(one, other):
             raise TraceError(
                 f"the gradient with respect to a tensor of shape {list(leaf.shape)} is not the model's own. The model "
                 "cuts gradients on the way (detach, no_grad, .data), or has an autograd.Function of its own, and "
@@ -125,7 +125,8 @@ def _gradients(outputs: Sequence[Tensor], leaves: Sequence[Tensor]) -> list[Tens
     return [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, found, strict=True)]
 
 
-def _alike(one: Tensor, other: Tensor) -> bool:
+def alike(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors of one shape agree up to `ROUNDING`."""
     if not one.is_floating_point():
         return torch.equal(one, other)
     size = other.abs().nan_to_num(posinf=0.0).amax() if other.numel() else torch.zeros(())

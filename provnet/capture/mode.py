@@ -13,6 +13,7 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from provnet.capture.decompose import DECOMPOSED, completed, is_decomposed
+from provnet.capture.dependence import SHAPE_ONLY, Dependence
 from provnet.capture.escape import CUTS
 from provnet.capture.execution import Ref
 from provnet.capture.kinds import kind_of
@@ -46,6 +47,7 @@ class Recorder(TorchDispatchMode):
         self.lookups = Lookups()
         self.source_modules: dict[str, set[int] | None] = {}
         self.remarks = Remarks(model)
+        self.dependence = Dependence()
         self._quiet = False
 
     # --- what happens between ops -------------------------------------------------------------------------------------
@@ -143,15 +145,21 @@ class Recorder(TorchDispatchMode):
             self.opaque.refuse_hidden(read, self.names.here.path)
         if facts.random and func not in DECOMPOSED:
             self._remark(f"random numbers are drawn by {facts.name!r}", "their values become constants")
+            self.dependence.remark(f"random numbers are drawn by {facts.name!r}", self._where)
         if self.opaque.current is not None:
             for target in targets:
                 self.store.save(target)
             result = self.opaque.run(func, args, kwargs, active, targets)
             self._bear(facts, result)
             return result
+        bound = self.dependence.holds(read)
+        if bound and (active or facts.base in _LOOKS):
+            self._remark_bound(facts)
         if not active and not targets:
             result = func(*args, **kwargs)
             self._bear(facts, result)
+            if bound and facts.base not in SHAPE_ONLY:
+                self.dependence.bind(result)
             if self.store.has_origins and not facts.constant:
                 self._follow(facts, args, kwargs, result, read)
             return result
@@ -162,11 +170,15 @@ class Recorder(TorchDispatchMode):
         if facts.form == "metadata":
             return self._change_view(func, facts, args, kwargs, active)
         if targets:
-            return self._write(func, facts, args, kwargs, targets, active)
+            return self._write(func, facts, args, kwargs, targets, active, bound)
         if self.lookups.numbers:
             self._check_lookup(facts, args, active)
         result = func(*args, **kwargs)
         self._bear(facts, result)
+        if facts.base in ("_local_scalar_dense", "is_nonzero", "equal"):
+            self.dependence.remark("a traced number becomes a Python number", self._where)
+        elif facts.steps or (facts.constant and facts.base not in SHAPE_ONLY):
+            self.dependence.bind(result)
         if facts.base == "_local_scalar_dense" and active[0].is_floating_point():
             self._remark(
                 f"a traced number becomes a Python number by {facts.name!r}, .item() say",
@@ -200,6 +212,9 @@ class Recorder(TorchDispatchMode):
             elif outputs[0].is_floating_point():
                 return  # a mask, say, that was made of integers: a constant
         flags = [isinstance(o, Tensor) and self._carries(o, facts, active) for o in outputs]
+        for output, flag in zip(outputs, flags, strict=True):
+            if not flag and isinstance(output, Tensor):
+                self.dependence.bind(output)
         # A view of a value in the same order, such as detach(), is that value.
         new = [isinstance(o, Tensor) and self.store.known(o) is None for o in outputs]
         origin = self._origin(facts, active)
@@ -311,7 +326,9 @@ class Recorder(TorchDispatchMode):
         kwargs: Mapping[str, Any],
         targets: list[Tensor],
         active: list[Tensor],
+        bound: bool,
     ) -> Any:
+        hidden = (bound or bool(active)) and facts.base not in SHAPE_ONLY
         origin = self._written_origin(facts, active, _tensors(*facts.read(args, kwargs)))
         active = [] if facts.constant or facts.steps else active
         carried = [t for t in targets if active and facts.form != "mixed" and self._carries(t, facts, active)]
@@ -324,6 +341,8 @@ class Recorder(TorchDispatchMode):
         for target in targets:
             self.store.before_write(target, bool(carried))
         result = func(*args, **kwargs)
+        if hidden and not carried:
+            self.dependence.bind(targets)
         if facts.form == "mixed":
             self.store.bear(r for r in result if not any(r is t for t in targets))
             for target in targets:
@@ -396,6 +415,8 @@ class Recorder(TorchDispatchMode):
 
     def escaped(self, tensor: Tensor, way: str) -> None:
         """Remark that an active tensor has left torch."""
+        if way not in CUTS and (self.dependence.holds([tensor]) or self.find(tensor) is not None):
+            self.dependence.remark(f"values leave torch by {way!r}", self._where)
         if self.find(tensor) is None:
             return
         if way in CUTS:
@@ -404,6 +425,18 @@ class Recorder(TorchDispatchMode):
         else:
             what, therefore = f"a traced tensor leaves torch by {way!r}", "what is computed from it counts as constant"
         self._remark(what, therefore)
+
+    def _remark_bound(self, facts: Facts) -> None:
+        """Remark that an op reads what was computed from a source by comparisons, indices or steps."""
+        if facts.base in _LOOKS:
+            kind = "a number computed from the input becomes a Python number"
+        else:
+            kind = f"{facts.name!r} reads a mask, an index or a step that was computed from the input"
+        self.dependence.remark(kind, self._where)
+
+    @property
+    def _where(self) -> str:
+        return self.names.here.path or self.names.model
 
     def _remark(self, what: str, therefore: str) -> None:
         self.remarks.add(what, therefore, self.names.here)

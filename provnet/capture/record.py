@@ -6,12 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from provnet.capture.attributes import Attributes
+from provnet.capture.call import ModelCall, model_call
 from provnet.capture.checks import check_model, check_other_arguments, check_outputs, check_sources, count_examples
 from provnet.capture.control import check_control, constants_made
 from provnet.capture.escape import Escapes
@@ -82,7 +84,18 @@ def record(
             parameters = {name: p for path, m in modules.items() for name, p in m.named_parameters(path, recurse=False)}
             execution = replay_with_graph(with_live_views(execution, parameters))
             check_gradients(execution, outputs)
-    return execution
+    if chosen.numbers or chosen.modules:
+        inner = "its source comes up inside the model (a look-up, or a module's output)"
+        return replace(execution, fixed=(*execution.fixed, inner))
+    named: dict[str, Tensor] = dict(zip(map(str, execution.sources), chosen.tensors.values(), strict=True))
+    options = {"opaque": opaque, "batch_dim": batch_dim}
+    return replace(execution, call=model_call(model, args, kwargs, named, arguments, options))
+
+
+def record_again(call: ModelCall, inputs: Mapping[str, Tensor]) -> Execution:
+    """Record the same call of the same model with other sources, by name. Raises: as `record`."""
+    args, kwargs = call.arguments(inputs)
+    return record(call.model, *args, sources=list(call.numbers), model_kwargs=kwargs, **call.options)
 
 
 def _run(

@@ -10,13 +10,15 @@ from torch import Tensor
 
 from provnet.circuit.blocks import BlockCircuit
 from provnet.circuit.conventions import DEFAULT, NAMES, Conventions
-from provnet.errors import OptionError
+from provnet.errors import OptionError, ReplayError
 from provnet.face.freshness import Freshness
 from provnet.face.gate_circuit import GateCircuit, expand_gates
 from provnet.face.heads import attention_in
 from provnet.face.lists import annotations_of, asks_of
 from provnet.face.names import At, masks_of, output_named
+from provnet.face.other_inputs import named_inputs
 from provnet.face.plan import Plan, Summary, plan_of, summary_of
+from provnet.face.recording import Recording
 from provnet.face.relevance import Relevance, kept_tensors
 from provnet.face.targets import Target
 from provnet.face.task import Task, tile_of
@@ -42,9 +44,16 @@ class Circuit:
     Example: `circuit = provnet.trace(model, x); circuit.evaluate("viterbi", target=3).inputs`
     """
 
-    def __init__(self, data: BlockCircuit, live: BlockCircuit | None = None, watch_all: bool = False) -> None:
-        """`live`: the same circuit with tensors that carry autograd's graph, which `data` must not."""
-        self.data, self.live = data, live
+    def __init__(
+        self,
+        data: BlockCircuit,
+        live: BlockCircuit | None = None,
+        watch_all: bool = False,
+        recording: Recording | None = None,
+    ) -> None:
+        """`live`: the same circuit with tensors that carry autograd's graph, which `data` must not. `recording`: the
+        recorded ops, for other batches."""
+        self.data, self.live, self.recording = data, live, recording
         self._freshness = Freshness(data, watch_all)
         self._workspaces = Workspaces()
 
@@ -120,6 +129,32 @@ class Circuit:
 
         return plan_of(workspace, found, algebra, theta, ranges if coefficients else None)
 
+    # -- another batch -------------------------------------------------------------------------------------------------
+
+    def on(self, *inputs: Tensor, check: bool = False, **named: Tensor) -> Circuit:
+        """Return the circuit of the same recorded ops on other inputs, in a batch of any size.
+
+        The recorded ops are run again and not the model, and blocks, wirings and weights are those of this circuit, so
+        that this costs a forward pass. The result equals a fresh trace to the bit. Other arguments of the model (masks,
+        options) stay as they were. The first batch of each new size is compared with the model's own output.
+        inputs  one tensor for each source, in the order of `sources`; or by name.
+        check   compare with the model's own output in any case: as long as a fresh trace.
+
+        Raises: `ReplayError` where the recording depended on the values of its input (a number that became a Python
+        number, a mask or an index computed from values, random numbers), or on its number of examples; `InputError`
+        for sources of another shape, dtype or device; `NonFiniteError`; `StaleCircuitError` if a parameter changed.
+        Example: `for x in batches: circuit.on(x).evaluate("boolean", target=3)`
+        """
+        if self.recording is None:
+            why = "was loaded from a file, which holds no ops" if self.live is None else "carries autograd's graph"
+            raise ReplayError(
+                f"this circuit {why}, so it cannot take another input. Trace it: provnet.trace(model, x)."
+            )
+        given = named_inputs(self.sources, inputs, named)
+        self.check_fresh()
+        with plain_torch(), torch.inference_mode(False), torch.no_grad():
+            return Circuit(self.recording.circuit_on(given, check), recording=self.recording)
+
     # -- evaluation ----------------------------------------------------------------------------------------------------
 
     @overload
@@ -148,6 +183,7 @@ class Circuit:
         rule: RuleLike | Sequence[RuleLike] = "zero",
         annotation: Any = None,
         at: At = None,
+        sources: bool = True,
         only: Mapping[str, Any] | None = None,
         output: str | int | None = None,
         start: Any = "one",
@@ -174,6 +210,8 @@ class Circuit:
                     each) and must be of one length; what is no list stands for all.
         at          tensors, by path or glob, whose relevance is kept besides the sources'; others are found when
                     asked for.
+        sources     False: keep what `at` names alone, and let the walk end at the deepest of these tensors. What lies
+                    below is found by one more evaluation, if it is asked for.
         only        {tensor: channels or mask}: relevance passes through these neurons only, so that what comes out is
                     conditional on them. Channels are indices on the first axis of an example; {axis: indices} chooses
                     along other axes ({-1: [7]}, a neuron of a token-wise layer at all tokens); a mask has its shape.
@@ -208,7 +246,7 @@ class Circuit:
             None if memory is None else tile_of(memory, floating),
             masks_of(self.data, only),
         )
-        results = task.answer(asks, kept_tensors(self.data, at), measure_memory)
+        results = task.answer(asks, kept_tensors(self.data, at, sources), measure_memory)
         return results if several else results[0]
 
     def floating(self, dtype: torch.dtype | None) -> torch.dtype:

@@ -103,27 +103,39 @@ class Relevance:
             parts.append(job.semiring.sum(split, 2))
         return self._shown(parts)
 
+    def by_example(self, name: str) -> Any:
+        """Return the relevance at a recorded tensor as [batch, *neurons, *element], wherever the model held its
+        examples. Raises: `UnknownNameError`."""
+        activation = self._asked.circuit.find(name)
+        held, batch = self._asked.circuit.activations[activation], self._asked.circuit.batch
+        parts = [rows.reshape(batch, *held.shape, *job.semiring.element_shape) for job, rows in self._rows(activation)]
+        return self._shown(parts)
+
     def _at(self, activation: int) -> Any:
-        circuit, parts = self._asked.circuit, []
-        for job, found in self._rows(activation):
-            held = circuit.activations[activation]
-            parts.append(shaped(found, held, circuit.batch, job.semiring.element_shape))
+        held, batch = self._asked.circuit.activations[activation], self._asked.circuit.batch
+        parts = [shaped(rows, held, batch, job.semiring.element_shape) for job, rows in self._rows(activation)]
         return self._shown(parts)
 
     def _rows(self, activation: int) -> list[tuple[Job, Tensor]]:
         """Return each job with its relevance of an activation, [batch, neurons, *element]."""
-        circuit = self._asked.circuit
         if activation not in self._kept:
-            self._evaluations = self._asked.again(frozenset(circuit.activations))
+            self._keep_all()
+        held, batch = self._asked.circuit.activations[activation], self._asked.circuit.batch
         found = []
         for job, evaluation in zip(self._asked.jobs, self._evaluations, strict=True):
             rows = evaluation.relevance.get(activation)
             if rows is None:  # no path leads there
-                rows = job.semiring.full(
-                    (circuit.batch, circuit.activations[activation].size), job.semiring.zero, job.start
-                )
+                rows = job.semiring.full((batch, held.size), job.semiring.zero, job.start)
             found.append((job, rows))
         return found
+
+    def _keep_all(self) -> None:
+        self._evaluations = self._asked.again(frozenset(self._asked.circuit.activations))
+
+    def _finish(self) -> None:
+        """Walk on to the sources, if the evaluation stopped before: totals are those of every block."""
+        if not self._evaluations[0].complete:
+            self._keep_all()
 
     @property
     def _kept(self) -> frozenset[int]:
@@ -139,6 +151,7 @@ class Relevance:
     @property
     def bias(self) -> Mapping[str, Any]:
         """What each block's bias took, path -> [batch]. Biases are dummy neurons that send nothing further down."""
+        self._finish()
         return self._by_path([evaluation.bias for evaluation in self._evaluations])
 
     @property
@@ -151,6 +164,7 @@ class Relevance:
         Lost is, in the rings, all that a block received and did not pass on (neurons without a defined coefficient, and
         what a stabiliser took); elsewhere the ⊕ of the relevance of neurons without a defined coefficient.
         """
+        self._finish()
         blocks, plus = self._asked.circuit.blocks, self.semiring.plus
         found: list[dict[int | str, Tensor]] = []
         for evaluation in self._evaluations:
@@ -252,6 +266,11 @@ class Relevance:
         return f"Relevance({self.semiring.name}, batch {circuit.batch}, sources: {sources})"
 
 
-def kept_tensors(circuit: BlockCircuit, at: Any) -> frozenset[int]:
-    """Return the activations whose relevance an evaluation keeps: the sources, and those that `at` names."""
-    return frozenset(circuit.sources) | tensors_at(circuit, at)
+def kept_tensors(circuit: BlockCircuit, at: Any, sources: bool = True) -> frozenset[int]:
+    """Return the activations whose relevance an evaluation keeps: those that `at` names, and the sources unless these
+    are not wanted. Raises `OptionError` where nothing is left."""
+    if not isinstance(sources, bool):
+        raise OptionError(f"sources={sources!r} is neither True nor False.")
+    if not sources and at is None:
+        raise OptionError("sources=False keeps no relevance unless at= names some tensor. Name one: at='fc1'.")
+    return (frozenset(circuit.sources) if sources else frozenset()) | tensors_at(circuit, at)

@@ -10,9 +10,10 @@ import torch
 from provnet.capture.record import record
 from provnet.errors import OptionError
 from provnet.face.circuit import Circuit, SemiringLike
+from provnet.face.recording import recording_of
 from provnet.face.relevance import Relevance
 from provnet.face.targets import Target
-from provnet.rules.build import build
+from provnet.rules.build import build_with_layouts
 from provnet.rules.lean import lean_circuit
 from provnet.torch_backend.settings import plain_torch
 from provnet.torch_backend.walk.differentiable import detached
@@ -76,10 +77,11 @@ def trace(
         model_kwargs={**kwargs, **(model_kwargs or {})},
     )
     with plain_torch(), torch.set_grad_enabled(differentiable or torch.is_grad_enabled()):
-        data = build(execution, batch_norm)
+        data, layouts = build_with_layouts(execution, batch_norm)
         data = lean_circuit(execution, data) if lean else data
         plain = detached(data) if differentiable else data  # here, for what is made late must have its graph
-    return Circuit(plain, data if differentiable else None, watch == "all")
+    recording = None if differentiable else recording_of(execution, layouts, batch_norm, lean, copy)
+    return Circuit(plain, data if differentiable else None, watch == "all", recording)
 
 
 def _check_differentiable(copy: bool, lean: bool) -> None:

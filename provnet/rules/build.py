@@ -61,6 +61,18 @@ def build(execution: Execution, batch_norm: Literal["fused", "kept"] = "fused") 
     Raises: `MissingRuleError` for an op without a rule, `CrossExampleError` for one that mixes examples, `TraceError`,
     `LimitError`, `OptionError`.
     """
+    return _circuit(_placed(execution, batch_norm))
+
+
+def build_with_layouts(
+    execution: Execution, batch_norm: Literal["fused", "kept"] = "fused"
+) -> tuple[BlockCircuit, dict[int, Layout]]:
+    """Return the circuit of one execution, and where each value on the way holds its examples. Raises: as `build`."""
+    site = _placed(execution, batch_norm)
+    return _circuit(site), site.layouts
+
+
+def _placed(execution: Execution, batch_norm: str) -> _Site:
     if batch_norm not in ("fused", "kept"):
         raise OptionError(f"batch_norm={batch_norm!r} came, 'fused' or 'kept' was wanted.")
     site = _Site(execution, batch_norm == "fused")
@@ -69,7 +81,7 @@ def build(execution: Execution, batch_norm: Literal["fused", "kept"] = "fused") 
     uses = _uses(site)
     for op in execution.ops:
         _place(site, op, uses)
-    return _circuit(site)
+    return site
 
 
 def _source_layout(execution: Execution, value: int) -> Layout:

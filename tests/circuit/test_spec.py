@@ -169,7 +169,7 @@ FULL = torch.zeros(3, 8)
         (LINEAR, {"weight": Stored(torch.zeros(3, 7))}, "21 weights, and its wiring reads 24"),
         (LINEAR, {"weight": Stored(torch.zeros(3, 8, dtype=torch.complex64))}, "no tensor of real numbers"),
         (LINEAR, {"weight": Partner(0)}, "its partner has 36 neurons, and its wiring reads 24"),
-        (LINEAR, {"weight": Slope(0)}, "wired row by row"),
+        (LINEAR, {"weight": Slope(0, 4)}, "wired row by row"),
         (LINEAR, {"scale": torch.zeros(2, 3)}, "rows that divide 8"),
         (LINEAR, {"copies": 3}, "3 times"),
         (LINEAR, {"annotation": "identity"}, "is not known"),

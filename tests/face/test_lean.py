@@ -18,7 +18,6 @@ import provnet
 from provnet.capture import lean as lean_module
 from provnet.capture.execution import TracedOp
 from provnet.capture.lean import Again, Lean
-from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import OptionError, StaleCircuitError
 from tests.nets import Branching, Functional, Residual, perceptron, seeded, small_cnn
 
@@ -120,15 +119,15 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> dict[int, StorageWeakRef]:
     """Activation -> its recorded storage, watched but not held."""
     found: dict[int, StorageWeakRef] = {}
     trace_module = importlib.import_module("provnet.face.trace")  # the name is a function's, too
-    build = trace_module.build
+    build = trace_module.build_with_layouts
 
-    def spy(*args: Any) -> BlockCircuit:
-        circuit = build(*args)
+    def spy(*args: Any) -> Any:
+        circuit, layouts = build(*args)
         for i, held in circuit.activations.items():
             found[i] = StorageWeakRef(held.handle.untyped_storage())
-        return circuit
+        return circuit, layouts
 
-    monkeypatch.setattr(trace_module, "build", spy)
+    monkeypatch.setattr(trace_module, "build_with_layouts", spy)
     return found
 
 

@@ -48,6 +48,10 @@ class Layout:
         """Return the shape of one example of a tensor of the shape `shape`."""
         return (*shape[: self.axis], *self.merged, *shape[self.axis + 1 :])
 
+    def shape_for(self, shape: Shape, batch: int) -> Shape:
+        """Return the shape that a tensor of the shape `shape` has in a batch of another size."""
+        return (*shape[: self.axis], self.outer * batch * self.inner, *shape[self.axis + 1 :])
+
     def place(self, dim: int) -> int:
         """Return which axis of one example the tensor's axis `dim` is. The examples' own axis has no place."""
         return dim if dim < self.axis else dim - 1 + len(self.merged)

@@ -12,7 +12,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from provnet.circuit.blocks import Block
+from provnet.circuit.blocks import Block, BlockCircuit
 from provnet.errors import NonFiniteError
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.annotations.base import Annotation
@@ -88,6 +88,8 @@ class Evaluation:
     plan: list[Step] = field(default_factory=list)
     largest: float = 0.0
     """Of counts in floats: the largest one met; below 2^53 all are exact."""
+    complete: bool = True
+    """Whether the walk went on to the sources, so that totals of every block are there."""
 
 
 @rooms_kept()
@@ -101,17 +103,22 @@ def evaluate(
 ) -> list[Evaluation]:
     """Evaluate jobs in one walk. `keep`: the activations whose relevance is returned. `tile`: edges at a time.
 
+    Blocks below all of these are left out.
+
     Raises: `CountOverflowError`; `NonFiniteError` if a NaN came out of a block; `OutOfMemoryError`.
     Memory: the relevance of the tensors between the walk and the target that are still to be used, and about eight
     tiles.
     """
-    found = [Evaluation(job.output, keep) for job in jobs]
+    wanted = leading_to(workspace.circuit, keep)
+    complete = all(any(i in wanted for i in block.inputs) for block in workspace.circuit.blocks)
+    found = [Evaluation(job.output, keep, complete=complete) for job in jobs]
     for job, evaluation in zip(jobs, found, strict=True):
         evaluation.relevance[job.output] = job.start
     for index in reversed(range(len(workspace.circuit.blocks))):
         block = workspace.circuit.blocks[index]
         _restrict(jobs, found, block.output)
         reached = [n for n in range(len(jobs)) if block.output in found[n].relevance]
+        reached = reached if any(i in wanted for i in block.inputs) else []
         while reached:
             group = [n for n in reached if jobs[n].shares_elements(jobs[reached[0]])]
             reached = [n for n in reached if n not in group]
@@ -124,6 +131,16 @@ def evaluate(
             done(block)
     for source in workspace.circuit.sources:
         _restrict(jobs, found, source)
+    return found
+
+
+def leading_to(circuit: BlockCircuit, keep: frozenset[int]) -> set[int]:
+    """Return the activations that a walk from the target must know to find those in `keep`: they, and what they
+    feed."""
+    found = set(keep)
+    for block in circuit.blocks:
+        if any(i in found for i in block.inputs):
+            found.add(block.output)
     return found
 
 
