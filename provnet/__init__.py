@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from provnet import errors, rules, semirings
+from provnet.applications import inspection
 from provnet.circuit.gates import Neuron, Variable
 from provnet.errors import ProvnetError
 from provnet.face import (
@@ -45,6 +46,7 @@ __all__ = [
     "errors",
     "explain",
     "homomorphism",
+    "inspection",
     "load",
     "register_op",
     "rules",
