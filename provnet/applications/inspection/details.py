@@ -1,8 +1,7 @@
-"""One neuron in full: its value in every semiring, its messages, its formula, its best paths."""
+"""One neuron in full: its value in every semiring, its messages, its formula; and where relevance went."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,14 +10,11 @@ import torch
 
 from provnet.applications.inspection.answers import Edges
 from provnet.applications.inspection.explorer import Explorer, part_of
-from provnet.applications.inspection.model import Inspection, Question, Value
+from provnet.applications.inspection.model import Question, Value
 from provnet.applications.inspection.network import identity
-from provnet.applications.questions import parse_neurons
 from provnet.circuit.counts import count_terms
-from provnet.circuit.derivations import Path
-from provnet.errors import LimitError, OptionError, ProvnetError, UnsupportedOperationError
+from provnet.errors import LimitError
 from provnet.face.gate_circuit import GateCircuit
-from provnet.face.names import neurons_at
 from provnet.symbolic.size import spell
 
 MESSAGES = 12
@@ -35,9 +31,6 @@ SYMBOLS = 4_000
 
 TERMS = 200
 """Monomials of a polynomial that is shown."""
-
-FOUND = 20
-"""Neurons that a search gives."""
 
 
 @dataclass(frozen=True)
@@ -101,28 +94,6 @@ class Written:
     latex: str | None
     polynomial: str | None
     remark: str = ""
-
-
-@dataclass(frozen=True)
-class Paths:
-    """The best paths from a neuron to the target: their values, their edges' names, and all their wires."""
-
-    semiring: str
-    values: tuple[Value, ...]
-    variables: tuple[tuple[str, ...], ...]
-    wires: tuple[tuple[str, ...], ...]
-    """Of each path its wires, "source target" by id."""
-    inspection: Inspection
-    remark: str = ""
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A neuron that a search found."""
-
-    id: str
-    name: str
-    value: Value
 
 
 @dataclass(frozen=True)
@@ -273,149 +244,6 @@ def written(explorer: Explorer, question: Question, node: str) -> Written:
         str(gates.polynomial()) if found.terms <= TERMS else None,
         remark,
     )
-
-
-# --- best paths ---------------------------------------------------------------------------------------------
-
-
-def best_paths(explorer: Explorer, question: Question, node: str, k: int = 1) -> Paths:
-    """Return the k best paths from a neuron to the target, in the question's semiring if it selects, else Viterbi.
-
-    Where the cone is too large for explicit gates: the best one, by walking up the messages that are
-    the neuron's relevance. Raises: `OptionError` unless 1 <= k <= 100.
-    """
-    if not 1 <= k <= 100:
-        raise OptionError(f"k={k}: ask for 1 to 100 paths.")
-    name = question.semiring if _selects(explorer, question.semiring) else "viterbi"
-    asked = replace(question, semiring=name, order=name)
-    remark = "" if name == question.semiring else f"{question.semiring} chooses no path: these are Viterbi's."
-    try:
-        gates = gates_of(explorer, question, node)
-        found = gates.best_paths(None, k, explorer.answers.semirings[name], None, *_valued(explorer, asked, name))
-        chains = [_steps(explorer, path) for path in found]
-        values = [path.value for path in found]
-    except (LimitError, UnsupportedOperationError) as error:
-        chains, value = climb(explorer, asked, node)
-        values = [value] if chains else []
-        remark = f"{remark} One path only: {error}".strip()
-    edges = _collected(explorer, question, chains)
-    seen = explorer.inspection(question, (question.semiring, question.order, "bottleneck"), edges, [node])
-    return Paths(
-        name,
-        tuple(values),
-        tuple(tuple(variable for *_, variable in chain) for chain in chains),
-        tuple(tuple(f"{source} {target}" for _, source, target, _ in chain) for chain in chains),
-        seen,
-        remark,
-    )
-
-
-def _selects(explorer: Explorer, name: str) -> bool:
-    return explorer.answers.semirings[name].selective and name != "boolean"
-
-
-def _valued(explorer: Explorer, question: Question, name: str) -> tuple[Any, Any]:
-    """Return (rule, annotation) as `GateCircuit.valuation` takes them."""
-    return explorer.answers.rules[question.rule], explorer.answers.theta(question, name)
-
-
-Chain = list[tuple[tuple[int, int, int], str, str, str]]
-"""A path's edges, ((block, output, slot), source's id, target's id, variable), from the neuron up."""
-
-
-def _steps(explorer: Explorer, path: Path) -> Chain:
-    found: Chain = []
-    for variable in path.variables:
-        block, output, slot = variable.key
-        found.append(_step(explorer, block, output, slot, variable.name))
-    return found
-
-
-def _step(explorer: Explorer, block: int, output: int, slot: int, name: str) -> Any:
-    source, _ = explorer.network.slots(block, np.array([output]))
-    ends = explorer.network.landing(block, source[0, slot : slot + 1])
-    bottom = identity(int(ends.layer[0]), int(ends.number[0]))
-    return (block, output, slot), bottom, identity(explorer.network.data.blocks[block].output, output), name
-
-
-def climb(explorer: Explorer, question: Question, node: str) -> tuple[list[Chain], Any]:
-    """Return the best path as a list of one, by the strongest message into each neuron, and its value.
-
-    No path where there is none. In a selective semiring a neuron's relevance is one of its messages.
-    """
-    answers, name, goals = explorer.answers, question.semiring, set(explorer.targets(question))
-    (one,) = answers.relevance(question, (name,)).values()
-    layer, number = explorer.locate(node)
-    value, chain = one.rows(layer)[question.example, number].item(), []
-    while identity(layer, number) not in goals:
-        parts = answers.out_of(question, (name,), layer, number)
-        best: tuple[float, Edges, int] | None = None
-        for part in parts:
-            strength = answers.strength(part.message[name], name)
-            row = int(strength.argmax())
-            if best is None or strength[row] > best[0]:
-                best = float(strength[row]), part, row
-        if best is None or best[1].message[name][best[2]] == one.semiring.zero:
-            return [], value
-        part, row = best[1], best[2]
-        block, output, slot = part.block, int(part.output[row]), int(part.slot[row])
-        edges = part_of(part, np.array([row]), (name,))
-        (variable,) = explorer.network.segment(block, edges.output, edges.slot, edges.source).names()
-        chain.append(_step(explorer, block, output, slot, variable))
-        layer, number = explorer.network.data.blocks[block].output, output
-    return [chain], value
-
-
-def _collected(explorer: Explorer, question: Question, chains: Sequence[Chain]) -> list[Edges]:
-    """Return the edges of paths with their values, block by block."""
-    keys = dict.fromkeys(key for chain in chains for key, *_ in chain)
-    by_block: dict[int, list[tuple[int, int]]] = {}
-    for block, output, slot in keys:
-        by_block.setdefault(block, []).append((output, slot))
-    names = tuple(dict.fromkeys((question.semiring, question.order, "bottleneck")))
-    return [explorer.answers.chosen(question, names, block, *np.array(pairs).T) for block, pairs in by_block.items()]
-
-
-# --- looking things up --------------------------------------------------------------------------------------
-
-
-def search(explorer: Explorer, question: Question, text: str) -> tuple[Hit, ...]:
-    """Return the neurons that a text names: "fc1[3]" itself, a layer's strongest, a class."""
-    wanted = text.strip()
-    if not wanted:
-        return ()
-    hits: dict[str, None] = dict.fromkeys(_named(explorer, wanted))
-    for node, spoken in explorer.class_names().items():
-        if wanted.casefold() in spoken.casefold():
-            hits[node] = None
-    for layer in explorer.layers:
-        if any(wanted.casefold() in name.casefold() for name in (layer.name, *layer.aliases)):
-            hits.update(dict.fromkeys(strongest(explorer, question, layer.id, FOUND)))
-    ids = list(hits)[:FOUND]
-    nodes = explorer.nodes(question, (question.semiring,), ids)
-    return tuple(Hit(node.id, node.name, node.values[question.semiring]) for node in nodes)
-
-
-def _named(explorer: Explorer, text: str) -> list[str]:
-    """Return the id of the neuron that a text names, none if it names no neuron."""
-    try:
-        (place, *_) = neurons_at(explorer.circuit.data, parse_neurons([text]))
-    except ProvnetError:
-        return []
-    activation, index = place
-    if index is None:
-        return []
-    shape = explorer.circuit.data.activations[activation].shape
-    number = int(np.ravel_multi_index(index, shape)) if index else 0
-    ends = explorer.network.ends(activation, np.array([number]))
-    return [identity(int(ends.layer[0]), int(ends.number[0]))] if ends.number[0] >= 0 else []
-
-
-def strongest(explorer: Explorer, question: Question, layer: int, count: int) -> list[str]:
-    """Return the ids of a layer's strongest neurons."""
-    (values,) = explorer.answers.values(question, (question.order,), layer).values()
-    order = np.argsort(-explorer.answers.strength(values, question.order), kind="stable")[:count]
-    return [identity(layer, number) for number in order.tolist()]
 
 
 def conservation(explorer: Explorer, question: Question) -> Report:

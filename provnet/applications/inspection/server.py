@@ -15,7 +15,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from provnet.applications.inspection import details
+from provnet.applications.inspection import best_paths, details, lookup
 from provnet.applications.inspection.explorer import Explorer
 from provnet.applications.inspection.html import page, policy
 from provnet.applications.inspection.model import Question, plain
@@ -173,7 +173,7 @@ def _layer(studio: Studio, given: Mapping[str, Any]) -> Any:
     if layer not in studio.explorer.network.layers:
         raise OptionError(f"there is no layer {layer}.")
     count = min(_whole(given.get("count", 8)), 10_000)
-    return details.strongest(studio.explorer, studio.question(given.get("question")), layer, count)
+    return lookup.strongest(studio.explorer, studio.question(given.get("question")), layer, count)
 
 
 def _about(of: Callable[..., Any]) -> Callable[[Studio, Mapping[str, Any]], Any]:
@@ -185,13 +185,13 @@ ANSWERS: dict[str, Callable[[Studio, Mapping[str, Any]], Any]] = {
     "view": _view,
     "neuron": _about(details.details),
     "written": _about(details.written),
-    "paths": lambda studio, given: details.best_paths(
+    "paths": lambda studio, given: best_paths.best_paths(
         studio.explorer,
         studio.question(given.get("question")),
         _text(given.get("node")),
         _whole(given.get("k", 1)),
     ),
-    "search": lambda studio, given: details.search(
+    "search": lambda studio, given: lookup.search(
         studio.explorer, studio.question(given.get("question")), _text(given.get("text"))
     ),
     "layer": _layer,

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 import provnet
 from provnet.applications.inspection import Explorer, Inspection, inspect
-from provnet.applications.inspection.details import best_paths, climb, conservation, details, search, written
+from provnet.applications.inspection.best_paths import best_paths, climb
+from provnet.applications.inspection.details import conservation, details, written
+from provnet.applications.inspection.lookup import search
 from provnet.applications.inspection.model import SAFE, number, plain
 from provnet.applications.inspection.schema import FILE, schema, text
 from provnet.errors import FileFormatError, LimitError, OptionError, UnknownNameError
