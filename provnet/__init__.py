@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from provnet import errors, rules, semirings
+from provnet.applications import inspection
 from provnet.applications.datasets.sweep import sweep
 from provnet.applications.datasets.tally import Tally
 from provnet.circuit.gates import Neuron, Variable
@@ -48,6 +49,7 @@ __all__ = [
     "errors",
     "explain",
     "homomorphism",
+    "inspection",
     "load",
     "register_op",
     "rules",

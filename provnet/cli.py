@@ -1,4 +1,4 @@
-"""The command line: `provnet demo | trace | eval | formula | draw | list`. Thin: each command is a few calls."""
+"""The command line: `provnet demo | trace | eval | formula | draw | studio | list`, each a few calls."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from typer.core import TyperGroup
 
 from provnet.applications.coverage import coverage
 from provnet.applications.demo import run_demo
+from provnet.applications.inspection import studio, write_html
+from provnet.applications.inspection.answers import SIDE_BY_SIDE
+from provnet.applications.inspection.cone import LIMIT as PAGE_LIMIT
 from provnet.applications.outputs import require_free, require_result, write_result
 from provnet.applications.questions import (
     Question,
@@ -21,6 +24,7 @@ from provnet.applications.questions import (
     open_model,
     parse_neurons,
     parse_target,
+    read_classes,
     theta_of,
 )
 from provnet.errors import OptionError, ProvnetError
@@ -207,6 +211,47 @@ def draw(
     circuit = open_circuit(model, source, key=key, single=single, size=size, mean=numbers(mean), std=numbers(std))
     gates = circuit.gates(target=parse_target(target), batch=batch, at=neurons, limit=limit)
     typer.echo(f"{len(gates):,} gates written: {write(gates, out)}")
+
+
+@app.command("studio")
+def open_studio(
+    model: Model,
+    input: Input = None,
+    html: Annotated[Path | None, typer.Option(help="write a page of one file here instead of serving one")] = None,
+    at: At = [],  # noqa: B006  # typer copies it
+    semiring: Annotated[str, typer.Option(help="shown first, see: provnet list semirings")] = "real",
+    target: Target = "predicted",
+    rule: Annotated[str, typer.Option(help="see: provnet list rules")] = "zero",
+    batch: Batch = 0,
+    theta: Annotated[float | None, typer.Option(help="threshold of semirings that take one")] = None,
+    classes: Annotated[Path | None, typer.Option(help="text file with the outputs' names, one a line")] = None,
+    port: Annotated[int | None, typer.Option(help="port on 127.0.0.1; a free one unless given")] = None,
+    browser: Annotated[bool, typer.Option(help="open the page in the browser")] = True,
+    limit: Annotated[int, typer.Option(help="with --html: the most gates that the page may hold")] = PAGE_LIMIT,
+    key: Key = None,
+    single: Single = False,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    force: Force = False,
+) -> None:
+    """Walk the circuit on a page in the browser, served on this machine only, or written to one file."""
+    if html is not None:
+        require_free(html, force)
+    named = read_classes(classes)
+    circuit = open_circuit(model, input, key=key, single=single, size=size, mean=numbers(mean), std=numbers(std))
+    asked = {"target": parse_target(target), "example": batch, "rule": rule, "theta": theta, "classes": named}
+    if html is not None:
+        semirings = (semiring, *SIDE_BY_SIDE)
+        neurons = parse_neurons(at)
+        written = write_html(circuit, html, at=neurons, semirings=semirings, limit=limit, **asked)
+        typer.echo(f"written: {written}")
+        return
+    if at:
+        raise OptionError("--at goes with --html: the served page shows the whole circuit. Leave it out.")
+    served = studio(circuit, port=port, browser=browser, semiring=semiring, **asked)
+    typer.echo(f"{served.url}\nThe page ends with this command: press Ctrl+C.")
+    served.wait()
 
 
 class Kind(StrEnum):  # typer shows the values as choices

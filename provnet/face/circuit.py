@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, overload
 
 import torch
@@ -22,6 +22,7 @@ from provnet.face.recording import Recording
 from provnet.face.relevance import Relevance, kept_tensors
 from provnet.face.targets import Target
 from provnet.face.task import Task, tile_of
+from provnet.registry import Registry
 from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.annotations.base import Annotation
@@ -35,6 +36,10 @@ from provnet.torch_backend.walk.workspaces import Workspaces
 SemiringLike = str | Semiring
 AnnotationLike = str | Annotation
 RuleLike = str | Rule | Mapping[Any, Any]
+
+
+PAGES: Registry[Callable[..., Any]] = Registry("page")
+"""What opens pages on a circuit: applications, which are below this room, put themselves here."""
 
 
 class Circuit:
@@ -302,6 +307,20 @@ class Circuit:
         chosen = Conventions(True, pooling, products, softmax, norm)
         self.check_fresh()
         return expand_gates(self, target, batch, at, grain, chosen, units, biases, limit, output)
+
+    # -- pages ---------------------------------------------------------------------------------------------------------
+
+    def studio(self, **options: Any) -> Any:
+        """Serve a page on which the circuit is walked, on this machine only, and open it in the browser.
+
+        options   of `provnet.applications.inspection.studio`: port, browser=False, the question that the page opens
+                  with (semiring, rule, target, example, theta), classes, more semirings and rules by name, output.
+
+        Returns: a `Studio`: `url`, `stop()`, `wait()`; also a context manager. Raises: `OutputError` for a port that
+        is taken.
+        Example: `studio = circuit.studio(browser=False); print(studio.url); studio.stop()`
+        """
+        return PAGES.get("studio")(self, **options)
 
     def __repr__(self) -> str:
         data = self.data

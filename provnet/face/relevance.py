@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from provnet.torch_backend.blocks.rows import shaped
 from provnet.torch_backend.counts.bounds import EXACT_FLOAT
 from provnet.torch_backend.settings import plain_torch
 from provnet.torch_backend.walk.evaluate import Evaluation, Job, Step
-from provnet.torch_backend.walk.messages import block_messages, weight_relevance
+from provnet.torch_backend.walk.messages import block_elements, block_messages, weight_relevance
 from provnet.torch_backend.walk.workspace import Workspace
 
 MESSAGES_LIMIT = 50_000_000
@@ -38,6 +38,19 @@ class Asked:
     several: bool
     workspace: Callable[[], Workspace]
     again: Callable[[frozenset[int]], list[Evaluation]]
+
+
+class Slots(NamedTuple):
+    """The slots of some neurons of a block, [n, slots], the bias last where there is one.
+
+    coefficient  d, the propagation rule's;  present  whether there is an edge
+    element      Θ(d), [n, slots, *element], zero where there is no edge;  message  Θ(d) ⊗ R ([GSM25] eq. 6)
+    """
+
+    coefficient: Tensor
+    present: Tensor
+    element: Tensor
+    message: Tensor
 
 
 class Relevance:
@@ -232,6 +245,47 @@ class Relevance:
         """
         (index, *_) = blocks_named(self._asked.circuit, path)
         return self._of_edges(index, weight_relevance)
+
+    def rows(self, activation: int) -> Tensor:
+        """Return the relevance of a recorded tensor by its number, [batch, neurons, *element], for one target.
+
+        Exact counts stay residues: `semiring.decode` joins them.
+        """
+        if activation not in self._kept:
+            self._evaluations = self._asked.again(frozenset(self._asked.circuit.activations))
+        found = self._evaluations[0].relevance.get(activation)
+        if found is not None:
+            return found
+        job, held = self._asked.jobs[0], self._asked.circuit.activations[activation]
+        size = (self._asked.circuit.batch, held.size)
+        return job.semiring.full(size, job.semiring.zero, job.start)  # no path leads there
+
+    @plain_torch()
+    def slots(self, block: int, outputs: Tensor, example: int) -> Slots:
+        """Return what the slots of chosen outputs of a block hold in one example, for one target.
+
+        block     its number in `circuit.data.blocks`.
+        outputs   row-major numbers of its neurons, [n] int64.
+        """
+        (job, *_), workspace, one = self._asked.jobs, self._asked.workspace(), slice(example, example + 1)
+        outputs = outputs.to(job.start.device)
+        edges = workspace.prepared(block, job.rule).at(outputs, one)
+        elements = block_elements(workspace, block, job, outputs, one)[0]
+        arriving = self.rows(self._asked.circuit.blocks[block].output)[example, outputs]
+        shape = (1, *elements.shape[:2])
+        here = torch.ones(shape, dtype=torch.bool, device=outputs.device) if edges.present is None else edges.present
+        messages = self.semiring.times(elements, arriving.unsqueeze(1))
+        return Slots(edges.d.expand(shape)[0], here.expand(shape)[0], elements, messages)
+
+    @plain_torch()
+    def unit_elements(self, block: int, example: int) -> Tensor | None:
+        """Return the elements of a block of unit edges in one example, [outputs, *element]; None: all are one."""
+        job, workspace = self._asked.jobs[0], self._asked.workspace()
+        edges = workspace.unit_edges(block, job.rule)
+        if edges is None:
+            return None
+        annotation = workspace.theta(block, job.annotation)
+        return annotation(edges, job.semiring, job.start.dtype)[example, :, 0]
 
     @plain_torch()
     def _of_edges(self, index: int, of: Callable[..., Tensor]) -> Any:
