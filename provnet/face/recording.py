@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from provnet.capture.checks import check_outputs, check_sources
+from provnet.capture.checks import check_outputs, check_sources, count_examples
 from provnet.capture.execution import Execution, Value
 from provnet.capture.graph import alike
 from provnet.capture.other_batch import Shapes, for_batch, values_on
@@ -68,7 +68,7 @@ class Recording:
         sized = self._sized(self._checked(inputs))
         values = values_on(sized.execution, inputs, sized.shapes, self.execution.batch)
         outputs = {name: values[number] for name, number in self.execution.outputs.items()}
-        check_outputs(outputs, [], [])
+        check_outputs(outputs, [], [], [])
         if check or sized.unchecked:
             self._compare(inputs, outputs)
             self._kept[sized.execution.batch] = sized = replace(sized, unchecked=False, template=self._template(sized))
@@ -116,8 +116,10 @@ class Recording:
             )
 
     def _refuse_changed(self) -> None:
+        if not self.owned:
+            return
         model = self.execution.call.model
-        if not self.owned or not isinstance(model, nn.Module):
+        if not isinstance(model, nn.Module):
             return
         now = _owned_by(model)
         for name, then in self.owned.items():
@@ -143,7 +145,8 @@ class Recording:
                     f"the source {name!r} has the shape {list(came.shape)}; it was recorded as {list(recorded.shape)}, "
                     f"and only the number of examples, axis {axis}, may differ. Trace the new shape with provnet.trace."
                 )
-        return check_sources(inputs, {}, axis)
+        check_sources(inputs, {}, {}, axis)
+        return count_examples(inputs, axis)
 
     def _compare(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
         """Hold the replayed outputs against the model's own. Raises `ReplayError` if they differ."""
@@ -171,7 +174,7 @@ def recording_of(
     execution: Execution, layouts: Mapping[int, Layout], batch_norm: Any, lean: bool, copy: bool
 ) -> Recording:
     """Return what is kept of an execution for other batches. With `copy` the model's own tensors are not watched."""
-    model = execution.call.model
+    model = None if execution.call is None else execution.call.model
     owned = {} if copy or not isinstance(model, nn.Module) else _owned_by(model)
     return Recording(without_values(execution), layouts, batch_norm, lean, owned)
 

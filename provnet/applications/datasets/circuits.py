@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from provnet.errors import InputError, ReplayError, TargetError
 from provnet.face import Circuit, trace
 from provnet.face.names import output_named
-from provnet.torch_backend.rows import rows
+from provnet.torch_backend.blocks.rows import rows
 
 
 class CircuitFeed:
