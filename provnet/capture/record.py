@@ -87,9 +87,9 @@ def record(
     if chosen.numbers or chosen.modules:
         inner = "its source comes up inside the model (a look-up, or a module's output)"
         return replace(execution, fixed=(*execution.fixed, inner))
-    named: dict[str, Tensor] = dict(zip(map(str, execution.sources), chosen.tensors.values(), strict=True))
+    by_name = dict(zip(execution.sources, chosen.tensors.values(), strict=True))
     options = {"opaque": opaque, "batch_dim": batch_dim}
-    return replace(execution, call=model_call(model, args, kwargs, named, arguments, options))
+    return replace(execution, call=model_call(model, args, kwargs, by_name, arguments, options))
 
 
 def record_again(call: ModelCall, inputs: Mapping[str, Tensor]) -> Execution:

@@ -116,8 +116,10 @@ class Recording:
             )
 
     def _refuse_changed(self) -> None:
+        if not self.owned:
+            return
         model = self.execution.call.model
-        if not self.owned or not isinstance(model, nn.Module):
+        if not isinstance(model, nn.Module):
             return
         now = _owned_by(model)
         for name, then in self.owned.items():
@@ -172,7 +174,7 @@ def recording_of(
     execution: Execution, layouts: Mapping[int, Layout], batch_norm: Any, lean: bool, copy: bool
 ) -> Recording:
     """Return what is kept of an execution for other batches. With `copy` the model's own tensors are not watched."""
-    model = execution.call.model
+    model = None if execution.call is None else execution.call.model
     owned = {} if copy or not isinstance(model, nn.Module) else _owned_by(model)
     return Recording(without_values(execution), layouts, batch_norm, lean, owned)
 

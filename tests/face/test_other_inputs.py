@@ -303,3 +303,10 @@ def test_nothing_of_the_callers_is_touched() -> None:
     assert same(replayed.data.activations[replayed.data.sources[0]].handle, before)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.is_grad_enabled()
+
+
+def test_sources_that_come_up_inside_the_model_are_refused() -> None:
+    model = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 2)).eval()
+    circuit = provnet.trace(model, torch.randint(0, 9, (2, 3)))
+    with pytest.raises(ReplayError, match=r"inside the model .*Trace each batch"):
+        circuit.on(torch.randint(0, 9, (2, 3)))
