@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import singledispatch
 from math import prod
-from typing import Any
+from typing import Any, TypeGuard
 
 from provnet.circuit.blocks import BlockCircuit
 from provnet.circuit.deferred import Deferred, raw
 from provnet.circuit.unit_functions import row_call_faults
 from provnet.circuit.weights import Centred, Jacobian, Memory, Ones, Partner, PerExample, Slope, Stored, Weight
-from provnet.circuit.wiring import Convolution, Dense, Einsum, Wiring
+from provnet.circuit.wiring import ROWS, ROWS_BESIDE, Convolution, Dense, Einsum, Wiring
 from provnet.circuit.wiring_spec import biases_of, weights_of
 
 FURTHEST = 1 << 62
@@ -65,21 +65,29 @@ def _(weight: Centred, wiring: Wiring, circuit: BlockCircuit) -> Iterator[str]:
 @weight_faults.register
 def _(weight: Slope, wiring: Wiring, circuit: BlockCircuit) -> Iterator[str]:
     size = circuit.activations[weight.output].size
-    if not isinstance(wiring, Einsum) or (wiring.input, wiring.weight) != ("oj", "okj") or size != wiring.outputs:
+    if not _by_rows(wiring, weight.behind) or size != wiring.outputs:
         yield "the derivative of a softmax is wired row by row"
-    elif circuit.activations[weight.output].shape[-1:] != (wiring.size["j"],):
-        yield "the derivative of a softmax runs along the last axis"
+    elif weight.size != wiring.size["j"]:
+        yield f"the rows of a softmax have {weight.size} entries, and its wiring reads {wiring.size['j']}"
 
 
 @weight_faults.register
 def _(weight: Jacobian, wiring: Wiring, circuit: BlockCircuit) -> Iterator[str]:
     ends = (weight.input, weight.output)
     sizes = tuple(circuit.activations[i].size for i in ends)
-    if not isinstance(wiring, Einsum) or (wiring.input, wiring.weight) != ("oj", "okj"):
+    if not _by_rows(wiring, weight.behind):
         yield "a derivative is wired row by row"
-    elif sizes != (wiring.inputs, wiring.outputs) or weight.rows != wiring.size["o"]:
+    elif sizes != (wiring.inputs, wiring.outputs) or weight.rows != wiring.size["o"] * weight.behind:
         yield "a derivative is that of a step from its input to its output"
     yield from row_call_faults(weight.call)
+
+
+def _by_rows(wiring: Wiring, behind: int) -> TypeGuard[Einsum]:
+    """Return whether the entries of rows feed entries of the same row, rows side by side if `behind` is above 1."""
+    if not isinstance(wiring, Einsum) or behind < 1:
+        return False
+    labels = (wiring.input, wiring.weight, wiring.output_labels)
+    return labels == ROWS if behind == 1 else labels == ROWS_BESIDE and wiring.size["b"] == behind
 
 
 def numbers_faults(what: str, held: Any, count: int, examples: int) -> Iterator[str]:

@@ -76,25 +76,29 @@ class Centred(Weight):
 class Jacobian(Weight):
     """The derivative ∂y_k / ∂x_j within each of `rows` rows, found by running the op again.
 
-    input, output   the activations x and y, [rows, n] each
+    input, output   the activations x and y, [rows / behind, n, behind] each
     call            how to run it. Weights lie as [rows, k, j].
+    behind          how many rows lie side by side, where the op runs along an axis that is not the last
     """
 
     input: int
     output: int
     call: Any
     rows: int
+    behind: int = 1
 
     by_example: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, eq=False)
 class Slope(Weight):
-    """The derivative of a softmax, s_j (δ_ij - s_i) for each of its rows: `output` is the activation s, [rows, n].
+    """The derivative of a softmax, s_j (δ_ij - s_i) for each of its rows: `output` is the activation s.
 
-    Weights lie as [rows, j, i]. Source: [AttnLRP] Proposition 3.1.
+    It lies as [rows / behind, size, behind], and weights as [rows, j, i]. Source: [AttnLRP] Proposition 3.1.
     """
 
     output: int
+    size: int
+    behind: int = 1
 
     by_example: ClassVar[bool] = True

@@ -397,6 +397,18 @@ def einsum_wiring(input: str, weight: str, output: str, sizes: Mapping[str, int]
     )
 
 
+ROWS = ("oj", "okj", "ok")
+ROWS_BESIDE = ("ojb", "obkj", "okb")
+"""Labels of input, weights and output where each row of entries j feeds its own entries k: row after row, or rows side
+by side, as along an axis that is not the last."""
+
+
+def within_rows(rows: int, size: int, behind: int = 1) -> Einsum:
+    """Return the wiring of an op that mixes the `size` entries of a row, of rows * behind rows."""
+    sizes = {"o": rows, "j": size, "k": size, "b": behind}
+    return einsum_wiring(*(ROWS if behind == 1 else ROWS_BESIDE), sizes)
+
+
 def spread(part: tuple[int, ...], shape: tuple[int, ...]) -> Einsum:
     """Return the wiring in which a tensor of the shape `part` is broadcast to `shape`, one weight for all edges."""
     labels = ascii_letters[: len(shape)]

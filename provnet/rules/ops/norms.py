@@ -93,7 +93,7 @@ def normed(
     bias = None if beta is None else _indexed(wiring, beta, rows)
     block = op.block("affine", "norm", [operand], layout, bias=bias, function="norm").block
     unit = op.unit_edges(function="norm").block
-    forms: dict[str, Block] = {"identity": unit, DERIVATIVE: by_rows(op, layout, rows, size, "norm")}
+    forms: dict[str, Block] = {"identity": unit, DERIVATIVE: by_rows(op, layout, (rows, size, 1), "norm")}
     return Placed(replace(block, convention="norm", forms=forms), layout)
 
 

@@ -16,7 +16,7 @@ from provnet.circuit.blocks import Block, Operand, Role
 from provnet.circuit.conventions import DERIVATIVE
 from provnet.circuit.deferred import Deferred
 from provnet.circuit.weights import Jacobian, Slope, Weight
-from provnet.circuit.wiring import Gather, einsum_wiring
+from provnet.circuit.wiring import Gather, within_rows
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.layout import Layout
 
@@ -39,11 +39,10 @@ def softmax(op: Op) -> Placed:
     layout, rows, size, behind = rows_along(op, op["dim"])
     unit = op.unit_edges(function="softmax")
     forms = {"constant": constant(op, unit.block)}
-    if behind == 1:
-        plain = by_rows(op, layout, rows, size, weight=Slope(op.output))
-        forms[DERIVATIVE] = plain
-        rest = Deferred(_rest, *(_rows(op, layout, value, size) for value in (op.output, op.inputs[0])))
-        forms["attnlrp"] = replace(plain, bias=rest, bias_by_example=True, sink="softmax's rest")
+    plain = by_rows(op, layout, (rows, size, behind), weight=Slope(op.output, size, behind))
+    forms[DERIVATIVE] = plain
+    rest = Deferred(_rest, *(_rows(op, layout, value, size, behind) for value in (op.output, op.inputs[0])))
+    forms["attnlrp"] = replace(plain, bias=rest, bias_by_example=True, sink="softmax's rest")
     return replace(unit, block=replace(unit.block, convention="softmax", forms=forms))
 
 
@@ -56,17 +55,16 @@ def log_softmax(op: Op) -> Placed:
     layout, rows, size, behind = rows_along(op, op["dim"])
     unit = op.unit_edges(function="softmax")
     forms = {"constant": constant(op, unit.block)}
-    if behind == 1:
-        plain = by_rows(op, layout, rows, size)
-        forms[DERIVATIVE] = plain
-        rest = Deferred(_log_rest, *(_rows(op, layout, value, size) for value in (op.output, op.inputs[0])))
-        forms["attnlrp"] = replace(plain, bias=rest, bias_by_example=True, sink="softmax's rest", output_is_sum=False)
+    plain = by_rows(op, layout, (rows, size, behind))
+    forms[DERIVATIVE] = plain
+    rest = Deferred(_log_rest, *(_rows(op, layout, value, size, behind) for value in (op.output, op.inputs[0])))
+    forms["attnlrp"] = replace(plain, bias=rest, bias_by_example=True, sink="softmax's rest", output_is_sum=False)
     return replace(unit, block=replace(unit.block, convention="softmax", forms=forms))
 
 
-def _rows(op: Op, layout: Layout, value: int, size: int) -> Tensor:
-    """Return a tensor as [batch, rows, size]."""
-    return layout.by_example(op.tensor(value), op.batch).reshape(op.batch, -1, size)
+def _rows(op: Op, layout: Layout, value: int, size: int, behind: int) -> Tensor:
+    """Return a tensor as [batch, rows / behind, size, behind]."""
+    return layout.by_example(op.tensor(value), op.batch).reshape(op.batch, -1, size, behind)
 
 
 def finite(x: Tensor) -> Tensor:
@@ -77,14 +75,14 @@ def finite(x: Tensor) -> Tensor:
 def _rest(s: Tensor, x: Tensor) -> Tensor:
     """Return what is left of s_j beside its contributions, s_j (1 - x_j + Σ_i s_i x_i): [batch, neurons]."""
     x = finite(x)
-    mean = (s * x).sum(-1, keepdim=True)
+    mean = (s * x).sum(2, keepdim=True)
     return (s * (1 - x + mean)).reshape(len(s), -1)
 
 
 def _log_rest(y: Tensor, x: Tensor) -> Tensor:
     """Return what is left of 1 beside Σ_i x_i (δ_ij - s_i), [batch, neurons]."""
     x = finite(x)
-    mean = (y.exp() * x).sum(-1, keepdim=True)
+    mean = (y.exp() * x).sum(2, keepdim=True)
     return (1 - x + mean).reshape(len(y), -1)
 
 
@@ -97,14 +95,17 @@ def constant(op: Op, block: Block) -> Block:
 
 
 def by_rows(
-    op: Op, layout: Layout, rows: int, size: int, role: Role = "softmax", weight: Weight | None = None
+    op: Op, layout: Layout, sizes: tuple[int, int, int], role: Role = "softmax", weight: Weight | None = None
 ) -> Block:
-    """Return the block of an op's derivative, whose rows of `size` entries do not mix. Weights: the op's own, if no
-    others are given."""
+    """Return the block of an op's derivative, whose rows do not mix. Weights: the op's own, if no others are given.
+
+    sizes   entries before the axis along which it runs, along it, and behind it.
+    """
+    rows, size, behind = sizes
     if weight is None:
         call = op.call()
         if call is None:
             op.missing("it cannot be run again by itself, so its derivative is not known")
-        weight = Jacobian(op.inputs[0], op.output, call, rows)
-    wiring = einsum_wiring("oj", "okj", "ok", {"o": rows, "j": size, "k": size})
-    return op.block("affine", role, [Operand(op.inputs[0], wiring, weight)], layout).block
+        weight = Jacobian(op.inputs[0], op.output, call, rows * behind, behind)
+    operand = Operand(op.inputs[0], within_rows(rows, size, behind), weight)
+    return op.block("affine", role, [operand], layout).block

@@ -53,7 +53,7 @@ class JacobianRows(Structured):
         return self._rows(found.detach())
 
     def make(self) -> Tensor:
-        count = self._weight.rows
+        count, behind = self._weight.rows, self._weight.behind
         n_out, n_in = self._output.size // count, self._source.size // count
         if self._batch * count * n_out * n_in > LIMIT:
             raise LimitError(
@@ -65,11 +65,14 @@ class JacobianRows(Structured):
             leaf, result = self._run()
             columns = []
             for k in range(n_out):
-                one = torch.zeros((self._batch, count, n_out), dtype=result.dtype, device=result.device)
+                one = torch.zeros(
+                    (self._batch, count // behind, n_out, behind), dtype=result.dtype, device=result.device
+                )
                 one[:, :, k] = 1
                 cotangent = shaped(one.reshape(self._batch, -1), self._output, self._batch)
                 (found,) = torch.autograd.grad(result, leaf, cotangent.reshape(result.shape), retain_graph=True)
-                columns.append(self._rows(found).reshape(self._batch, count, n_in))
+                part = self._rows(found).reshape(self._batch, count // behind, n_in, behind)
+                columns.append(part.transpose(2, 3).reshape(self._batch, count, n_in))
         return torch.stack(columns, 2).detach().reshape(self._batch, -1)
 
     def _rows(self, found: Tensor) -> Tensor:

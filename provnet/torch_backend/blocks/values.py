@@ -92,4 +92,4 @@ def _(weight: Jacobian, workspace: Rows) -> Deferred:
 
 @values_of.register
 def _(weight: Slope, workspace: Rows) -> Deferred:
-    return SlopeRows(workspace.rows(weight.output), workspace.shape(weight.output)[-1])
+    return SlopeRows(workspace.rows(weight.output), weight.size, weight.behind)

@@ -74,19 +74,19 @@ class CentredRows(Structured):
 class SlopeRows(Structured):
     """The weights s_j (δ_ij - s_i) of softmax rows, [batch, rows * n * n] as (row, j, i), made only for look-ups.
 
-    s   [batch, rows * n]. n   the length of a row.
+    s   [batch, neurons]. n   the length of a row, whose entries lie `behind` apart.
     Memory, when made: batch * rows * n² elements.
     """
 
-    def __init__(self, s: Tensor, n: int) -> None:
+    def __init__(self, s: Tensor, n: int, behind: int = 1) -> None:
         super().__init__(None, s)
-        self.s = s.reshape(len(s), -1, n)
+        self.s = s.reshape(len(s), -1, n, behind)
 
     def bound(self) -> float:
         return 1.0
 
     def make(self) -> Tensor:
-        s = self.s
+        s = self.s.transpose(2, 3)
         found = -s[..., :, None] * s[..., None, :]
         found.diagonal(dim1=-2, dim2=-1).add_(s)
         return found.reshape(len(s), -1)
@@ -94,7 +94,7 @@ class SlopeRows(Structured):
     def transposed(self, share: Tensor) -> Tensor:
         """Return Σ_j share_j s_j (δ_ij - s_i) for every i, [batch, rows * n]: without the weights themselves."""
         flow = share.reshape(self.s.shape) * self.s
-        return (flow - self.s * flow.sum(-1, keepdim=True)).reshape(len(share), -1)
+        return (flow - self.s * flow.sum(2, keepdim=True)).reshape(len(share), -1)
 
 
 def factored(prepared: Prepared, product: Product) -> ScaledRows | None:

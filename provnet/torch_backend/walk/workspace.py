@@ -13,7 +13,7 @@ from torch import Tensor
 
 from provnet.circuit.blocks import Activation, Block, BlockCircuit, Operand
 from provnet.circuit.deferred import Deferred, raw
-from provnet.circuit.weights import Slope
+from provnet.circuit.weights import Jacobian, Slope
 from provnet.rules.lrp import assignment
 from provnet.rules.lrp.base import Choice, Edges, Product, Rule
 from provnet.rules.lrp.zero import Zero
@@ -82,7 +82,7 @@ class Workspace:
     def fed(self, operand: Operand) -> Tensor:
         """Return what an operand multiplies its weights with, [batch, neurons]: its activation, scaled."""
         found = self.rows(operand.input)
-        if isinstance(operand.weight, Slope):
+        if isinstance(operand.weight, Slope | Jacobian):
             # A masked score is -inf and its probability 0: it has no contribution, where -inf * 0 would be NaN.
             found = torch.where(torch.isfinite(found), found, torch.zeros((), dtype=found.dtype, device=found.device))
         if operand.scale is None:
