@@ -37,6 +37,16 @@ def hidden(x: Tensor) -> Tensor:
     return x.masked_fill(mask, float("-inf"))
 
 
+def low(x: Tensor) -> Tensor:
+    """Return a mask of low scores: it differs from example to example, and leaves some of each row."""
+    return x < x.mean(-1, keepdim=True) - 0.3
+
+
+def barred(x: Tensor) -> Tensor:
+    """Return what is added to low scores to mask them, as transformers do it."""
+    return torch.zeros_like(x).masked_fill(low(x), float("-inf"))
+
+
 FUNCTIONS: dict[str, Function] = {
     "another axis": lambda x: x.softmax(1),
     "logarithm, another axis": lambda x: x.log_softmax(1),
@@ -44,6 +54,8 @@ FUNCTIONS: dict[str, Function] = {
     "last axis": lambda x: x.softmax(-1),
     "masked": lambda x: hidden(x).softmax(-1),
     "logarithm": lambda x: x.log_softmax(-1),
+    "masked by example": lambda x: (x + barred(x)).softmax(-1),
+    "logarithm, masked by example": lambda x: (x + barred(x)).log_softmax(-1).clamp(min=-50),
     "scaled": lambda x: (0.3 * x).softmax(-1),
     "twice": lambda x: x.softmax(-1).softmax(-1),
 }
@@ -57,15 +69,16 @@ def proposition(x: Tensor, relevance: Tensor) -> Tensor:
 
 
 @pytest.mark.guarantee("softmax='attnlrp' is Proposition 3.1 of AttnLRP, masked places left out")
-@pytest.mark.parametrize("name", ["last axis", "masked"])
-def test_attnlrp_is_the_proposition(name: str) -> None:
+@pytest.mark.parametrize("route", ["auto", "reference"])
+@pytest.mark.parametrize("name", ["last axis", "masked", "masked by example", "logarithm, masked by example"])
+def test_attnlrp_is_the_proposition(name: str, route: str) -> None:
     x = seeded(0, 3, 2, 4)
     circuit = traced(FUNCTIONS[name], x)
-    weighting = seeded(1, 3, 2, 4)
-    if name == "masked":
-        weighting[:, 1, -2:] = 0
-    found = circuit.evaluate("real", weighting, softmax="attnlrp")
-    x = hidden(x) if name == "masked" else x
+    hide = low(x) if "by example" in name else torch.isinf(hidden(x))
+    hide = torch.zeros_like(hide) if name == "last axis" else hide
+    weighting = seeded(1, 3, 2, 4).masked_fill(hide, 0)
+    found = circuit.evaluate("real", weighting, softmax="attnlrp", route=route)
+    x = x.masked_fill(hide, float("-inf"))
     torch.testing.assert_close(found.inputs, proposition(x, weighting), rtol=1e-10, atol=1e-12)
     rest = found.conservation().named["softmax's rest"]
     s, finite = x.softmax(-1), torch.where(torch.isfinite(x), x, 0.0)
@@ -128,11 +141,12 @@ def test_a_softmax_over_examples_is_refused() -> None:
 
 @pytest.mark.parametrize("dim", [1, 2, -1])
 @pytest.mark.parametrize("softmax", ["identity", "attnlrp", "constant"])
-def test_any_axis(dim: int, softmax: str) -> None:
+@pytest.mark.parametrize("function", [Tensor.softmax, Tensor.log_softmax], ids=["softmax", "logarithm"])
+def test_any_axis(function: Callable[..., Tensor], dim: int, softmax: str) -> None:
     """A softmax along an axis is that of the tensor turned so that the axis is the last."""
     x, weighting = seeded(9, 2, 3, 4), seeded(10, 2, 3, 4)
-    direct = traced(lambda x: x.softmax(dim), x)
-    turned = traced(lambda x: x.transpose(dim, -1).softmax(-1).transpose(dim, -1), x)
+    direct = traced(lambda x: function(x, dim), x)
+    turned = traced(lambda x: function(x.transpose(dim, -1), -1).transpose(dim, -1), x)
     for semiring in ("real", "viterbi", "tropical", "bottleneck"):
         for route in ("auto", "reference"):
             given = {"semiring": semiring, "target": weighting if semiring == "real" else (1, 2), "softmax": softmax}
