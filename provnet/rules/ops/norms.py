@@ -87,7 +87,7 @@ def normed(
     (rows, size), source = sizes, op.inputs[0]
     a = op.by_example(source).reshape(op.batch, rows, size)
     away = a - a.mean(-1, keepdim=True) if centred else a
-    inverse = torch.rsqrt(away.square().mean(-1) + eps).detach()
+    inverse = torch.rsqrt(away.square().mean(-1) + eps)
     wiring, weight = _edges(rows, size, gamma, centred)
     operand = Operand(source, wiring, weight, scale=inverse)
     bias = None if beta is None else _indexed(wiring, beta, rows)

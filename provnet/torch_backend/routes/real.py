@@ -36,7 +36,8 @@ class Transpose(Route):
         block = prepared.block
         served = not block.bias_by_example or prepared.b is None
         served &= not block.weight_by_example or linear_maps.by_example(block.wiring)
-        if not (declared and served and not prepared.selects and prepared.void is None):
+        # Neurons that are none need no mask: f(a) is 0 there.
+        if not (declared and served and not prepared.selects):
             return None
         probe = linear_maps.has_transpose(prepared.block.wiring)
         return "Σ d·R is the transposed map of R / z" if probe else None

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from provnet.circuit.blocks import BlockCircuit, Operand
+from provnet.circuit.blocks import Block, BlockCircuit, Call, Operand
 from provnet.circuit.deferred import Deferred, raw
-from provnet.circuit.weights import PerExample, Stored
+from provnet.circuit.weights import Centred, Jacobian, PerExample, Stored
 from provnet.errors import LimitError, OptionError
 from provnet.rules.quotient import quotient
 from provnet.torch_backend.blocks import linear_maps
@@ -23,6 +23,9 @@ from provnet.torch_backend.blocks.prepared import Prepared, Ready
 from provnet.torch_backend.routes.base import Pulled, Question
 from provnet.torch_backend.routes.operands import Operands
 from provnet.torch_backend.routes.real import Transpose, some_overflow
+
+Plain = Callable[[Any], Any]
+"""Takes the graph from a tensor, and leaves anything else as it is."""
 
 LIMIT = 1 << 26
 """Edges of a block, all examples together, that are kept for the backward pass: some 80 bytes each in float64."""
@@ -32,25 +35,46 @@ def detached(circuit: BlockCircuit) -> BlockCircuit:
     """Return the same circuit with tensors that have no graph: for whatever asks for numbers only."""
 
     def plain(value: Any) -> Any:
+        if isinstance(value, Deferred):
+            return Deferred(_numbers, value)
         return value.detach() if isinstance(value, Tensor) else value
 
     activations = {i: replace(one, handle=plain(one.handle)) for i, one in circuit.activations.items()}
-    blocks = []
-    for block in circuit.blocks:
-        call = block.call
-        if call is not None:
-            named = {name: plain(value) for name, value in call.kwargs.items()}
-            call = replace(call, args=tuple(map(plain, call.args)), kwargs=named)
-        operands = tuple(_plain_operand(operand, plain) for operand in block.operands)
-        blocks.append(replace(block, operands=operands, bias=plain(block.bias), call=call))
-    return replace(circuit, activations=activations, blocks=tuple(blocks))
+    blocks = tuple(_plain_block(block, plain) for block in circuit.blocks)
+    return replace(circuit, activations=activations, blocks=blocks)
 
 
-def _plain_operand(operand: Operand, plain: Callable[[Any], Any]) -> Operand:
+def _numbers(late: Deferred) -> Tensor:
+    return late.look().detach()
+
+
+def _plain_block(block: Block, plain: Plain) -> Block:
+    """Return a block without graphs, its other forms too."""
+    return replace(
+        block,
+        operands=tuple(_plain_operand(operand, plain) for operand in block.operands),
+        bias=plain(block.bias),
+        call=_plain_call(block.call, plain),
+        forms={name: _plain_block(form, plain) for name, form in block.forms.items()},
+    )
+
+
+def _plain_operand(operand: Operand, plain: Plain) -> Operand:
     weight = operand.weight
     if isinstance(weight, Stored | PerExample):
         weight = replace(weight, values=plain(weight.values))
+    if isinstance(weight, Centred):
+        weight = replace(weight, gamma=plain(weight.gamma))
+    if isinstance(weight, Jacobian):
+        weight = replace(weight, call=_plain_call(weight.call, plain))
     return replace(operand, weight=weight, scale=plain(operand.scale))
+
+
+def _plain_call(call: Call | None, plain: Plain) -> Call | None:
+    if call is None:
+        return None
+    named = {name: plain(value) for name, value in call.kwargs.items()}
+    return replace(call, args=tuple(map(plain, call.args)), kwargs=named)
 
 
 def wants_graph(ready: Ready, relevance: Sequence[Tensor]) -> bool:
