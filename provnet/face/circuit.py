@@ -12,6 +12,7 @@ from provnet.circuit.blocks import BlockCircuit
 from provnet.circuit.conventions import DEFAULT, NAMES, Conventions
 from provnet.errors import OptionError, StaleCircuitError
 from provnet.face.gate_circuit import GateCircuit, expand_gates
+from provnet.face.heads import attention_in
 from provnet.face.lists import annotations_of, asks_of
 from provnet.face.names import At, masks_of, output_named
 from provnet.face.plan import Plan, Summary, plan_of, summary_of
@@ -76,6 +77,14 @@ class Circuit:
     def keys(self) -> list[str]:
         """Return the names of all recorded tensors."""
         return sorted(self.data.names)
+
+    def heads(self, path: str) -> str:
+        """Return the name of what a module's attention gives, heads on its first axis, for `only=` and `at=`.
+
+        Raises: `UnknownNameError`, with the attentions that there are, if the module runs none or several.
+        Example: `circuit.evaluate("real", only={circuit.heads("blocks.0.attention"): [2]})`, through head 2 alone
+        """
+        return self.data.activations[attention_in(self.data, path)].name
 
     def summary(self) -> Summary:
         """Return a table of the blocks: path, op, shapes, edges, the rule that each takes by default."""
@@ -161,7 +170,8 @@ class Circuit:
         at          tensors, by path or glob, whose relevance is kept besides the sources'; others are found when
                     asked for.
         only        {tensor: channels or mask}: relevance passes through these neurons only, so that what comes out is
-                    conditional on them. Channels are indices on the first axis of an example; a mask has its shape.
+                    conditional on them. Channels are indices on the first axis of an example; {axis: indices} chooses
+                    along other axes ({-1: [7]}, a neuron of a token-wise layer at all tokens); a mask has its shape.
         output      which output, if there are several.   start   "one", "logit", or elements.
         bias        False leaves biases out, of denominators too.   pooling   what a max pooling passes on.
         products    what the two factors of a product of traced tensors get: "half" each, all to the "value" and none

@@ -108,7 +108,7 @@ def check_patterns(patterns: Iterable[str], blocks: Iterable[Block], what: str) 
 
 
 def masks_of(circuit: BlockCircuit, only: Mapping[str, Any] | None) -> dict[int, Tensor]:
-    """Return activation -> [neurons], True where relevance may pass, from {name: channels or mask}.
+    """Return activation -> [neurons], True where relevance may pass, from {name: channels, {axis: indices} or mask}.
 
     Raises: `UnknownNameError`; `OptionError` for a channel out of range, none at all, or a mask of another shape.
     """
@@ -116,28 +116,41 @@ def masks_of(circuit: BlockCircuit, only: Mapping[str, Any] | None) -> dict[int,
     for name, chosen in (only or {}).items():
         activation = circuit.find(name)
         shape = circuit.activations[activation].shape
-        given = with_values(torch.as_tensor(chosen), f"only[{name!r}]").cpu()
-        if given.dtype == torch.bool:
-            if tuple(given.shape) != shape:
-                raise OptionError(
-                    f"only[{name!r}] is a mask of the shape {tuple(given.shape)}; one example has {shape}."
-                )
-            mask = given
-        else:
-            channels = shape[0] if shape else 1
-            given = given if given.numel() else given.to(torch.int64)  # [] is a float tensor
-            if (
-                given.is_floating_point()
-                or given.dim() > 1
-                or not bool(((given >= -channels) & (given < channels)).all())
-            ):
-                raise OptionError(
-                    f"only[{name!r}] = {chosen!r}: give channels from 0 to {channels - 1}, or a mask of the shape "
-                    f"{shape}."
-                )
-            mask = torch.zeros(shape or (1,), dtype=torch.bool)
-            mask[given.reshape(-1).to(torch.int64)] = True
+        mask = _mask(name, chosen, shape)
         if not bool(mask.any()):
             raise OptionError(f"only[{name!r}] lets no neuron through, so nothing below has any relevance.")
         found[activation] = found[activation] & mask.reshape(-1) if activation in found else mask.reshape(-1)
     return found
+
+
+def _mask(name: str, chosen: Any, shape: tuple[int, ...]) -> Tensor:
+    """Return which neurons of a tensor are chosen, of the shape of one example."""
+    if isinstance(chosen, Mapping):
+        mask = torch.ones(shape, dtype=torch.bool)
+        for axis, indices in chosen.items():
+            if not isinstance(axis, int) or not -len(shape) <= axis < len(shape):
+                raise OptionError(f"only[{name!r}] chooses along axis {axis!r}; one example has the shape {shape}.")
+            along = torch.zeros(shape[axis], dtype=torch.bool)
+            along[_indices(name, with_values(torch.as_tensor(indices), f"only[{name!r}]").cpu(), shape, axis)] = True
+            mask &= along.reshape(-1, *[1] * (len(shape) - 1 - axis % len(shape)))
+        return mask
+    given = with_values(torch.as_tensor(chosen), f"only[{name!r}]").cpu()
+    if given.dtype == torch.bool:
+        if tuple(given.shape) != shape:
+            raise OptionError(f"only[{name!r}] is a mask of the shape {tuple(given.shape)}; one example has {shape}.")
+        return given
+    mask = torch.zeros(shape or (1,), dtype=torch.bool)
+    mask[_indices(name, given, shape or (1,), 0)] = True
+    return mask
+
+
+def _indices(name: str, given: Tensor, shape: tuple[int, ...], axis: int) -> Tensor:
+    """Return indices on an axis. Raises `OptionError` for what is none."""
+    size = shape[axis]
+    given = given if given.numel() else given.to(torch.int64)  # [] is a float tensor
+    whole = not given.is_floating_point() and given.dtype != torch.bool and given.dim() <= 1
+    if not whole or not bool(((given >= -size) & (given < size)).all()):
+        raise OptionError(
+            f"only[{name!r}] = {given.tolist()!r}: give channels from 0 to {size - 1}, or a mask of the shape {shape}."
+        )
+    return given.reshape(-1).to(torch.int64)

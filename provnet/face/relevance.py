@@ -12,6 +12,7 @@ from torch import Tensor
 from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import LimitError, OptionError, UnsupportedOperationError
 from provnet.face.conservation import Conservation, conservation_of
+from provnet.face.heads import attention_in
 from provnet.face.names import blocks_named, tensors_at
 from provnet.semirings.base import Semiring
 from provnet.semirings.counting import Counting
@@ -85,17 +86,44 @@ class Relevance:
         """Return the names of all tensors whose relevance can be asked for."""
         return sorted(self._asked.circuit.names)
 
-    def _at(self, activation: int) -> Any:
-        if activation not in self._kept:
-            self._evaluations = self._asked.again(frozenset(self._asked.circuit.activations))
-        held = self._asked.circuit.activations[activation]
+    def heads(self, path: str) -> Any:
+        """Return the relevance of each attention head, [batch, heads]: ⊕ over tokens and features of what it gives.
+
+        path   of the module that runs the attention ("encoder.layers.0.self_attn"), or the name of a recorded tensor
+               with heads on the first axis of an example.
+        Raises: `UnknownNameError`, with the attentions that there are, if the module runs none or several.
+        Example: `circuit.evaluate("real", rule=rules.AttnLRP()).heads("blocks.0.attention")`
+        """
+        activation = attention_in(self._asked.circuit, path)
+        shape = self._asked.circuit.activations[activation].shape
         parts = []
-        for job, evaluation in zip(self._asked.jobs, self._evaluations, strict=True):
-            found = evaluation.relevance.get(activation)
-            if found is None:  # no path leads there
-                found = job.semiring.full((self._asked.circuit.batch, held.size), job.semiring.zero, job.start)
-            parts.append(shaped(found, held, self._asked.circuit.batch, job.semiring.element_shape))
+        for job, rows in self._rows(activation):
+            count = shape[0] if len(shape) > 2 else 1  # [tokens, features] is one head
+            split = rows.reshape(len(rows), count, -1, *job.semiring.element_shape)
+            parts.append(job.semiring.sum(split, 2))
         return self._shown(parts)
+
+    def _at(self, activation: int) -> Any:
+        circuit, parts = self._asked.circuit, []
+        for job, found in self._rows(activation):
+            held = circuit.activations[activation]
+            parts.append(shaped(found, held, circuit.batch, job.semiring.element_shape))
+        return self._shown(parts)
+
+    def _rows(self, activation: int) -> list[tuple[Job, Tensor]]:
+        """Return each job with its relevance of an activation, [batch, neurons, *element]."""
+        circuit = self._asked.circuit
+        if activation not in self._kept:
+            self._evaluations = self._asked.again(frozenset(circuit.activations))
+        found = []
+        for job, evaluation in zip(self._asked.jobs, self._evaluations, strict=True):
+            rows = evaluation.relevance.get(activation)
+            if rows is None:  # no path leads there
+                rows = job.semiring.full(
+                    (circuit.batch, circuit.activations[activation].size), job.semiring.zero, job.start
+                )
+            found.append((job, rows))
+        return found
 
     @property
     def _kept(self) -> frozenset[int]:
