@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from provnet.applications.coverage import coverage
 from provnet.applications.demo import run_demo
 from provnet.applications.outputs import require_free, require_result, write_result
 from provnet.applications.questions import (
@@ -17,6 +18,7 @@ from provnet.applications.questions import (
     describe,
     numbers,
     open_circuit,
+    open_model,
     parse_neurons,
     parse_target,
     theta_of,
@@ -104,8 +106,13 @@ def trace(
     mean: Mean = None,
     std: Std = None,
     force: Force = False,
+    table: Annotated[bool, typer.Option("--coverage", help="only list the ops and which of them have a rule")] = False,
 ) -> None:
     """Record one execution and print the circuit's blocks."""
+    if table:
+        network, x = open_model(model, input, key=key, single=single, size=size, mean=numbers(mean), std=numbers(std))
+        typer.echo(str(coverage(network, x)))
+        return
     if save_to is not None:
         require_free(save_to, force)
     circuit = open_circuit(model, input, key=key, single=single, size=size, mean=numbers(mean), std=numbers(std))

@@ -45,6 +45,23 @@ def open_circuit(
         if not isinstance(found, Circuit):
             raise InputError(f"{model} holds explicit gates; wanted is a circuit, as `provnet trace --save` writes it.")
         return found
+    return trace(*open_model(model, source, key=key, single=single, size=size, mean=mean, std=std))
+
+
+def open_model(
+    model: str,
+    source: Path | None,
+    *,
+    key: str | None = None,
+    single: bool = False,
+    size: int | None = None,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+) -> tuple[Any, Any]:
+    """Return the model `package.module:callable` and the input in `source`, on the model's device and in its dtype.
+
+    Raises: `InputError` and its kin.
+    """
     if source is None:
         if ":" not in model:
             raise InputError(f"there is no file {model}, and it names no model (package.module:callable).")
@@ -55,7 +72,7 @@ def open_circuit(
     if like is not None:
         # Files of floats are often float64 whatever the model is; whole numbers may be indices and stay.
         x = x.to(like.device, like.dtype if x.is_floating_point() and like.is_floating_point() else x.dtype)
-    return trace(network, x)
+    return network, x
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from provnet.errors import OptionError, TargetError, ValuationError
 from provnet.face.given import with_values
 from provnet.semirings.base import Semiring
 from provnet.semirings.carrier import into_carrier
+from provnet.semirings.counting import Counting
 from provnet.torch_backend.blocks.rows import rows
 
 Target = Any
@@ -140,7 +141,7 @@ def start_rows(
         if not (isinstance(start, str) and start == "one"):
             raise OptionError("a weighting as target says where to start and with what; leave start='one'.")
         alive = neurons != 0
-        found[alive] = _elements(neurons[alive].to(device), semiring, like)
+        found[alive] = _numbers(neurons[alive].to(device), semiring, like)
         return found
     examples = torch.arange(batch, device=device)
     at = torch.tensor(neurons, device=device)
@@ -164,6 +165,13 @@ def _start(start: Any, logits: Tensor, semiring: Semiring, like: Tensor) -> Tens
             f"one each, {shapes[1]}."
         )
     return found.expand(shapes[1])
+
+
+def _numbers(values: Tensor, semiring: Semiring, like: Tensor) -> Tensor:
+    """Return numbers [n] as elements [n, *element]: exact counts are whole numbers, held as residues."""
+    if not (isinstance(semiring, Counting) and semiring.primes):
+        return _elements(values, semiring, like)
+    return semiring.reduce(_elements(values, Counting(), like).unsqueeze(-1))
 
 
 def _elements(values: Any, semiring: Semiring, like: Tensor) -> Tensor:

@@ -113,14 +113,14 @@ def _place(site: _Site, traced: TracedOp, uses: Counter[int]) -> None:
             return
     if op.name == "aten.add" and traced.index not in site.execution.opaque and _join_bias(site, op, uses):
         return
-    for one in _ask(op):
+    for one in ask(op):
         site.placed[one.block.output] = one
         site.layouts[one.block.output] = one.layout
         site.ranks[one.block.output] = rank_of(one.block, site.ranks)
         site.makers[one.block.output] = (traced,)
 
 
-def _ask(op: Op) -> list[Placed]:
+def ask(op: Op) -> list[Placed]:
     """Return the blocks that the op's rule, or its opaque treatment, gives."""
     index = op.traced.index
     if index in op.execution.opaque:

@@ -111,3 +111,17 @@ def test_gates_explain_one_neuron(circuit: provnet.Circuit):
         circuit.gates(target=1, batch=2)
     with pytest.raises(UnknownNameError, match="no neuron"):
         circuit.gates(target=1, at=("0", 9))
+
+
+@pytest.mark.guarantee("exact counts start at a weighting of whole numbers, and are as large as they are")
+def test_exact_counts_from_a_weighting():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(*(torch.nn.Linear(4, 4, bias=False) for _ in range(3))).double().eval()
+    circuit = provnet.trace(model, torch.ones(2, 4, dtype=torch.float64))
+    every = provnet.annotations.Threshold(-1e9)
+    for scale in (3, 2**40):
+        weighting = torch.tensor([[1, 0, 2, 0], [0, 5, 0, 0]]) * scale
+        found = circuit.evaluate("counting", weighting, annotation=every, exact=True).inputs
+        assert found.tolist() == [[16 * 3 * scale] * 4, [16 * 5 * scale] * 4]
+    with pytest.raises(provnet.ProvnetError, match="whole"):
+        circuit.evaluate("counting", torch.full((2, 4), 0.5), exact=True)
