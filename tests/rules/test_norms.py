@@ -32,7 +32,7 @@ CASES = {
     "layer": Case(lambda: nn.LayerNorm(4), (3, 4), (3, 4)),
     "layer without a bias": Case(lambda: nn.LayerNorm(4, bias=False), (3, 4), (3, 4)),
     "layer, plain": Case(lambda: nn.LayerNorm(4, elementwise_affine=False, eps=0.1), (3, 4), (3, 4), eps=0.1),
-    "layer over two axes": Case(lambda: nn.LayerNorm((2, 3)), (2, 2, 3), (2, 6)),
+    "layer over two axes": Case(lambda: nn.LayerNorm([2, 3]), (2, 2, 3), (2, 6)),
     "group": Case(lambda: nn.GroupNorm(2, 4), (4, 3), (2, 6)),
     "group, plain": Case(lambda: nn.GroupNorm(2, 4, affine=False), (4, 2, 2), (2, 8)),
     "one group": Case(lambda: nn.GroupNorm(1, 2), (2, 3), (1, 6)),
