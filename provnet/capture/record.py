@@ -20,6 +20,7 @@ from provnet.capture.escape import Escapes
 from provnet.capture.execution import Execution
 from provnet.capture.finish import finish, needed
 from provnet.capture.graph import check_gradients, replay_with_graph, with_live_views
+from provnet.capture.masked_rows import check_masked_rows
 from provnet.capture.mode import Recorder
 from provnet.capture.names import modules_of
 from provnet.capture.opaque import Opaque, opaque_modes, whole_function
@@ -137,6 +138,7 @@ def _run(
         ids = {"input": next(iter(ids.values()))} if len(ids) == 1 and not inside else ids | inside
         origins = map(recorder.store.origin, returned.values())
         made_by = list(dict.fromkeys(origin.op for origin in origins if origin is not None))
+        check_masked_rows(recorder.steps, recorder.store.entries)
         check_outputs({name: returned[name] for name in outputs}, list(returned), made_by, list(chosen.numbers))
         batch = count_examples({n: recorder.store.entries[i].tensor for n, i in ids.items()}, batch_dim)
     finally:

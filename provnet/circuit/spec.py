@@ -16,7 +16,17 @@ from provnet.circuit.conventions import CONVENTIONS
 from provnet.circuit.unit_functions import call_faults
 from provnet.circuit.weight_spec import is_tensor, memory_faults, numbers_faults, weight_faults
 from provnet.circuit.weights import Ones
-from provnet.circuit.wiring import AdaptiveWindow, Convolution, Einsum, Gather, OneToOne, Part, Reduction, Window
+from provnet.circuit.wiring import (
+    AdaptiveWindow,
+    Convolution,
+    Einsum,
+    Gather,
+    GatherByExample,
+    OneToOne,
+    Part,
+    Reduction,
+    Window,
+)
 from provnet.circuit.wiring_spec import biases_of, faults_of
 from provnet.errors import CircuitError
 
@@ -27,7 +37,7 @@ ROLES = {
     "index": ("none",),
 }
 SELECTING = (Window, AdaptiveWindow, Reduction)
-UNIT = (OneToOne, Gather, Part, Einsum)
+UNIT = (OneToOne, Gather, GatherByExample, Part, Einsum)
 
 
 def check_circuit(circuit: BlockCircuit) -> BlockCircuit:
@@ -97,7 +107,8 @@ def activation_faults(activation: Activation, batch: int) -> Iterator[str]:
     if handle.dtype.is_complex:
         yield f"its numbers are {handle.dtype}"
     void = activation.void
-    if void is not None and (void.dtype != np.bool_ or void.shape != (activation.size,)):
+    shapes = ((activation.size,), (batch, activation.size))
+    if void is not None and (void.dtype != np.bool_ or void.shape not in shapes):
         yield f"its mask of absent neurons is {void.dtype} {void.shape}"
 
 
@@ -144,6 +155,8 @@ def _kind_faults(block: Block, circuit: BlockCircuit) -> Iterator[str]:
             yield f"nothing is selected over a {type(wiring).__name__}"
         if not block.has_coefficients and (not isinstance(wiring, UNIT) or wiring.fan > 1):
             yield f"unit edges are no {type(wiring).__name__}"
+        if isinstance(wiring, GatherByExample) and (block.kind != "index" or len(wiring.index) != circuit.batch):
+            yield f"a wiring by example wants an index map of {circuit.batch} examples, not of {len(wiring.index)}"
         if block.kind != "affine" and (not isinstance(operand.weight, Ones) or operand.scale is not None):
             yield f"the kind {block.kind!r} has no weights"
     if block.kind == "elementwise" and several:

@@ -99,6 +99,29 @@ class Gather(Wiring):
         return found * present, present, found * present
 
 
+@dataclass(frozen=True, eq=False)
+class GatherByExample(Wiring):
+    """Output k of example b is input index[b, k], or nothing where that is -1: masks, lengths, what a sort chose.
+
+    It is a table of `Gather`s, `of(example)` each, of the shape [batch, outputs]. It has no `source` of its own: which
+    input an output has is not known without the example.
+    """
+
+    index: Any = None
+
+    @property
+    def edges(self) -> int:
+        """The number of edges of the example that has the most."""
+        return int((self.index > -1).sum(1).max())
+
+    def of(self, example: int) -> Gather:
+        """Return the wiring of one example."""
+        return Gather(self.inputs, self.outputs, taps=self.taps, index=self.index[example])
+
+    def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
+        raise TypeError("this wiring differs from example to example: take of(example), and ask that one")
+
+
 @dataclass(frozen=True)
 class Expand(Wiring):
     """Output k is the one input that is broadcast to it: a tensor of the shape `part`, repeated to the shape

@@ -23,6 +23,7 @@ from provnet.circuit.wiring import (
     Einsum,
     Expand,
     Gather,
+    GatherByExample,
     OneToOne,
     Part,
     Reduction,
@@ -81,8 +82,20 @@ def _(wiring: Gather) -> Iterator[str]:
         yield "its index claims to be distinct and is not"
 
 
-@weights_of.register
-def _(wiring: Gather) -> int:
+@faults_of.register
+def _(wiring: GatherByExample) -> Iterator[str]:
+    index = np.asarray(wiring.index)
+    if index.dtype != np.int64 or index.ndim != 2 or index.shape[1] != wiring.outputs or not len(index):
+        yield f"its index is {index.dtype} {list(index.shape)}, and wants [batch, {wiring.outputs}] int64"
+        return
+    yield from (f"in example {n}, {fault}" for n in range(len(index)) for fault in faults_of(wiring.of(n)))
+    if (wiring.fan, wiring.channels, wiring.groups, wiring.shift) != (1, 1, 1, None):
+        yield "its wiring claims more than one slot an output"
+
+
+@weights_of.register(Gather)
+@weights_of.register(GatherByExample)
+def _(wiring: Gather | GatherByExample) -> int:
     return wiring.inputs
 
 

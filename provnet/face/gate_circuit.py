@@ -15,6 +15,7 @@ from torch import Tensor
 
 from provnet.circuit.conventions import Conventions
 from provnet.circuit.derivations import Path
+from provnet.circuit.examples import example_of
 from provnet.circuit.expand import expand
 from provnet.circuit.gates import GateStore, Neuron, Variable, spelled
 from provnet.circuit.graph import from_networkx, to_networkx
@@ -460,7 +461,7 @@ def expand_gates(
     ]
     origin = Origin(circuit, batch, conventions, units)
     store = expand(
-        origin.workspace(circuit.floating(None), lrp.get("zero")).circuit,
+        example_of(origin.workspace(circuit.floating(None), lrp.get("zero")).circuit, batch),
         neurons[batch],
         explained,
         chosen=_chooser(origin),
@@ -480,7 +481,7 @@ def _chooser(origin: Origin) -> Callable[[int, NDArray[np.int64]], NDArray[np.bo
 
     def chosen(index: int, outputs: NDArray[np.int64]) -> NDArray[np.bool_] | None:
         block = workspace.circuit.blocks[index]
-        void = any(workspace.circuit.activations[i].void is not None for i in block.inputs)
+        void = any(workspace.circuit.activations[i].void is not None for i in block.reads)
         if not void and block.kind != "selection":
             return None
         edges = workspace.prepared(index, zero).at(

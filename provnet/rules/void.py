@@ -1,4 +1,4 @@
-"""Which neurons are none: padding that an op of its own put there, and masked places of a maximum."""
+"""Which neurons are none: padding that an op of its own put there, and masked places of a maximum or a softmax."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from provnet.circuit.blocks import Block
-from provnet.circuit.wiring import OneToOne
+from provnet.circuit.examples import by_example
+from provnet.circuit.wiring import GatherByExample, OneToOne, Wiring
 
 Mask = NDArray[np.bool_]
 
@@ -18,34 +19,73 @@ Mask = NDArray[np.bool_]
 PADS = frozenset({"aten.constant_pad_nd", "aten.pad", "aten.im2col"})
 """The ops that pad. A zero that any other op puts somewhere (cat, masked_fill, where, a write) is a neuron."""
 
+ADDS = frozenset({"aten.add", "aten.sub", "aten.rsub"})
+"""The ops that may mask scores by adding a constant."""
+
 
 def void_of(block: Block, rows: Callable[[], Tensor], known: Mapping[int, Mask]) -> Mask | None:
-    """Return which outputs of a block of unit edges are no neurons, None if all are.
+    """Return which outputs of a block are no neurons, [outputs], or [batch, outputs] where examples differ in it; None
+    if all are.
 
     Padding is what an op padded with zeros, and what steps made of it that is still zero: it adds nothing to a sum. A
-    constant -inf adds nothing to a maximum, whoever put it there. Any other constant is a neuron that nothing feeds: it
-    has its share of denominators, may win a maximum, and what it receives ends there.
+    constant -inf, or the least finite number in its place, adds nothing to a maximum or a softmax, whoever put it
+    there, and so does a score to which it was added. Any other constant is a neuron that nothing feeds: it has its
+    share of denominators, may win a maximum, and what it receives ends there.
     Args: `rows` gives the recorded values, [batch, outputs]; `known` those found so far.
     """
-    if block.kind not in ("index", "elementwise"):
-        return None
-    void, fed = np.zeros(block.wiring.outputs, bool), np.zeros(block.wiring.outputs, bool)
+    if block.kind in ("index", "elementwise"):
+        return _of_unit_edges(block, rows, known)
+    if block.op in ADDS and (_masks(block.bias) or any(i in known for i in block.inputs)):
+        return _compact(masked(rows()))
+    return None
+
+
+def _of_unit_edges(block: Block, rows: Callable[[], Tensor], known: Mapping[int, Mask]) -> Mask | None:
+    outputs = block.wiring.outputs if not by_example(block.wiring) else block.operands[0].wiring.outputs
+    void, fed = np.zeros((1, outputs), bool), np.zeros((1, outputs), bool)
     for operand in block.operands:
+        before = np.atleast_2d(known[operand.input]) if operand.input in known else None
         if isinstance(operand.wiring, OneToOne):
-            void |= known.get(operand.input, np.zeros(len(void), bool))
-            fed[:] = True
+            void = void if before is None else void | before
+            fed = np.ones_like(fed)
             continue
-        index, present, _ = operand.wiring.source(np.arange(len(void)), np.zeros(1, np.int64))
-        present = np.broadcast_to(present, index.shape)
-        fed |= present
-        if operand.input in known:
-            void |= present & known[operand.input][index]
+        index = _table(operand.wiring)
+        fed = fed | (index >= 0)
+        if before is not None:
+            examples = np.arange(max(len(before), len(index)))[:, None]
+            rows_of = (examples if len(before) > 1 else 0 * examples), np.where(index < 0, 0, index)
+            void = void | ((index >= 0) & before[rows_of])
     fill = ~fed
     if block.op in PADS:
-        void |= fill
+        void = void | fill
     if not (void | fill).any():
         return None
     values = rows()
-    nothing, masked = ((values == number).all(0).cpu().numpy() for number in (0, -torch.inf))
-    void = (void & nothing) | ((void | fill) & masked)
-    return void if void.any() else None
+    nothing, low = (values == 0).cpu().numpy(), masked(values).cpu().numpy()
+    return _compact((void & nothing) | ((void | fill) & low))
+
+
+def _table(wiring: Wiring) -> NDArray[np.int64]:
+    """Return the input of every output of unit edges, -1 where there is none: [1 or batch, outputs]."""
+    if isinstance(wiring, GatherByExample):
+        return wiring.index
+    index, present, _ = wiring.source(np.arange(wiring.outputs), np.zeros(1, np.int64))
+    return np.where(present, index, -1)[None]
+
+
+def masked(values: Tensor) -> Tensor:
+    """Return where scores are masked: -inf, or about the least finite number of their dtype."""
+    return values <= torch.finfo(values.dtype).min / 2
+
+
+def _masks(bias: object) -> bool:
+    """Return whether a constant that is added masks some of the scores."""
+    return isinstance(bias, Tensor) and bias.is_floating_point() and bool(masked(bias).any())
+
+
+def _compact(void: Mask | Tensor) -> Mask | None:
+    """Return a mask [batch, outputs] as [outputs] if all examples agree, None if nothing is masked."""
+    void = void.cpu().numpy() if isinstance(void, Tensor) else void
+    if not void.any():
+        return None
+    return void[0] if (void == void[:1]).all() else void

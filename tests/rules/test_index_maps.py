@@ -14,8 +14,8 @@ from provnet.capture.record import record
 from provnet.capture.windows import read_window, write_window
 from provnet.circuit.blocks import Block
 from provnet.circuit.weights import Ones
-from provnet.circuit.wiring import OneToOne
-from provnet.errors import CrossExampleError, TraceError
+from provnet.circuit.wiring import GatherByExample, OneToOne
+from provnet.errors import CrossExampleError
 from provnet.rules.build import build
 from provnet.rules.ops.base import Op, Placed
 from provnet.rules.ops.index_maps import cat, index_map
@@ -188,11 +188,12 @@ def test_a_batch_parted_by_a_view_is_refused():
         build(execute(aten.view.default, x, [2, 2, 3], sources=[x]))
 
 
-def test_routing_that_differs_by_example_is_refused():
+def test_routing_may_differ_by_example():
     index = torch.tensor([[0, 1, 2], [2, 1, 0]])
     x = torch.randn(2, 3)
-    with pytest.raises(TraceError, match="differently from example to example"):
-        build(execute(aten.gather.default, x, 1, index, sources=[x]))
+    wiring = build(execute(aten.gather.default, x, 1, index, sources=[x])).blocks[0].wiring
+    assert isinstance(wiring, GatherByExample)
+    assert (wiring.index == index.numpy()).all()
     same = index[:1].expand(2, 3)
     agrees(build(execute(aten.gather.default, x, 1, same, sources=[x])))
 

@@ -24,7 +24,7 @@ from torch._ops import OpOverload
 from provnet.capture.execution import Execution, Ref, TracedOp
 from provnet.circuit.blocks import Block, Call, Input, Kind, Operand, Role
 from provnet.circuit.weights import Ones, PerExample, Stored, Weight
-from provnet.circuit.wiring import Dense, Gather, OneToOne, Wiring, dense
+from provnet.circuit.wiring import Dense, Gather, GatherByExample, OneToOne, Wiring, dense
 from provnet.errors import CrossExampleError, MissingRuleError, OptionError, TraceError
 from provnet.registry import Registry
 from provnet.rules.ops.arguments import references, substitute
@@ -384,7 +384,7 @@ def operands_of(
         return (Operand(inputs[0], wiring, weight),)
     found, first = [], 0
     for value, size in zip(inputs, sizes, strict=True):
-        if isinstance(wiring, Gather):
+        if isinstance(wiring, Gather | GatherByExample):
             index = np.where((wiring.index >= first) & (wiring.index < first + size), wiring.index - first, -1)
             found.append(Operand(value, replace(wiring, inputs=size, index=index)))
         elif isinstance(wiring, OneToOne):  # all entries in their order: several inputs stand one after the other

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from provnet.capture.execution import Ref
 from provnet.circuit.blocks import Operand
+from provnet.circuit.examples import by_example, of_example
 from provnet.circuit.weights import Ones, Partner, PerExample, Stored
 from provnet.circuit.wiring import Gather, SideBySide, Wiring
 from provnet.errors import TraceError
@@ -62,6 +63,9 @@ def _computed(op: Op, one: Placed, outputs: Tensor) -> tuple[Tensor, Tensor]:
     block = one.block
     dtype = torch.float64
     rows = torch.cat([op.by_example(i).reshape(op.batch, -1) for i in block.inputs], 1).to(dtype)
+    if by_example(block.wiring):
+        found = [_entries(of_example(block.wiring, n), rows[n : n + 1], outputs) for n in range(op.batch)]
+        return torch.cat(found), torch.zeros((op.batch, len(outputs)), dtype=dtype)
     wiring = torch_wiring(block.wiring)
     index, present, _ = wiring.source(outputs[:, None], torch.arange(wiring.fan))
     index, present = torch.broadcast_tensors(*map(torch.as_tensor, (index, present)))
@@ -70,8 +74,7 @@ def _computed(op: Op, one: Placed, outputs: Tensor) -> tuple[Tensor, Tensor]:
         found = torch.where(present, terms, -torch.inf).amax(2)
         return found, found.abs()
     if block.kind == "index":
-        fed = torch.where(present, terms, 0.0).sum(2)  # one slot at most is there
-        found = torch.where(present.any(1), fed, torch.nan)
+        found = _entries(block.wiring, rows, outputs)
         return found, torch.zeros_like(found)
     if any(not isinstance(operand.weight, Ones) for operand in block.operands):
         terms = terms * torch.cat([_weights(op, operand, outputs) for operand in block.operands], 2)
@@ -80,6 +83,16 @@ def _computed(op: Op, one: Placed, outputs: Tensor) -> tuple[Tensor, Tensor]:
         bias = _looked_up(block.bias, block.bias_by_example, block.wiring.bias(outputs)[:, None])
         terms = torch.cat([terms, bias.expand(op.batch, -1, 1)], 2)
     return terms.sum(2), terms.abs().sum(2)
+
+
+def _entries(wiring: Wiring, rows: Tensor, outputs: Tensor) -> Tensor:
+    """Return which entry an index map passes to some outputs, [batch, outputs]; NaN where it is none."""
+    wiring = torch_wiring(wiring)
+    found = wiring.source(outputs[:, None], torch.arange(wiring.fan))
+    index, present = torch.broadcast_tensors(*map(torch.as_tensor, found[:2]))
+    terms = rows[:, index.reshape(-1)].reshape(len(rows), *index.shape)
+    fed = torch.where(present, terms, 0.0).sum(2)  # one slot at most is there
+    return torch.where(present.any(1), fed, torch.nan)
 
 
 def torch_wiring(wiring: Wiring) -> Wiring:

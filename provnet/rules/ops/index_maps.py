@@ -16,8 +16,7 @@ from torch import Tensor
 
 from provnet.capture.execution import Ref
 from provnet.circuit.blocks import Operand
-from provnet.circuit.wiring import Gather, OneToOne, Part, Wiring, permuted, spread
-from provnet.errors import TraceError
+from provnet.circuit.wiring import Gather, GatherByExample, OneToOne, Part, Wiring, permuted, spread
 from provnet.rules.ops.arguments import references
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.broadcasting import against
@@ -27,12 +26,23 @@ FILL = -1
 
 
 def wiring_of(index: np.ndarray, inputs: int) -> Wiring:
-    """Return the wiring in which output k is input index[k], or nothing where that is -1."""
+    """Return the wiring in which output k is input index[k], or nothing where that is -1.
+
+    An index [batch, outputs] has a row for each example; where all are one, so is the wiring.
+    """
+    if index.ndim == 2 and not (index == index[0]).all():
+        distinct = all(_distinct(row) for row in index)
+        return GatherByExample(inputs, index.shape[1], taps=1 if distinct else None, index=np.ascontiguousarray(index))
+    index = index[0].copy() if index.ndim == 2 else index
     if len(index) == inputs and np.array_equal(index, np.arange(inputs)):
         return OneToOne(inputs, inputs)
+    return Gather(inputs, len(index), taps=1 if _distinct(index) else None, index=index)
+
+
+def _distinct(index: np.ndarray) -> bool:
+    """Return whether no input is used twice."""
     found = index[index != FILL]
-    distinct = len(np.unique(found)) == len(found)
-    return Gather(inputs, len(index), taps=1 if distinct else None, index=index)
+    return len(np.unique(found)) == len(found)
 
 
 # --- views that keep the order ----------------------------------------------------------------------------------------
@@ -225,6 +235,7 @@ def _layout(op: Op, example: Tensor, near: Layout) -> Layout:
     "aten.replication_pad3d",
     "aten.roll",
     "aten.rot90",
+    "aten.scatter",
     "aten.select",
     "aten.select_scatter",
     "aten.slice",
@@ -232,6 +243,7 @@ def _layout(op: Op, example: Tensor, near: Layout) -> Layout:
     "aten.split",
     "aten.split_with_sizes",
     "aten.stack",
+    "aten.take",
     "aten.take_along_dim",
     "aten.tile",
     "aten.tril",
@@ -255,29 +267,33 @@ def _layout(op: Op, example: Tensor, near: Layout) -> Layout:
 def index_map(op: Op) -> list[Placed | None]:
     """Every entry of the results is an entry of an active input, or fill.
 
+    The routing may differ from example to example: masks, lengths, indices of each example's own.
     Raises: `CrossExampleError` if a result's entry comes from another example than its neighbours' layout says,
-    `TraceError` if the routing differs from example to example, `MissingRuleError` if the op computes.
+    `MissingRuleError` if the op computes.
     Memory: four float64 or int64 tensors of the inputs' and results' sizes.
     """
     inputs = tuple(dict.fromkeys(op.inputs))
     numbers = numbering(op, inputs)
-    size = sum(op.tensor(i).numel() for i in inputs) // op.batch
     placed: list[Placed | None] = []
     for output, origin in zip(op.traced.outputs, origins(op, numbers), strict=True):
         if output is None or origin is None or not op.execution.values[output].active:
             placed.append(None)
             continue
         _check_entries(op, inputs, origin, output)
-        layout = _layout(op, numbers.example[origin], op.layout(inputs[0]))
-        rows = layout.by_example(numbers.neuron[origin], op.batch).reshape(op.batch, -1)
-        if not bool((rows == rows[0]).all()):
-            raise TraceError(
-                f"{op} moves entries differently from example to example, so one wiring cannot serve the batch. "
-                "Trace one example at a time."
-            )
-        wiring = wiring_of(rows[0].numpy(), size)
-        placed.append(op.place("index", "none", wiring, layout, inputs=inputs, output=output))
+        placed.append(entries_placed(op, inputs, numbers, origin, output))
     return placed
+
+
+def entries_placed(op: Op, inputs: tuple[int, ...], numbers: Numbering, origin: Tensor, output: int) -> Placed:
+    """Return the index map in which each entry of a result is the entry of the inputs with the number `origin`, -1:
+    none.
+
+    Raises: `CrossExampleError` if the entries of one example do not lie together in the result.
+    """
+    layout = _layout(op, numbers.example[origin], op.layout(inputs[0]))
+    rows = layout.by_example(numbers.neuron[origin], op.batch).reshape(op.batch, -1)
+    size = sum(op.tensor(i).numel() for i in inputs) // op.batch
+    return op.place("index", "none", wiring_of(rows.numpy(), size), layout, inputs=inputs, output=output)
 
 
 def _check_entries(op: Op, inputs: tuple[int, ...], origin: Tensor, output: int) -> None:

@@ -28,7 +28,7 @@ FEW = 256, 1 << 20
 def applies(plain: Prepared, recorded: Tensor | None) -> bool:
     """Tell whether the second branch's sums may be found from the first's and the `recorded` plain sums."""
     block, rule = plain.block, plain.rule
-    if recorded is None or not rule.together or len(rule.branches) != 2 or plain.void is not None:
+    if recorded is None or not rule.together or len(rule.branches) != 2 or not plain.whole:
         return False
     large = isinstance(block.wiring, Convolution | Dense) and recorded.numel() * block.wiring.fan >= WORTH
     by_example = block.weight_by_example or block.bias_by_example

@@ -36,7 +36,10 @@ class Prepared:
     w, b    flat, or [batch, …] where they vary by example; None: ones, no bias
     z       for each branch the stabilised denominator, [batch, outputs]
     winner  of a selection under the policy `winner`: the slot that won, [batch, outputs]
-    void    neurons that are none (padding that was written out), [inputs]; None: all are
+    void    neurons that are none (padding that was written out), [inputs], or [batch, inputs] where examples differ in
+            it; None: all are
+    hollow  weights that are such neurons (masked probabilities, to the values they multiply): [weights], or
+            [batch, weights]; None: none is. An edge with one is absent
     memo    what routes keep beside the denominators
     scratch memory that a route may use until it returns; None: take fresh memory
 
@@ -51,6 +54,7 @@ class Prepared:
     z: tuple[Tensor, ...] = deferrable()
     winner: Tensor | None = deferrable(None)  # noqa: RUF009
     void: Tensor | None = None
+    hollow: Tensor | None = None
     memo: dict[str, Tensor] = field(default_factory=dict)
     scratch: Scratch | None = None
 
@@ -66,6 +70,11 @@ class Prepared:
     def selects(self) -> bool:
         """Whether the block passes all to the winner of each window. Asking does not make the winners."""
         return raw(self, "winner") is not None
+
+    @property
+    def whole(self) -> bool:
+        """Whether every slot that the wiring has is an edge: no neuron that feeds the block is padding."""
+        return self.void is None and self.hollow is None
 
     @property
     def parts(self) -> tuple[Prepared, ...]:
@@ -101,18 +110,29 @@ class Prepared:
         if repeated < wiring.fan:
             index, weight = _shifted(index, wiring.shift or 0, wiring.fan), _shifted(weight, repeated, wiring.fan)
             present = None if present is None else present.repeat(1, wiring.fan // repeated)
-        if self.void is not None:
-            alive = ~self.void[index]
-            present = alive if present is None else present & alive
-        return index, present, weight
+        return index, self._living(present, index, weight), weight
+
+    def _living(self, present: Tensor | None, index: Tensor, weight: Tensor) -> Tensor | None:
+        """Return which slots are there as far as all examples agree on it; None: all."""
+        for none, at in ((self.void, index), (self.hollow, weight)):
+            if none is not None and none.dim() == 1:
+                present = _both(present, ~none[at])
+        return present
+
+    def _living_by_example(self, index: Tensor, weight: Tensor, batch: slice) -> Tensor | None:
+        """Return which slots are there, [batch, *index.shape], where examples differ in it; None: they do not."""
+        found = None
+        for none, at in ((self.void, index), (self.hollow, weight)):
+            if none is not None and none.dim() == 2:
+                found = _both(found, ~self._by_example(none, batch, at))
+        return found
 
     def tile(self, tile: Tile, batch: slice, sources: Sources) -> Edges:
         """Return the tile's edges, [batch, positions, channels, slots]."""
-        _, present, _ = sources
         outputs = self.outputs(tile)
         if self.winner is not None:
             won = self.winner[batch][:, outputs.reshape(-1)].reshape(-1, *outputs.shape)
-            return self._selected(won, None if present is None else present[:, None])
+            return self._selected(won, self._tile_present(batch, sources))
         z = tuple(z[batch][:, outputs.reshape(-1)].reshape(-1, *outputs.shape) for z in self.z)
         return self.rule.coefficients(self._terms(tile, batch, sources, outputs, z))
 
@@ -127,11 +147,19 @@ class Prepared:
         return tuple(torch.where(terms.present, part, fill) for part in found)
 
     def _terms(self, tile: Tile, batch: slice, sources: Sources, outputs: Tensor, z: tuple[Tensor, ...]) -> Terms:
-        index, present, weight = sources
+        index, _, weight = sources
         a = tuple(self.gather(a[batch], index)[:, :, None] for a in self.a)
         w = None if self.w is None else self.tile_weights(tile, batch, weight)
         b = None if self.b is None else self._by_example(self.b, batch, self.block.wiring.bias(outputs))
-        return Terms(a, w, b, None if present is None else self._with_bias(present[:, None]), z)
+        present = self._tile_present(batch, sources)
+        return Terms(a, w, b, None if present is None else self._with_bias(present), z)
+
+    def _tile_present(self, batch: slice, sources: Sources) -> Tensor | None:
+        """Return which slots of a tile there are, broadcastable to [batch, positions, channels, fan]; None: all."""
+        index, present, weight = sources
+        alive = self._living_by_example(index, weight, batch)
+        shared = None if present is None else present[:, None]
+        return shared if alive is None else _both(shared, alive[:, :, None])
 
     def gather(self, a: Tensor, index: Tensor) -> Tensor:
         """Return rows [batch, inputs] at a tile's sources: [batch, positions, fan]."""
@@ -178,27 +206,22 @@ class Prepared:
     def at(self, outputs: Tensor, batch: slice) -> Edges:
         """Return the edges of the outputs [n]: [batch, n, slots]. The plain definition; gates and messages read it."""
         if self.winner is not None:
-            return self._selected(self.winner[batch][:, outputs], self._present(outputs))
+            return self._selected(self.winner[batch][:, outputs], self._lookup(outputs, batch)[1])
         return self.rule.coefficients(self.terms(outputs, batch))
 
-    def _present(self, outputs: Tensor) -> Tensor | None:
-        """Return which slots of the outputs [n] there are, [n, fan], the bias's apart; None: all."""
+    def _lookup(self, outputs: Tensor, batch: slice) -> Sources:
+        """Return the sources of the slots of the outputs [n]. Which are present: [n, fan], or [batch, n, fan] where
+        examples differ; None: all."""
         wiring = self.block.wiring
-        index, present, _ = wiring.source(outputs[:, None], torch.arange(wiring.fan, device=self.device))
-        present = None if present is True else present
-        if self.void is None:
-            return present
-        alive = ~self.void[index]
-        return alive if present is None else present & alive
+        index, present, weight = wiring.source(outputs[:, None], torch.arange(wiring.fan, device=self.device))
+        present = self._living(None if present is True else present, index, weight)
+        alive = self._living_by_example(index, weight, batch)
+        return index, present if alive is None else _both(present, alive), weight
 
     def terms(self, outputs: Tensor, batch: slice) -> Terms:
         """Return what the edges of the outputs [n] are computed from: [batch, n, slots]."""
         wiring = self.block.wiring
-        index, present, weight = wiring.source(outputs[:, None], torch.arange(wiring.fan, device=self.device))
-        present = None if present is True else present
-        if self.void is not None:
-            alive = ~self.void[index]
-            present = alive if present is None else present & alive
+        index, present, weight = self._lookup(outputs, batch)
         a = tuple(self._by_example(a, batch, index) for a in self.a)
         w = None if self.w is None else self._by_example(self.w, batch, weight)
         b = None if self.b is None else self._by_example(self.b, batch, wiring.bias(outputs))
@@ -314,6 +337,10 @@ def _side_by_side(terms: list[Terms]) -> Terms:
             masks.append(every.expand(1, n) if part.present is None else part.present)
         present = torch.cat(_alike(masks), -1)
     return Terms(a, w, terms[-1].b, present, terms[0].z)
+
+
+def _both(mask: Tensor | None, other: Tensor) -> Tensor:
+    return other if mask is None else mask & other
 
 
 def _alike(parts: list[Tensor]) -> list[Tensor]:

@@ -61,7 +61,7 @@ def _places(plain: Prepared) -> Tensor | None:
     Its loops take a later value only if it is greater, so they too give the first of equals (a test holds them to it).
     """
     wiring = plain.block.wiring
-    if not isinstance(wiring, Window) or isinstance(wiring, Convolution) or plain.void is not None:
+    if not isinstance(wiring, Window) or isinstance(wiring, Convolution) or not plain.whole:
         return None
     if plain.block.places is not None:
         return plain.block.places.reshape(plain.batch, wiring.outputs)

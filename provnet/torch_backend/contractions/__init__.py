@@ -32,7 +32,7 @@ def _engines() -> tuple[Engine, ...]:
 def engine_for(prepared: Prepared) -> Engine | None:
     """Return what can contract a block: plain products with shared weights, dense or convolution; None: nothing."""
     wiring = prepared.block.wiring
-    if geometry_of(wiring) is None or raw(prepared, "w") is None or prepared.void is not None:
+    if geometry_of(wiring) is None or raw(prepared, "w") is None or not prepared.whole:
         return None
     if not outer.single_product(prepared) or wiring.edges * prepared.batch < FEW_EDGES:
         return None

@@ -67,7 +67,7 @@ def _edges(geometry: Geometry, table: Tensor, inputs: Tensor) -> tuple[Tensor, T
 
 def listable(prepared: Prepared) -> bool:
     """Tell whether `columns_of` can list a block: a dense layer or a convolution without written padding."""
-    return geometry_of(prepared.block.wiring) is not None and prepared.w is not None and prepared.void is None
+    return geometry_of(prepared.block.wiring) is not None and prepared.w is not None and prepared.whole
 
 
 def reachable(prepared: Prepared, alive: Tensor) -> Tensor:

@@ -60,12 +60,7 @@ class Grouped:
 def grouped(part: Prepared) -> Grouped | None:
     """Return an operand of a contraction as one map of groups; None where it is none, or shares its weights."""
     wiring = part.block.wiring
-    if (
-        not isinstance(wiring, Einsum)
-        or not part.block.weight_by_example
-        or part.b is not None
-        or part.void is not None
-    ):
+    if not isinstance(wiring, Einsum) or not part.block.weight_by_example or part.b is not None:
         return None
     sets = _label_sets(wiring)
     if sets is None:
@@ -84,9 +79,13 @@ def grouped(part: Prepared) -> Grouped | None:
     assert part.w is not None, "weights that differ by example are there"
     weight = bank.forth(part.w).reshape(-1)
     operand = replace(part.block.operands[0], wiring=shape, weight=Stored(weight))
+    void = None if part.void is None else near.forth(part.void.expand(part.batch, -1))[0]
+    hollow = None if part.hollow is None else bank.forth(part.hollow.expand(part.batch, -1)).reshape(-1)
     prepared = replace(
         part,
         block=replace(part.block, operands=(operand,)),
+        void=void,
+        hollow=hollow,
         a=tuple(near.forth(a) for a in part.a),
         w=weight,
         z=tuple(far.forth(z.expand(part.batch, z.shape[1])) for z in part.z),

@@ -28,7 +28,7 @@ class Winner(Route):
 
     def fits(self, prepared: Prepared, question: Question) -> str | None:
         # Where some neurons are none, a window may hold no neuron at all, and its first slot must not win.
-        if not prepared.selects or prepared.void is not None:
+        if not prepared.selects or not prepared.whole:
             return None
         return "losers are absent: each output has one edge"
 

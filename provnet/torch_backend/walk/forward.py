@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from provnet.circuit.examples import by_example, of_example
+from provnet.circuit.wiring import Wiring
 from provnet.semirings.base import Semiring
 from provnet.torch_backend.walk.evaluate import Job
 from provnet.torch_backend.walk.messages import block_elements
@@ -56,10 +58,11 @@ def edge_values(workspace: Workspace, index: int, job: Job, outputs: Tensor, bef
     block, semiring = workspace.circuit.blocks[index], job.semiring
     wiring = block.wiring
     slots = torch.arange(wiring.fan, device=outputs.device)
-    wiring = as_tensors(wiring, outputs.device)
-    source, present, _ = wiring.source(outputs[:, None], slots)
-    source = torch.broadcast_to(torch.as_tensor(source, device=outputs.device), (len(outputs), wiring.fan))
-    arriving = before[:, source]
+    if by_example(wiring):
+        looked_up = [_arriving(of_example(wiring, n), outputs, slots, row) for n, row in enumerate(before.split(1))]
+        arriving, present = (torch.cat(parts) for parts in zip(*looked_up, strict=True))
+    else:
+        arriving, present = _arriving(wiring, outputs, slots, before)
     if block.has_coefficients:
         elements = block_elements(workspace, index, job, outputs, slice(0, workspace.circuit.batch))
         return semiring.times(elements[:, :, : wiring.fan], arriving)
@@ -70,11 +73,17 @@ def edge_values(workspace: Workspace, index: int, job: Job, outputs: Tensor, bef
     return masked(semiring, arriving, present)
 
 
-def masked(semiring: Semiring, elements: Tensor, present: Tensor | bool) -> Tensor:
-    """Return [batch, outputs, slots, *element] with zero where `present` [outputs, slots] is not."""
-    if present is True:
-        return elements
-    mask = torch.as_tensor(present, device=elements.device)[(...,) + (None,) * len(semiring.element_shape)]
+def _arriving(wiring: Wiring, outputs: Tensor, slots: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what stands at the sources of some outputs' slots, and which are present, [1, outputs, slots]."""
+    source, present, _ = as_tensors(wiring, outputs.device).source(outputs[:, None], slots)
+    shape = (len(outputs), len(slots))
+    source, present = (torch.as_tensor(part, device=outputs.device).broadcast_to(shape) for part in (source, present))
+    return before[:, source], present[None]
+
+
+def masked(semiring: Semiring, elements: Tensor, present: Tensor) -> Tensor:
+    """Return [batch, outputs, slots, *element] with zero where `present` [1 or batch, outputs, slots] is not."""
+    mask = present[(...,) + (None,) * len(semiring.element_shape)]
     return torch.where(mask, elements, semiring.full((), semiring.zero, elements))
 
 

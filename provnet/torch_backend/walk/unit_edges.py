@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.blocks import Block
-from provnet.circuit.wiring import Einsum, Gather, OneToOne, Part, SideBySide, Wiring
+from provnet.circuit.wiring import Einsum, Gather, GatherByExample, OneToOne, Part, SideBySide, Wiring
 from provnet.errors import UnsupportedOperationError
 from provnet.semirings.base import Semiring
 from provnet.torch_backend.blocks.scatter import scatter_any
@@ -28,13 +28,16 @@ def _pull(block: Block, wiring: Wiring, semiring: Semiring, relevance: Tensor) -
     if wiring.fan != 1:
         raise UnsupportedOperationError(
             f"block {block.path!r} ({block.op}) of kind {block.kind!r} has the wiring {type(wiring).__name__}, with "
-            f"{wiring.fan} slots a neuron. An op rule for unit edges must give OneToOne, Gather or Part."
+            f"{wiring.fan} slots a neuron. An op rule for unit edges must give OneToOne, Gather, "
+            "GatherByExample or Part."
         )
     if isinstance(wiring, Part):
         rows = relevance.unflatten(1, (-1, wiring.width)).narrow(2, wiring.first, wiring.size)
         return rows.flatten(1, 2)
     if isinstance(wiring, Einsum):
         return _back(wiring, semiring, relevance)
+    if isinstance(wiring, GatherByExample):
+        return _pull_by_example(wiring, semiring, relevance)
     index = _index(as_tensors(wiring, relevance.device), relevance)
     into = semiring.full((len(relevance), wiring.inputs + 1), semiring.zero, relevance)
     index = torch.where(index < 0, wiring.inputs, index)
@@ -60,9 +63,25 @@ def _back(wiring: Einsum, semiring: Semiring, relevance: Tensor) -> Tensor:
     return rows.permute(0, *order, *behind).flatten(1, len(labels))
 
 
+def _pull_by_example(wiring: GatherByExample, semiring: Semiring, relevance: Tensor) -> Tensor:
+    """The same where each example has a table of its own: all examples' neurons are numbered through, as one's."""
+    batch, size = len(relevance), wiring.inputs
+    index = torch.as_tensor(wiring.index, device=relevance.device)
+    first = torch.arange(batch, device=relevance.device)[:, None] * size
+    index = torch.where(index < 0, batch * size, index + first).reshape(-1)
+    into = semiring.full((1, batch * size + 1), semiring.zero, relevance)
+    arriving = relevance.flatten(0, 1).unsqueeze(0)
+    if wiring.taps == 1:
+        reached = index < batch * size
+        into.index_copy_(1, index[reached], arriving[:, reached])
+    else:
+        scatter_any(semiring, into, index, arriving)
+    return into.narrow(1, 0, batch * size).reshape(batch, size, *semiring.element_shape)
+
+
 def as_tensors(wiring: Wiring, device: torch.device) -> Wiring:
     """Return a wiring whose look-ups take tensors on a device: the tables of a `Gather` are numpy's."""
-    if isinstance(wiring, Gather):
+    if isinstance(wiring, Gather | GatherByExample):
         return replace(wiring, index=torch.as_tensor(wiring.index, device=device))
     if isinstance(wiring, SideBySide):
         return replace(wiring, parts=tuple(as_tensors(part, device) for part in wiring.parts))
@@ -70,7 +89,10 @@ def as_tensors(wiring: Wiring, device: torch.device) -> Wiring:
 
 
 def _index(wiring: Wiring, like: Tensor) -> Tensor:
-    """Return the input of every output, -1 where there is none."""
+    """Return the input of every output, -1 where there is none: [outputs], or [batch, outputs] where examples
+    differ."""
+    if isinstance(wiring, GatherByExample):
+        return wiring.index
     outputs = torch.arange(wiring.outputs, device=like.device)
     found, present, _ = wiring.source(outputs, torch.zeros_like(outputs))
     return found if present is True else torch.where(present, found, -1)
@@ -79,7 +101,12 @@ def _index(wiring: Wiring, like: Tensor) -> Tensor:
 def ends_in_constants(block: Block, semiring: Semiring, relevance: Tensor) -> Tensor | None:
     """Return the ⊕ of the relevance of outputs that no input feeds, [batch, *element]; None if there are none."""
     fill = constants_of(block, relevance.device)
-    return None if fill is None else semiring.sum(relevance[:, fill], 1)
+    if fill is None:
+        return None
+    if fill.dim() == 1:
+        return semiring.sum(relevance[:, fill], 1)
+    zero = semiring.full((), semiring.zero, relevance)
+    return semiring.sum(torch.where(fill[(...,) + (None,) * len(semiring.element_shape)], relevance, zero), 1)
 
 
 def has_constants(block: Block) -> bool:
@@ -88,10 +115,11 @@ def has_constants(block: Block) -> bool:
 
 
 def constants_of(block: Block, device: torch.device) -> Tensor | None:
-    """Return which outputs of a block of unit edges no input feeds, [outputs]; None if there are none."""
+    """Return which outputs of a block of unit edges no input feeds, [outputs], or [batch, outputs] where examples
+    differ; None if there are none."""
     if all(isinstance(operand.wiring, OneToOne) for operand in block.operands):
         return None
     fed = torch.zeros(block.wiring.outputs, dtype=torch.bool, device=device)
     for operand in block.operands:
-        fed |= _index(as_tensors(operand.wiring, device), fed) >= 0
+        fed = fed | (_index(as_tensors(operand.wiring, device), fed) >= 0)
     return None if bool(fed.all()) else ~fed

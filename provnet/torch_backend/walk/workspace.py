@@ -13,7 +13,7 @@ from torch import Tensor
 
 from provnet.circuit.blocks import Activation, Block, BlockCircuit, Operand
 from provnet.circuit.deferred import Deferred, raw
-from provnet.circuit.weights import Jacobian, Slope
+from provnet.circuit.weights import Jacobian, Partner, Slope
 from provnet.rules.lrp import assignment
 from provnet.rules.lrp.base import Choice, Edges, Product, Rule
 from provnet.rules.lrp.zero import Zero
@@ -146,7 +146,8 @@ class Workspace:
         shape = self.circuit.activations[operand.input].shape
         made: dict[Callable[..., Tensor] | None, Tensor] = {}
         factors = tuple(self._factor(product, a, shape, w is None, void, made) for product in rule.products)
-        return Prepared(block, rule, factors, None, w, (), void=void, scratch=self._scratch)
+        hollow = self._none(operand.weight.input, a) if isinstance(operand.weight, Partner) else None
+        return Prepared(block, rule, factors, None, w, (), void=void, hollow=hollow, scratch=self._scratch)
 
     @staticmethod
     def _factor(
@@ -174,13 +175,18 @@ class Workspace:
 
         A zero that was padded takes part in a maximum, and may win it: there only -inf is nothing.
         """
-        void = self.circuit.activations[block.inputs[0]].void
-        if void is None:
+        found = self._none(block.inputs[0], a)
+        if found is None:
             return None
-        found = torch.from_numpy(void).to(a.device)
         if block.kind == "selection":
-            found &= (a == -torch.inf).all(0)
+            nothing = a == -torch.inf
+            found &= nothing.all(0) if found.dim() == 1 else nothing
         return found if bool(found.any()) else None
+
+    def _none(self, activation: int, like: Tensor) -> Tensor | None:
+        """Return which neurons of an activation are none, [size] or [batch, size]; None: all are neurons."""
+        void = self.circuit.activations[activation].void
+        return None if void is None else torch.from_numpy(void.copy()).to(like.device)
 
     def _selected(self, index: int) -> Ready:
         """Return a block that no rule speaks for: winners, or the number of slots as denominators."""

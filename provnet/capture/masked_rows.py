@@ -1,0 +1,42 @@
+"""A softmax over scores that are all masked has no answer: 0/0. It is refused by its name, not by what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from provnet.capture.execution import Ref
+from provnet.capture.store import Entry
+from provnet.errors import NonFiniteError
+
+SOFTMAXES = frozenset({"aten._softmax", "aten.softmax", "aten._log_softmax", "aten.log_softmax"})
+"""The ops that give NaN for such a row. `aten._safe_softmax` gives zeros, and passes."""
+
+
+def check_masked_rows(steps: Sequence[Any], entries: Sequence[Entry]) -> None:
+    """Raise `NonFiniteError` for the first softmax with a row of nothing but -inf; it gives NaN there.
+
+    Args: `steps`, the recorded ops, with `name`, `args`, `outputs` and `frame`; `entries`, the values by number.
+    Time: a look at each softmax's result.
+    """
+    for step in steps:
+        output = step.outputs[0] if step.name in SOFTMAXES else None
+        scores = step.args[0] if output is not None else None
+        if output is None or not isinstance(scores, Ref) or not bool(entries[output].tensor.isnan().any()):
+            continue
+        rows = _masked(entries[scores.id].tensor, step.args[1])
+        if rows:
+            where = f"in module {step.frame.path!r}" if step.frame.path else "in the model itself"
+            raise NonFiniteError(
+                f"a softmax ({step.name}, {where}) has {rows} rows of scores that are all masked (-inf), where it "
+                "gives NaN. Leave every row one position that is not masked, such as the position itself; drop "
+                "examples that are empty; or mask with torch.finfo(dtype).min."
+            )
+
+
+def _masked(scores: Tensor, dim: int) -> int:
+    """Return how many rows along an axis are nothing but -inf."""
+    return int((scores == -torch.inf).all(dim).sum())
