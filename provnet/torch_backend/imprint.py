@@ -53,8 +53,8 @@ class _Piece:
 class Imprint:
     """The bits of some tensors at the time when this was made.
 
-    Memory: up to `WHOLE` bytes, above it about a hundredth of the tensors' own. Tensors are read where they lie, also after
-    their memory was written through another view; one whose memory was given back counts as changed.
+    Memory: up to `WHOLE` bytes, above it about a hundredth of the tensors' own. Tensors are read where they lie, also
+    after their memory was written through another view; one whose memory was given back counts as changed.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], whole: bool = False) -> None:
