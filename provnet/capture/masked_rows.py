@@ -33,7 +33,7 @@ def check_masked_rows(steps: Sequence[Any], entries: Sequence[Entry]) -> None:
             raise NonFiniteError(
                 f"a softmax ({step.name}, {where}) has {rows} rows of scores that are all masked (-inf), where it "
                 "gives NaN. Leave every row one position that is not masked, such as the position itself; drop "
-                "examples that are empty; or mask with torch.finfo(dtype).min."
+                "examples that are empty; or mask with the least finite number of the dtype."
             )
 
 

@@ -119,7 +119,7 @@ class GatherByExample(Wiring):
         return Gather(self.inputs, self.outputs, taps=self.taps, index=self.index[example])
 
     def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
-        raise TypeError("this wiring differs from example to example: take of(example), and ask that one")
+        raise TypeError("this wiring differs from example to example: ask the wiring of one example")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from provnet.errors import LimitError, OptionError, UnsupportedOperationError
 from provnet.face.conservation import Conservation, conservation_of
 from provnet.face.heads import attention_in
 from provnet.face.names import blocks_named, tensors_at
+from provnet.face.tokens import by_token, token_source
 from provnet.semirings.base import Semiring
 from provnet.semirings.counting import Counting
 from provnet.torch_backend.blocks.rows import shaped
@@ -123,6 +124,17 @@ class Relevance:
         held, batch = self._asked.circuit.activations[activation], self._asked.circuit.batch
         parts = [rows.reshape(batch, *held.shape, *job.semiring.element_shape) for job, rows in self._rows(activation)]
         return self._shown(parts)
+
+    def tokens(self, name: str | None = None) -> Any:
+        """Return the relevance of each token of a source: the ⊕ over its features, [batch, tokens, *element].
+
+        name   which source, where several are sequences of tokens with features. None: the only one.
+        Raises: `OptionError` for a source that is no such sequence, `UnknownNameError`, `CountOverflowError`.
+        Example: `circuit.evaluate("real").tokens()[0].argmax()`
+        """
+        activation = token_source(self._asked.circuit, name)
+        held = self._asked.circuit.activations[activation]
+        return self._shown([by_token(rows, held, job.semiring) for job, rows in self._rows(activation)])
 
     def _at(self, activation: int) -> Any:
         held, batch = self._asked.circuit.activations[activation], self._asked.circuit.batch

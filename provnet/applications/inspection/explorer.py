@@ -300,7 +300,7 @@ class Explorer:
         held: BlockCircuit = self.network.data
         one = held.blocks[block]
         full = one.wiring.edges == one.wiring.outputs * one.wiring.fan
-        return full and one.kind != "selection" and all(held.activations[i].void is None for i in one.inputs)
+        return full and one.kind != "selection" and all(held.activations[i].void is None for i in one.reads)
 
     def output_counts(self, question: Question, activation: int) -> Ints:
         """Return how many edges leave each neuron of a tensor towards the target, unit edges followed up."""

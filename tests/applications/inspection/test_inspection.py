@@ -21,8 +21,9 @@ from provnet.applications.inspection.best_paths import best_paths, climb
 from provnet.applications.inspection.details import conservation, details, written
 from provnet.applications.inspection.lookup import search
 from provnet.applications.inspection.model import SAFE, number, plain
+from provnet.applications.inspection.network import Network
 from provnet.applications.inspection.schema import FILE, schema, text
-from provnet.errors import FileFormatError, LimitError, OptionError, UnknownNameError
+from provnet.errors import FileFormatError, LimitError, OptionError, UnknownNameError, UnsupportedOperationError
 from provnet.rules import Gradient
 from provnet.semirings.annotations import Threshold
 from provnet.torch_backend.blocks.rows import rows
@@ -359,3 +360,12 @@ def test_the_model_is_left_alone():
     details(explorer, explorer.question(), explorer.targets(explorer.question())[0])
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert replace(explorer.question(), theta=1.0) != explorer.question()
+
+
+@pytest.mark.guarantee("a page of a circuit whose examples are wired differently is refused, and made of one of them")
+def test_examples_that_are_wired_differently_are_inspected_one_by_one():
+    x, index = torch.randn(2, 3), torch.tensor([[0, 2], [1, 1]])
+    model = lambda x, index: x.gather(1, index)  # noqa: E731
+    with pytest.raises(UnsupportedOperationError, match="one example by itself"):
+        Network(provnet.trace(model, x, index).data)
+    Network(provnet.trace(model, x[:1], index[:1]).data)
