@@ -86,6 +86,10 @@ def coverage_of(execution: Execution) -> Coverage:
             placed = ask(op)
         except ProvnetError as refused:
             reason = _short(str(refused))
+        except Exception:  # a rule that was given a layout which is a guess may fail in any way
+            if not any(why for *_, why in found):
+                raise
+            reason = "not known, for an op before it has no rule"
         else:
             roles = []
             for one in placed:
