@@ -133,6 +133,23 @@ def test_masked_scores_are_no_neurons(semiring: str, softmax: str) -> None:
     assert bool((answer.inputs[:, 1, :1] != zero).all())
 
 
+@pytest.mark.guarantee("a mask that is added as -inf leaves the other scores their shares, in every semiring")
+@pytest.mark.parametrize("semiring", ["real", "viterbi", "boolean", "counting", "tropical", "bottleneck", "fuzzy"])
+def test_masks_that_are_added(semiring: str) -> None:
+    """Adding -inf and filling with it are one mask in two spellings."""
+    x = seeded(13, 2, 2, 4)
+    added = torch.zeros(2, 4, dtype=torch.float64)
+    added[1, -2:] = -torch.inf
+    target = torch.zeros(2, 2, 4)
+    target[:, 1, 0] = 1
+    if semiring == "tropical":
+        target = (1, 0)  # type: ignore[assignment]  # a weighting of 1 is a cost
+    for route in ("auto", "reference"):
+        one = traced(lambda x: (x + added).softmax(-1), x).evaluate(semiring, target, route=route)
+        other = traced(FUNCTIONS["masked"], x).evaluate(semiring, target, route=route)
+        torch.testing.assert_close(one.inputs, other.inputs)
+
+
 @pytest.mark.guarantee("a softmax over the examples is refused")
 def test_a_softmax_over_examples_is_refused() -> None:
     with pytest.raises(provnet.ProvnetError, match="holds the examples"):

@@ -49,6 +49,12 @@ def weighted_sum(op: Op, first: Any, w_first: float, second: Any, w_second: floa
     return op.block("affine", "sum", operands, layout)
 
 
+def unmasked(bias: Tensor) -> Tensor:
+    """Return a bias with 0 where it is -inf: that masks its place, and is no contribution that others are shares of."""
+    masks = bias == -torch.inf
+    return torch.where(masks, torch.zeros((), dtype=bias.dtype, device=bias.device), bias) if masks.any() else bias
+
+
 def addend(op: Op, value: Ref, weight: float, layout: Layout) -> Operand:
     """Return one operand of a sum, which may be broadcast to the result: p = weight * x."""
     shape, part = layout.neurons(op.shape(op.output)), against(op, value, layout)
@@ -67,6 +73,7 @@ def shifted(op: Op, source: int, weight: float, constant: Any, factor: float) ->
     shape = layout.neurons(op.shape(op.output))
     bias, inner, by_example = constant_rows(op, constant, layout)
     bias = bias.to(like.dtype).to(like.device) * factor if factor != 1 else bias.to(like.dtype).to(like.device)
+    bias = unmasked(bias)
     here = against(op, source, layout)
     if here == shape:
         size = bias.shape[-1]
