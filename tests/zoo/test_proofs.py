@@ -98,7 +98,9 @@ def test_the_gradient_is_autograds(name: str) -> None:
         args, kwargs = [given(a) for a in run.args], {key: given(a) for key, a in run.kwargs.items()}
         outputs = _tensors(run.model(*args, **kwargs))
     first = circuit.outputs[0]
-    output = next(o for o in outputs if o.shape == first.shape and torch.allclose(o.double(), first.double(), atol=1e-5))
+    output = next(
+        o for o in outputs if o.shape == first.shape and torch.allclose(o.double(), first.double(), atol=1e-5)
+    )
     if set(found) != set(circuit.sources):
         pytest.skip(f"the sources {circuit.sources} are no inputs and no modules' look-ups")
     names = sorted(found)
