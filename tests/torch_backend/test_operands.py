@@ -76,7 +76,7 @@ def test_some_blocks_of_several_operands_take_a_fast_route(
             plan = circuits["attention", 3].evaluate(semiring, 0).plan
         routes = {step.path: step.route for step in plan}
         assert routes["bmm_1"] != "reference"
-        assert semiring != "real" or routes["bmm_2"] == "transpose"
+        assert routes["bmm_2"] != "reference"  # causal: some probabilities are no neurons
 
 
 @pytest.mark.guarantee("explicit gates of products, softmax and norms give what blocks give on the reference route")

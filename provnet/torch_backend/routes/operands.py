@@ -40,10 +40,25 @@ def _view(route: Route, part: Prepared, question: Question) -> View | None:
     """Return an operand as the route takes it, None if it does not."""
     if route.fits(part, question) is not None and route.rank > 0:
         return part, None
-    found = grouped(part) if route.rank > 0 else None
+    found = grouped(_unmasked(part, question)) if route.rank > 0 else None
     if found is not None and route.fits(found.prepared, question) is not None:
         return found.prepared, found
     return (part, None) if route.rank == 0 else None
+
+
+def _unmasked(part: Prepared, question: Question) -> Prepared:
+    """Return an operand without its mask of neurons that are none, if the question cannot tell them from others.
+
+    Their contribution is 0. Shares of the largest, their logarithms, and thresholds above 0 make an absent edge of it;
+    in the reals its coefficient is 0. So causal attention keeps its fast routes.
+    """
+    theta, algebra = question.annotation, question.semiring
+    blind = theta.form in ("normalised", "neg-log") or (theta.form == "identity" and algebra.ring)
+    if theta.form == "threshold":
+        blind = theta.rounded(part.a[0].dtype) > 0  # type: ignore[attr-defined]  # the declared form has a θ
+    if part.void is None or not blind:
+        return part
+    return replace(part, void=None, w=raw(part, "w"), z=raw(part, "z"), winner=raw(part, "winner"))
 
 
 def pull(route: Route, ready: Ready, question: Question, relevance: Sequence[Tensor]) -> list[Operands] | None:
