@@ -296,6 +296,9 @@ class Circuit:
         output: str | int | None = None,
         softmax: Literal["identity", "attnlrp", "constant"] = "identity",
         norm: Literal["detached", "identity"] = "detached",
+        dead: bool = True,
+        annotation: AnnotationLike | None = None,
+        rule: RuleLike = "zero",
     ) -> GateCircuit:
         """Return the explicit circuit of one example: every ⊕, ⊗ and variable between the target and the roots.
 
@@ -303,10 +306,39 @@ class Circuit:
         grain   what a variable stands for.   units   make unit edges variables too.   biases   add bias neurons.
         limit   the largest number of gates, counted before any is made. Raises `LimitError` with the exact count.
         pooling, products, softmax, norm   which edges there are, as of `evaluate`.
+        dead    False leaves out what leaves a neuron that an activation function set to 0 in this execution. By
+                default the circuit is structural: it has the network's edges whatever their numbers are, so that one
+                circuit holds for all valuations. XOR traced at its four inputs has one circuit, and four without what
+                is dead.
+        annotation, rule   `Support(θ)`: only the edges whose coefficient under `rule` reaches θ. Neurons that no such
+                edge leads to are never looked at, so this also serves circuits that are too large as a whole.
+        `gates.pruned` says what was left out.
         """
         chosen = Conventions(True, pooling, products, softmax, norm)
         self.check_fresh()
-        return expand_gates(self, target, batch, at, grain, chosen, units, biases, limit, output)
+        return expand_gates(
+            self, target, batch, at, grain, chosen, units, biases, limit, output, dead, annotation, lrp.get(rule)
+        )
+
+    def provenance(
+        self,
+        carrier: str = "n[x]",
+        root: Any = None,
+        annotation: AnnotationLike | None = None,
+        rule: RuleLike = "zero",
+        max_terms: int = 100_000,
+        **options: Any,
+    ) -> Any:
+        """Return {root: element} in a symbolic semiring by name ("why", "posbool", "formula" …), or one root's element.
+
+        annotation   `Support(θ)`: each edge's own variable where its coefficient under `rule` reaches θ, else zero
+                     ([GSM25] eq. 7). None: every edge's variable.
+        options      go to `gates`: target, batch, at, limit and their kin.
+        Raises: as `gates` and `GateCircuit.provenance` do.
+        Example: `circuit.provenance("why", annotation=provnet.annotations.Support(0.1), at=("input", 3))`
+        """
+        found = self.gates(annotation=annotation, rule=rule, **options)
+        return found.provenance(carrier, root, max_terms)
 
     # -- pages ---------------------------------------------------------------------------------------------------------
 
