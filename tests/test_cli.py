@@ -91,7 +91,9 @@ def test_eval_takes_thresholds_by_layer(net: str):
 
 
 def test_eval_without_out_prints_the_strongest(net: str):
-    assert "strongest: [1] 0.75" in good("eval", net, "x.npy", "--target", "0")
+    said = good("eval", net, "x.npy", "--target", "0")
+    assert "strongest: [1] 0.75" in said and "example 0, 2[0]:" in said
+    assert good("eval", net, "x.npy", "--target", "2[0]") == said
 
 
 def test_formula(net: str):
@@ -128,7 +130,7 @@ def test_list(kind: str):
         (["eval", "{net}", "y.npy"], "there is no file y.npy"),
         (["eval", "{net}", "x.npy", "--semiring", "vitrbi"], "Did you mean 'viterbi'"),
         (["eval", "{net}", "x.npy", "--target", "7"], "7"),
-        (["eval", "{net}", "x.npy", "--target", "cat"], "--target cat"),
+        (["eval", "{net}", "x.npy", "--target", "cat"], "target='cat' is unknown"),
         (["eval", "{net}", "x.npy", "--semiring", "boolean", "--theta", "nan"], "NaN"),
         (["eval", "{net}", "x.npy", "--out", "r.gif"], ".png"),
         (["eval", "{net}", "x.npy", "--out", "x.npy"], "exists already"),
@@ -169,7 +171,7 @@ def test_as_a_program(net: str):
     environment = {"PYTHONPATH": str(Path(provnet.__file__).parents[1]), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Relevance(real")
+    assert done.stdout.startswith("Relevance(2[") and " in real, rule Zero()" in done.stdout
     done = subprocess.run([*command[:-1], "no.npy"], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 2
     assert done.stderr.startswith("provnet: there is no file no.npy") and not done.stdout

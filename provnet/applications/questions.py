@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -20,7 +19,6 @@ from provnet.face import Circuit, Relevance, load, trace
 from provnet.semirings import annotations
 from provnet.semirings.annotations import Threshold
 
-NEURON = re.compile(r"(?P<path>.+)\[(?P<index>\s*\d+\s*(,\s*\d+\s*)*)\]")
 SHOWN = 10
 
 
@@ -90,27 +88,27 @@ class Question:
 
 
 def parse_target(text: str) -> Any:
-    """Return a target: 'predicted', a class, or a full index such as "1,0,2". Raises `OptionError`."""
-    if text == "predicted":
-        return text
+    """Return a target: a class, a full index such as "1,0,2", or the text: 'predicted', fc[3], a class's name."""
     try:
         index = tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise OptionError(f"--target {text}: give a class, a full index such as 1,0,2, or 'predicted'.") from None
+        return text.strip()
     return index[0] if len(index) == 1 else index
 
 
 def parse_neurons(texts: Sequence[str]) -> list[Any] | None:
     """Return what `at=` takes: "fc1[0]" is a neuron, "fc1" a whole tensor; None for no text (the sources)."""
-    found: list[Any] = []
-    for text in texts:
-        match = NEURON.fullmatch(text.strip())
-        found.append(
-            (match["path"], tuple(int(part) for part in match["index"].split(",")))
-            if match is not None
-            else text.strip()
-        )
-    return found or None
+    return [text.strip() for text in texts] or None
+
+
+def read_classes(path: Path | None) -> tuple[str, ...]:
+    """Return the names in a text file, one a line; none for no file. Raises `InputError` if it cannot be read."""
+    if path is None:
+        return ()
+    try:
+        return tuple(path.read_text("utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}): give a text file, one name a line.") from error
 
 
 def theta_of(theta: str | None, annotation: str | None) -> Any:
@@ -150,9 +148,10 @@ def _number(text: str) -> float:
 
 
 def describe(relevance: Relevance) -> str:
-    """Return a summary for people: the strongest inputs of every example, and the totals."""
+    """Return a summary for people: what was explained, the strongest inputs of every example, and the totals."""
     found, semiring = relevance.inputs, relevance.semiring
     lines = [str(relevance)]
+    explained = relevance.question.explained()
     if not isinstance(found, torch.Tensor) or semiring.element_shape:
         return lines[0]
     costs = bool(np.isscalar(semiring.zero) and semiring.zero == float("inf"))
@@ -163,8 +162,9 @@ def describe(relevance: Relevance) -> str:
         best = worth.topk(min(SHOWN, alive)).indices.tolist()
         shown = ", ".join(f"{_index(i, example.shape)} {_spell(flat[i].item())}" for i in best)
         total = semiring.sum(flat, 0).item()
+        what = explained[min(k, len(explained) - 1)]
         lines.append(
-            f"example {k}: {alive:,} of {len(flat):,} inputs relevant, ⊕ of all {_spell(total)}; "
+            f"example {k}, {what}: {alive:,} of {len(flat):,} inputs relevant, ⊕ of all {_spell(total)}; "
             f"strongest: {shown or 'none'}"
         )
     return "\n".join(lines)

@@ -28,6 +28,7 @@ from provnet.rules.lrp.base import Rule
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.base import Semiring
 from provnet.semirings.lookup import get as get_semiring
+from provnet.semirings.lookup import names as semiring_names
 from provnet.torch_backend.settings import plain_torch
 from provnet.torch_backend.walk.ranges import coefficient_range
 from provnet.torch_backend.walk.workspace import Workspace
@@ -61,6 +62,7 @@ class Circuit:
         self.data, self.live, self.recording = data, live, recording
         self._freshness = Freshness(data, watch_all)
         self._workspaces = Workspaces()
+        self._classes: tuple[str, ...] = ()
 
     # -- what it is ----------------------------------------------------------------------------------------------------
 
@@ -80,6 +82,19 @@ class Circuit:
         """The recorded outputs of the model, as copies: the circuit reads its own again at every evaluation."""
         self._freshness.check_recorded()
         return tuple(self.data.activations[output].handle.clone() for output in self.data.outputs)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the output's entries, for targets and results; set them: `circuit.classes = ["cat", "dog"]`."""
+        return self._classes
+
+    @classes.setter
+    def classes(self, names: Sequence[str]) -> None:
+        found = tuple(map(str, names))
+        sizes = {self.data.activations[o].shape[-1] if self.data.activations[o].shape else 1 for o in self.data.outputs}
+        if found and len(found) not in sizes:
+            raise OptionError(f"{len(found)} names were given for an output of {sorted(sizes)} entries: give one each.")
+        self._classes = found
 
     @property
     def edges(self) -> int:
@@ -110,23 +125,26 @@ class Circuit:
     @plain_torch()
     def plan(
         self,
-        rule: RuleLike = "zero",
-        semiring: SemiringLike = "real",
+        semiring: SemiringLike | RuleLike = "real",
+        rule: RuleLike | None = None,
         annotation: Any = None,
         coefficients: bool = False,
         **conventions: Any,
     ) -> Plan:
         """Return, before anything is computed, which rule and annotation function each block will get, and why.
 
+        semiring, rule, annotation   in the order of `evaluate`; a rule alone may stand first, `plan("epsilon")`.
         coefficients   compute the range of each block's coefficients too: as long as one evaluation.
         conventions    bias, pooling, products, softmax, norm, as of `evaluate`.
         Raises: `OptionError` for a rule that cannot apply to a block, `UnknownNameError` for an entry that fits none.
         """
-        algebra = get_semiring(semiring)
+        if rule is None and _is_rule(semiring):
+            semiring, rule = "real", semiring  # type: ignore[assignment]
+        algebra = get_semiring(semiring)  # type: ignore[arg-type]
         (theta,) = annotations_of(self.data, [algebra], annotation)
         if coefficients:
             self.check_fresh()
-        found, chosen = lrp.get(rule), conventions_of(conventions)
+        found, chosen = lrp.get("zero" if rule is None else rule), conventions_of(conventions)
         workspace = self.workspace(self.floating(None), found, chosen)
 
         def ranges(index: int) -> tuple[float, float] | None:
@@ -206,7 +224,8 @@ class Circuit:
         """Return the relevance of every neuron for the target; of lists, a list of results (work is shared).
 
         semiring    name, object, or a list of both.
-        target      "predicted"; an int or a tuple of indices, for all examples; a list or 1-D tensor, one per example;
+        target      "predicted"; an int or a tuple of indices, a neuron of the output ("fc[3]"), a name in `classes`,
+                    for all examples; a list or 1-D tensor, one per example;
                     `Targets(...)` for several results; a tensor shaped like the output, a weighting.
         rule        propagation rule, name or object, or a list: it applies to the linear maps, pooling and sums keep
                     proportions.
@@ -360,6 +379,13 @@ class Circuit:
             f"Circuit({data.model}, batch {data.batch}, {len(data.blocks)} blocks, {self.edges:,} edges an example, "
             f"sources {', '.join(self.sources)})"
         )
+
+
+def _is_rule(given: Any) -> bool:
+    """Return whether an argument is a propagation rule, by object or by name, and no semiring."""
+    if isinstance(given, str):
+        return given in lrp.names() and given not in semiring_names()
+    return isinstance(given, Rule | Mapping)
 
 
 def conventions_of(given: Mapping[str, Any]) -> Conventions:

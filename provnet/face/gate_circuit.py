@@ -36,6 +36,7 @@ from provnet.face.edge_elements import EdgeElements
 from provnet.face.names import At, neurons_at, output_named
 from provnet.face.pruning import MOST_PATHS, Pruned, Wish, joined, pruned, threshold_of, worths
 from provnet.face.python_values import Values, fold_gates, provenance_of
+from provnet.face.spelling import path_and_index
 from provnet.face.switched_off import dead_neurons, reached_neurons, without_sources
 from provnet.face.targets import Target, Targets, target_neurons
 from provnet.rules import lrp
@@ -81,9 +82,9 @@ class Elements(Mapping[Neuron, Any]):
 
     def __getitem__(self, root: Neuron | str | tuple[Any, ...]) -> Any:
         known: dict[Any, int] = {**self._names} if isinstance(root, str) else {**self._numbers}
-        wanted = spelled(root) if isinstance(root, str) else root
+        wanted = spelled(root.strip()) if isinstance(root, str) else root
         if isinstance(wanted, tuple):
-            wanted, known = spelled(f"{wanted[0]}[{','.join(map(str, wanted[1:]))}]"), self._names
+            wanted, known = str(Neuron(*path_and_index(wanted))), self._names
         if wanted not in known:
             some = ", ".join(map(str, self.roots[:SHOWN_ROOTS]))
             raise UnknownNameError(f"{root!r} is no root of these gates. Roots: {some}.")
@@ -609,7 +610,11 @@ def expand_gates(
     if not isinstance(batch, int) or not 0 <= batch < data.batch:
         raise TargetError(f"batch={batch!r}: the circuit has {data.batch} examples, 0 to {data.batch - 1}.")
     explained = output_named(data, output)
-    neurons = None if isinstance(target, Targets) else target_neurons(target, data.activations[explained], data.batch)
+    neurons = (
+        None
+        if isinstance(target, Targets)
+        else target_neurons(target, data.activations[explained], data.batch, circuit.classes)
+    )
     if neurons is None or isinstance(neurons, Tensor):
         raise TargetError(f"gates explain one neuron, or several that start at one; got target={target!r}.")
     roots = [

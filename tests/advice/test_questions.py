@@ -72,11 +72,62 @@ def test_a_weighting_says_where_to_start():
     assert circuit.evaluate(target=weighting, start=start).inputs.any()
 
 
-@follows("neurons are for gates(at=...).")
-def test_neurons_are_asked_of_gates():
+@follows(
+    "write 'fc1[3]' or ('fc1', 3)",
+    "is no neuron, for it names no tensor. Write",
+    "indices. Write",
+    "is no neuron of the explained output",
+)
+def test_a_near_miss_gets_the_right_spelling():
     circuit = circuit_of(3, 4, 2)
-    refused(lambda: circuit.evaluate(at=[("0", 1)]), OptionError)
-    assert len(circuit.gates(at=("0", 1), target=0).roots) == 1
+    for wrong in (7, ("0", 1, 1), "0[1, 2]"):
+        right = code(refused(lambda wrong=wrong: circuit.gates(at=[wrong], target=0)), r"Write ('.*?')")
+        assert len(circuit.gates(at=right, target=0).roots) == 1
+    assert "'fc1[3]' or ('fc1', 3)" in refused(lambda: circuit.gates(at=[("0", 1.5)], target=0), OptionError)
+    assert circuit.gates(at="0[1]", target=0).roots == circuit.gates(at=("0", 1), target=0).roots
+    right = code(refused(lambda: circuit.evaluate(target="0[1]"), TargetError), r"Write ('.*?')")
+    assert circuit.evaluate(target=right).inputs.any()
+    assert "output=" in refused(lambda: two_outputs().evaluate(target="output[1][0]", output=0), TargetError)
+    assert two_outputs().evaluate(target="output[1][0]", output=1).inputs.any()
+
+
+@follows("circuit.provenance({}) gives them.")
+def test_symbolic_carriers_are_asked_of_provenance():
+    circuit = circuit_of(3, 2)
+    call = code(refused(lambda: circuit.evaluate("why")), r"circuit\.provenance\(('why')\)")
+    assert circuit.provenance(call, at="input[0]", target=0)
+
+
+@follows(
+    "prune takes one of: theta=0.1 (or annotation=Threshold(0.1))",
+    "theta= and a threshold as annotation= say the same",
+    "ask for one path or more, such as keep=5.",
+    "such as 0.95.",
+    "none of them carries a share of a value. Take",
+    "Ask for a smaller share=, for theta=, or raise max_paths=.",
+    "Take annotations.Support(0.1).",
+    "is compared with numbers, and elements of",
+    "there is no order of strength. Take sort='viterbi'.",
+)
+def test_gates_are_pruned_as_the_messages_say():
+    gates = circuit_of(3, 4, 2).gates(target=0)
+    refused(lambda: gates.prune(), OptionError)
+    assert gates.prune(theta=0.1).pruned and gates.prune(annotation=annotations.Threshold(0.1)).pruned
+    refused(lambda: gates.prune(theta=0.1, annotation="threshold"), OptionError)
+    refused(lambda: gates.prune(keep=0), OptionError)
+    assert gates.prune(keep=5).pruned
+    refused(lambda: gates.prune(share=2), OptionError)
+    assert gates.prune(share=0.95).pruned
+    refused(lambda: gates.prune(share=0.5, semiring="viterbi"), UnsupportedOperationError)
+    assert gates.prune(share=0.5, semiring="counting").pruned
+    refused(lambda: gates.prune(share=1.0, max_paths=2), LimitError)
+    assert gates.prune(share=1.0, max_paths=100).pruned and gates.prune(share=1e-3, max_paths=2).pruned
+    refused(lambda: gates.formula(gates.roots[0], annotation="identity"), OptionError)
+    assert gates.formula(gates.roots[0], annotation=annotations.Support(0.1))
+    refused(lambda: gates.prune(theta=0.1, annotation="signed", semiring="signed"), UnsupportedOperationError)
+    assert gates.prune(theta=0.1, annotation="identity", semiring="real").pruned
+    refused(lambda: gates.formula(gates.roots[0], sort="signed"), UnsupportedOperationError)
+    assert gates.formula(gates.roots[0], sort="viterbi")
 
 
 @follows("gates explain one neuron, or several")
