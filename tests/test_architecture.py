@@ -20,7 +20,7 @@ ROOMS = ("capture", "circuit", "rules", "semirings", "symbolic", "torch_backend"
 BACKEND = ("settings", "blocks", "contractions", "counts", "gates", "routes", "walk")
 """The rooms of `torch_backend`, likewise in order: one operand's numbers come first, the walk over all blocks last."""
 
-FOR_ALL = ("errors", "registry", "shared_setting")
+FOR_ALL = ("errors", "registry", "shared_setting", "notebook")
 DOORS = ("__init__", "__main__", "cli")  # what a user comes in by
 NEVER = {
     "circuit": {"torch", "sympy", "safetensors"},

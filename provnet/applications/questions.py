@@ -125,16 +125,6 @@ def theta_of(theta: str | None, annotation: str | None) -> Any:
     return Threshold({path.strip(): _number(value) for path, _, value in pairs})
 
 
-def read_classes(path: Path | None) -> tuple[str, ...]:
-    """Return the names in a text file, one a line; none for no file. Raises `InputError` if it cannot be read."""
-    if path is None:
-        return ()
-    try:
-        return tuple(path.read_text("utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}): give a text file, one name a line.") from error
-
-
 def numbers(text: str | None) -> tuple[float, ...]:
     """Return numbers that are separated by commas; none for None. Raises `OptionError`."""
     return () if text is None else tuple(_number(part) for part in text.split(","))

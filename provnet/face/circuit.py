@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, overload
 
+import graphviz
 import torch
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from provnet.face.recording import Recording
 from provnet.face.relevance import Relevance, kept_tensors
 from provnet.face.targets import Target
 from provnet.face.task import Task, tile_of
+from provnet.notebook import card
 from provnet.registry import Registry
 from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
@@ -33,6 +35,7 @@ from provnet.torch_backend.settings import plain_torch
 from provnet.torch_backend.walk.ranges import coefficient_range
 from provnet.torch_backend.walk.workspace import Workspace
 from provnet.torch_backend.walk.workspaces import Workspaces
+from provnet.writers.blocks_drawing import blocks_dot
 
 SemiringLike = str | Semiring
 AnnotationLike = str | Annotation
@@ -372,6 +375,19 @@ class Circuit:
         Example: `studio = circuit.studio(browser=False); print(studio.url); studio.stop()`
         """
         return PAGES.get("studio")(self, **options)
+
+    def draw(self, limit: int = 400) -> graphviz.Source:
+        """Return a drawing of the blocks, which notebooks show and `render("circuit", format="pdf")` writes.
+
+        limit   the most blocks. For every gate see `gates(...).draw()`.
+        Raises: `LimitError` above `limit` blocks. Example: `circuit.draw().render("circuit", format="svg")`
+        """
+        return graphviz.Source(blocks_dot(self.data, limit))
+
+    def _repr_html_(self) -> str:
+        summary = self.summary()
+        rows = [[getattr(row, name) for name in summary.columns] for row in summary.rows]
+        return card(repr(self), columns=summary.columns, rows=rows)
 
     def __repr__(self) -> str:
         data = self.data

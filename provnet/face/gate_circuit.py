@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import graphviz
 import networkx as nx
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from provnet.circuit.graph import from_networkx, to_networkx
 from provnet.circuit.hash_cons import restrict
 from provnet.circuit.prune import by_worth
 from provnet.circuit.simplify import simplify
-from provnet.circuit.variables import EdgeSegment, VariableTable
+from provnet.circuit.variables import EdgeSegment, VariableTable, find_variable
 from provnet.errors import (
     CountOverflowError,
     NonFiniteError,
@@ -34,11 +35,12 @@ from provnet.errors import (
 )
 from provnet.face.edge_elements import EdgeElements
 from provnet.face.names import At, neurons_at, output_named
-from provnet.face.pruning import MOST_PATHS, Pruned, Wish, joined, pruned, threshold_of, worths
+from provnet.face.pruning import MOST_PATHS, Pruned, Wish, joined, pruned, strengths_of, threshold_of, worths
 from provnet.face.python_values import Values, fold_gates, provenance_of
 from provnet.face.spelling import path_and_index
 from provnet.face.switched_off import dead_neurons, reached_neurons, without_sources
 from provnet.face.targets import Target, Targets, target_neurons
+from provnet.notebook import card
 from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
 from provnet.semirings import annotations
@@ -61,6 +63,9 @@ from provnet.torch_backend.settings import plain_torch
 from provnet.torch_backend.walk.evaluate import Job
 from provnet.torch_backend.walk.messages import block_elements
 from provnet.torch_backend.walk.workspace import Workspace
+from provnet.writers.base import drawn
+from provnet.writers.dot import dot_text
+from provnet.writers.picture import svg_of
 
 if TYPE_CHECKING:
     from provnet.face.circuit import Circuit
@@ -101,6 +106,9 @@ class Elements(Mapping[Neuron, Any]):
         more = len(self) - len(shown)
         return "{" + ", ".join(shown) + (f", … {more:,} more" if more else "") + "}"
 
+
+NOTEBOOK_GATES = 150
+"""Gates that a notebook draws unasked."""
 
 SHOWN_ROOTS = 10
 """Roots that are printed."""
@@ -157,6 +165,43 @@ class GateCircuit:
     def __len__(self) -> int:
         """The number of gates, variables counted."""
         return len(self.store)
+
+    def draw(
+        self,
+        values: str | Semiring | None = None,
+        aliases: Mapping[Any, Any] | None = None,
+        rule: str | Rule | None = None,
+        annotation: str | Annotation | None = None,
+        limit: int = 500,
+    ) -> graphviz.Source:
+        """Return a drawing of every gate, which notebooks show and `render("gates", format="pdf")` writes.
+
+        values    a semiring: each variable's value stands before it, and the strongest wires are the widest.
+        aliases   other names for neurons, as `Formula.shown` takes them.
+        limit     the most gates; of more, draw a part: `gates.prune(keep=10).draw()`.
+        Raises: `LimitError` above `limit` gates. Example: `gates.draw(values="viterbi").render("gates", format="svg")`
+        """
+        below = drawn(self.store, limit)
+        if values is None:
+            return graphviz.Source(dot_text(below, Naming(aliases_of(aliases))))
+        algebra = get_semiring(values)
+        valued = self.values(algebra, None, rule, annotation)
+        numbers = [find_variable(self.variables, variable) for variable in below.variables]
+        found = evaluate_every_gate(below, algebra, valued.tensor[numbers]).cpu()
+        strength = strengths_of(worths(algebra, found))
+        return graphviz.Source(dot_text(below, Naming(aliases_of(aliases), valued), strength))
+
+    def _repr_html_(self) -> str:
+        lines = [] if self.pruned is None else [str(self.pruned)]
+        small = len(self.store) <= NOTEBOOK_GATES and len(self.roots) == 1
+        code = str(self.formula()) if small else ""
+        picture = svg_of(dot_text(drawn(self.store, NOTEBOOK_GATES))) if small else None
+        rows = [] if small else [[str(root)] for root in self.roots]
+        return card(repr(self.without_note()), lines, ["roots"], rows, code=code, picture=picture or "")
+
+    def without_note(self) -> GateCircuit:
+        """Return the same gates without the record of what was left out."""
+        return GateCircuit(self.store, self._origin, None, self._rule)
 
     def __repr__(self) -> str:
         return (

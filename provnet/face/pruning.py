@@ -247,3 +247,12 @@ def worths(semiring: Semiring, values: Sequence[Any] | Tensor) -> NDArray[np.flo
     if semiring.ring:
         return np.abs(found)
     return -found if semiring.zero == float("inf") else found
+
+
+def strengths_of(worth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return worths as strengths in [0, 1], the greatest finite one 1."""
+    finite = np.isfinite(worth)
+    if not finite.any():
+        return np.zeros_like(worth)
+    low, top = min(float(worth[finite].min()), 0.0), float(worth[finite].max())
+    return np.clip(np.nan_to_num(worth - low, posinf=1.0, neginf=0.0) / ((top - low) or 1.0), 0.0, 1.0)

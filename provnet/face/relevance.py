@@ -16,8 +16,10 @@ from provnet.errors import LimitError, OptionError, UnsupportedOperationError
 from provnet.face.conservation import Conservation, conservation_of
 from provnet.face.heads import attention_in
 from provnet.face.names import blocks_named, tensors_at
+from provnet.face.pictures import inline_picture, plot, tokens_of
 from provnet.face.question import Question
 from provnet.face.spelling import neuron_or_none
+from provnet.notebook import card
 from provnet.semirings.base import Semiring
 from provnet.semirings.counting import Counting
 from provnet.torch_backend.blocks.rows import shaped
@@ -334,6 +336,33 @@ class Relevance:
         if isinstance(self.semiring, Counting) and dtype.is_floating_point:
             return max(evaluation.largest for evaluation in self._evaluations) < EXACT_FLOAT
         return not dtype.is_floating_point or (self.semiring.selective and self.semiring.times_idempotent)
+
+    # -- pictures ------------------------------------------------------------------------------------------------------
+
+    @property
+    def circuit(self) -> BlockCircuit:
+        """The blocks that were evaluated."""
+        return self._asked.circuit
+
+    def plot(self, **options: Any) -> Any:
+        """Return a matplotlib figure of the relevance; `options` are those of `provnet.plot`.
+
+        Example: `r.plot(shape=(28, 28), overlay=True, clip=99).savefig("relevance.pdf")`
+        """
+        return plot(self, **options)
+
+    def tokens(self, texts: Sequence[str], example: int = 0, at: str | None = None) -> str:
+        """Return HTML of a text whose tokens stand on the colours of their relevance, escaped.
+
+        texts   the tokens of one example, in order; relevance of the shape [tokens, width] is joined by ⊕.
+        at      a recorded tensor, such as an embedding; None: the only source.
+        Example: `from IPython.display import HTML; HTML(r.tokens(["the", "cat"], at="embedding"))`
+        """
+        return tokens_of(self, texts, example, at)
+
+    def _repr_html_(self) -> str:
+        rows = [[str(k), name] for k, name in enumerate(self.question.explained())]
+        return card(repr(self), columns=["example", "explained"], rows=rows, picture=inline_picture(self))
 
     def __repr__(self) -> str:
         circuit = self._asked.circuit

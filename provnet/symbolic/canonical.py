@@ -87,7 +87,7 @@ def find_gate(store: GateStore, root: Root) -> tuple[int, Neuron]:
         if name in (neuron, str(neuron), (neuron.path, *neuron.index)):
             return int(gate), neuron
     known = list(map(str, store.roots))
-    written = str(Neuron(str(name[0]), tuple(name[1:]))) if isinstance(name, tuple) and name else str(name)
+    written = f"{name[0]}[{', '.join(map(str, name[1:]))}]" if isinstance(name, tuple) and name else str(name)
     near = get_close_matches(written, known, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
     some = ", ".join(known[:8]) + (", …" if len(known) > 8 else "")

@@ -11,6 +11,7 @@ import sympy
 from provnet.circuit.fold import fold
 from provnet.circuit.gates import ONE, PLUS, TIMES, VARIABLE, GateStore, Neuron
 from provnet.errors import LimitError, ValuationError
+from provnet.notebook import card
 from provnet.symbolic.canonical import Root, cone, find_gate
 from provnet.symbolic.layout import LIMIT, Definition, Style, lay_out, symbols, wrap
 from provnet.symbolic.naming import Naming, aliases_of
@@ -19,6 +20,9 @@ from provnet.symbolic.size import leaves, spell, terms
 
 K = TypeVar("K")
 WIDTH = 100
+
+NOTEBOOK_SYMBOLS = 200
+"""Symbols up to which a notebook sets a formula in LaTeX; longer ones are text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +135,13 @@ class Formula:
 
     def __str__(self) -> str:
         return self.text()
+
+    def _repr_latex_(self) -> str | None:
+        return f"$\\displaystyle {self.latex()}$" if self.symbols <= NOTEBOOK_SYMBOLS else None
+
+    def _repr_html_(self) -> str:
+        shown = self.symbols <= LIMIT
+        return card(repr(self), code=self.text() if shown else "", lines=[] if shown else ["too long to print"])
 
     def __repr__(self) -> str:
         return f"<Formula of {self.store.roots[0]}: {self.symbols:,} symbols, {spell(self.terms)} terms>"

@@ -117,6 +117,10 @@ class Naming:
         """Return a variable as text formulas show it."""
         return self._valued(variable, "·", quoted(self.symbol(variable)))
 
+    def plain_text(self, variable: Variable) -> str:
+        """Return a variable with its value, without the quotes that a formula needs."""
+        return self._valued(variable, "·", self.symbol(variable))
+
     def latex(self, variable: Variable) -> str:
         """Return a variable as LaTeX formulas show it."""
         alias = self.aliases.variable(variable)
