@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,10 @@ from torch import nn
 from provnet.applications.inputs import read_input
 from provnet.applications.models import load_model
 from provnet.errors import InputError, OptionError
-from provnet.face import Circuit, Relevance, load, trace
+from provnet.face import Circuit, GateCircuit, Relevance, load, trace
+from provnet.rules import lrp
+from provnet.rules.lrp.base import REGISTRY as RULES
+from provnet.rules.lrp.base import Rule
 from provnet.semirings import annotations
 from provnet.semirings.annotations import Threshold
 
@@ -71,20 +76,6 @@ def open_model(
         # Files of floats are often float64 whatever the model is; whole numbers may be indices and stay.
         x = x.to(like.device, like.dtype if x.is_floating_point() and like.is_floating_point() else x.dtype)
     return network, x
-
-
-@dataclass(frozen=True)
-class Question:
-    """A semiring, a target, a propagation rule and an annotation function (None: the semiring's own)."""
-
-    semiring: str
-    target: Any
-    rule: str
-    annotation: Any
-
-    def ask(self, circuit: Circuit) -> Relevance:
-        """Return the circuit's answer."""
-        return circuit.evaluate(self.semiring, target=self.target, rule=self.rule, annotation=self.annotation)
 
 
 def parse_target(text: str) -> Any:
@@ -166,3 +157,70 @@ def _index(flat: int, shape: tuple[int, ...]) -> str:
 
 def _spell(value: float) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+# --- parts, parameters, and what programs read ------------------------------------------------------------------------
+
+
+def rule_of(text: str) -> Rule:
+    """Return a propagation rule: "epsilon", or with parameters "gamma:gamma=0.5" and "alpha-beta:alpha=2,beta=1".
+
+    Raises: `UnknownNameError`; `OptionError` for a parameter that the rule lacks.
+    """
+    name, colon, given = text.partition(":")
+    if not colon:
+        return lrp.get(name)
+    pairs = [part.partition("=") for part in given.split(",")]
+    try:
+        return RULES.get(name.strip())(**{key.strip(): _number(value) for key, _, value in pairs})
+    except TypeError as error:
+        raise OptionError(f"--rule {text}: {error}. Write parameters as gamma:gamma=0.5.") from error
+
+
+def part_of(gates: GateCircuit, theta: str | None, keep: int | None, share: float | None, rule: Rule) -> GateCircuit:
+    """Return the part of the gates that --theta, --keep and --share ask for, one after the other."""
+    if theta is not None:
+        gates = gates.prune(annotation=theta_of(theta, None), rule=rule)
+    if share is not None:
+        gates = gates.prune(share=share, rule=rule)
+    return gates if keep is None else gates.prune(keep=keep, rule=rule)
+
+
+def one_line(entry: Any) -> str:
+    """Return a sentence about what a registry holds: a semiring's question, else the first line of its document."""
+    said = getattr(entry, "question", "") or inspect.getdoc(entry) or ""
+    return said.strip().split("\n")[0]
+
+
+def describe_circuit(circuit: Circuit) -> dict[str, Any]:
+    """Return a circuit's blocks as plain data."""
+    summary = circuit.summary()
+    rows = [{name: getattr(row, name) for name in summary.columns} for row in summary.rows]
+    return {"model": circuit.data.model, "batch": circuit.batch, "edges": circuit.edges, "blocks": rows}
+
+
+def describe_plainly(relevance: Relevance) -> dict[str, Any]:
+    """Return a result as plain data: what was asked, what was explained, and the relevance of the inputs."""
+    asked, found = relevance.question, relevance.inputs
+    return {
+        "semiring": asked.semiring.name,
+        "rule": repr(asked.rule),
+        "annotation": repr(asked.annotation),
+        "start": asked.start if isinstance(asked.start, str) else "given",
+        "explained": asked.explained(),
+        "shape": list(found.shape),
+        "inputs": found.tolist(),
+    }
+
+
+def to_json(data: Any) -> str:
+    """Return JSON that every reader takes: numbers that are not finite are the texts "inf", "-inf" and "nan"."""
+    return json.dumps(_finite(data), ensure_ascii=False, allow_nan=False)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return str(data) if isinstance(data, float) and not math.isfinite(data) else data

@@ -128,7 +128,7 @@ class Task:
         blocks = self.circuit.data.blocks
         if self.circuit.edges * self.circuit.batch * len(jobs) < SHOW_PROGRESS:
             return evaluate_all(workspace, jobs, keep, self.route, self.tile)
-        with tqdm(total=len(blocks), unit="block", delay=2, leave=False) as bar:
+        with tqdm(total=len(blocks), unit="block", delay=2, leave=False, disable=None) as bar:
 
             def done(block: Block) -> None:
                 bar.set_postfix_str(block.path, refresh=False)

@@ -76,7 +76,7 @@ def answer(subject: Subject, count: int) -> Answers:
     x = subject.inputs[chosen]
     with torch.no_grad():
         logits = _timed(seconds, "a plain forward pass", lambda: subject.model(x))
-    with tqdm(total=12, desc="explaining", unit="step", leave=False) as bar:
+    with tqdm(total=12, desc="explaining", unit="step", leave=False, disable=None) as bar:
 
         def step(name: str, work: Callable[[], Any]) -> Any:
             found = _timed(seconds, name, work)
