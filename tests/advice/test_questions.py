@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import nn
 
 import provnet
 from provnet import annotations, rules, semirings
+from provnet.applications.questions import rule_of
 from provnet.errors import (
     CountOverflowError,
     DTypeError,
@@ -24,6 +26,7 @@ from provnet.rules.lrp.base import REGISTRY as RULES
 from provnet.semirings.annotations.base import REGISTRY as THETAS
 from provnet.semirings.base import REGISTRY as SEMIRINGS
 from provnet.semirings.counting import Counting
+from provnet.writers.sql import write_sql
 from tests.advice.refusals import X, answer, circuit_of, code, dense, refused
 from tests.advice.sites import follows
 
@@ -73,9 +76,6 @@ def test_a_weighting_says_where_to_start():
 
 
 @follows(
-    "write 'fc1[3]' or ('fc1', 3)",
-    "is no neuron, for it names no tensor. Write",
-    "indices. Write",
     "is no neuron of the explained output",
 )
 def test_a_near_miss_gets_the_right_spelling():
@@ -100,9 +100,7 @@ def test_symbolic_carriers_are_asked_of_provenance():
 
 @follows(
     "prune takes one of: theta=0.1 (or annotation=Threshold(0.1))",
-    "theta= and a threshold as annotation= say the same",
     "ask for one path or more, such as keep=5.",
-    "such as 0.95.",
     "none of them carries a share of a value. Take",
     "Ask for a smaller share=, for theta=, or raise max_paths=.",
     "Take annotations.Support(0.1).",
@@ -380,3 +378,35 @@ def test_synonyms_lead_to_names_that_are_there():
     for registry in (RULES, THETAS, SEMIRINGS):
         for word, names in registry.synonyms.items():
             assert all(name in registry for name in names), word
+
+
+@follows("Write parameters as gamma:gamma=0.5.")
+def test_rules_take_parameters_as_the_message_says():
+    assert "gamma:gamma=0.5" in refused(lambda: rule_of("gamma:no=1"), OptionError)
+    assert rule_of("gamma:gamma=0.5") == rules.Gamma(0.5) or repr(rule_of("gamma:gamma=0.5")) == repr(rules.Gamma(0.5))
+
+
+@follows(
+    "are more than the {} that a figure shows: choose some with",
+    "at most 100, such as clip=99.",
+    "raise limit, or read circuit.summary().",
+)
+def test_pictures_are_asked_for_as_the_messages_say():
+    pytest.importorskip("matplotlib", reason="pictures need the extra `demo`")
+    circuit = provnet.trace(dense(3, 2), torch.rand(70, 3, dtype=torch.float64))
+    found = circuit.evaluate("real", target=0)
+    example = code(refused(lambda: found.plot(), OptionError), r"example=(\[.*?\])")
+    assert found.plot(example=example)
+    assert found.plot(example=0, clip=code(refused(lambda: found.plot(example=0, clip=0)), r"clip=(99)"))
+    assert found.plot(example=0, cmap=code(refused(lambda: found.plot(example=0, cmap="no")), r"take ('\w+')"))
+    refused(lambda: circuit.draw(limit=0), LimitError)
+    assert circuit.draw(limit=100).source and str(circuit.summary())
+
+
+@follows("write it as it was before `simplify(semiring)`.")
+def test_relations_are_written_before_a_simplification(tmp_path: Path):
+    gates = provnet.trace(lambda x: x + x, X).gates(target=0, grain="block")
+    small = gates.simplify("boolean")
+    assert small.store.assumption - {"commutative"}
+    refused(lambda: write_sql(small, tmp_path / "c.sql"), UnsupportedOperationError)
+    assert write_sql(gates, tmp_path / "c.sql").exists()
