@@ -3,58 +3,30 @@
 >>> import provnet
 >>> circuit = provnet.trace(model, x)            # doctest: +SKIP
 >>> circuit.evaluate("viterbi", target=3).inputs # doctest: +SKIP
+
+The public names are made on their first use, so that `provnet --help` does not wait for torch.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: it would be found in place of `provnet.annotations`.
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from provnet import errors, rules, semirings
-from provnet.applications import inspection
-from provnet.applications.datasets.sweep import sweep
-from provnet.applications.datasets.tally import Tally
-from provnet.circuit.gates import Neuron, Variable
-from provnet.errors import ProvnetError
-from provnet.face import (
-    Circuit,
-    Conservation,
-    Elements,
-    GateCircuit,
-    Relevance,
-    Targets,
-    explain,
-    load,
-    save,
-    trace,
-)
-from provnet.rules.ops.base import op_rule as register_op
-from provnet.semirings import annotations
-from provnet.symbolic.homomorphism import Homomorphism, homomorphism
-
-semirings.homomorphism = homomorphism  # semirings/ may not import symbolic/, and users look for it there
+if TYPE_CHECKING:
+    from provnet.public import *  # noqa: F403
+    from provnet.public import __all__ as __all__
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Circuit",
-    "Conservation",
-    "Elements",
-    "GateCircuit",
-    "Homomorphism",
-    "Neuron",
-    "ProvnetError",
-    "Relevance",
-    "Tally",
-    "Targets",
-    "Variable",
-    "annotations",
-    "errors",
-    "explain",
-    "homomorphism",
-    "inspection",
-    "load",
-    "register_op",
-    "rules",
-    "save",
-    "semirings",
-    "sweep",
-    "trace",
-]
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__") and name != "__all__":
+        raise AttributeError(f"module 'provnet' has no attribute {name!r}")
+    public = import_module("provnet.public")
+    if not hasattr(public, name):
+        raise AttributeError(f"module 'provnet' has no attribute {name!r}")
+    globals()[name] = getattr(public, name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *import_module("provnet.public").__all__})

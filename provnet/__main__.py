@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provnet.cli import app
+from provnet.command import main
 
 if __name__ == "__main__":
-    app()
+    main()

@@ -20,8 +20,8 @@ ROOMS = ("capture", "circuit", "rules", "semirings", "symbolic", "torch_backend"
 BACKEND = ("settings", "blocks", "contractions", "counts", "gates", "routes", "walk")
 """The rooms of `torch_backend`, likewise in order: one operand's numbers come first, the walk over all blocks last."""
 
-FOR_ALL = ("errors", "registry", "shared_setting")
-DOORS = ("__init__", "__main__", "cli")  # what a user comes in by
+FOR_ALL = ("errors", "registry", "shared_setting", "notebook")
+DOORS = ("__init__", "__main__", "cli", "command", "public")  # what a user comes in by
 NEVER = {
     "circuit": {"torch", "sympy", "safetensors"},
     "symbolic": {"torch", "safetensors"},
@@ -61,7 +61,7 @@ def may_import(room: str, other: str) -> bool:
 def room_of(dotted: str) -> str:
     """Return the room that a dotted name inside provnet belongs to; a name that is no room is the package's own."""
     first = dotted.split(".")[1] if "." in dotted else "__init__"
-    known = (*ROOMS, *FOR_ALL, "face", "applications", "cli")
+    known = (*ROOMS, *FOR_ALL, "face", "applications", "cli", "command", "public")
     return first if first in known else "__init__"
 
 

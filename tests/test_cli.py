@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 import provnet
 from provnet.cli import app
+from provnet.command import help_text
 
 SOURCE = """
 import torch
@@ -91,7 +94,9 @@ def test_eval_takes_thresholds_by_layer(net: str):
 
 
 def test_eval_without_out_prints_the_strongest(net: str):
-    assert "strongest: [1] 0.75" in good("eval", net, "x.npy", "--target", "0")
+    said = good("eval", net, "x.npy", "--target", "0")
+    assert "strongest: [1] 0.75" in said and "example 0, 2[0]:" in said
+    assert good("eval", net, "x.npy", "--target", "2[0]") == said
 
 
 def test_formula(net: str):
@@ -118,7 +123,59 @@ def test_list(kind: str):
         "writers": "svg",
         "ops": "aten.cat",
     }
-    assert known[kind] in good("list", kind).splitlines()
+    lines = {line.split()[0]: line.partition("  ")[2] for line in good("list", kind).splitlines()}
+    assert lines[known[kind]].strip()
+    assert {one["name"] for one in json.loads(good("list", kind, "--json"))} == set(lines)
+
+
+def test_help_and_version_load_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['provnet', {!r}]\n"
+        "import provnet.command; provnet.command.main()\n"
+        "assert not {{'torch', 'numpy', 'sympy', 'matplotlib', 'typer'}} & set(sys.modules), sorted(sys.modules)"
+    )
+    environment = {"PYTHONPATH": str(Path(provnet.__file__).parents[1]), "PATH": "/usr/bin:/bin"}
+    for option, says in (("--help", "Commands:"), ("--version", provnet.__version__)):
+        command = [sys.executable, "-c", code.format(option)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert says in done.stdout
+
+
+def test_help_lists_every_command_and_the_exit_codes():
+    said = good("--help")
+    assert said.strip() == help_text().strip()
+    for command in app.registered_commands:
+        assert command.callback is not None
+        name = command.name or command.callback.__name__
+        assert f"  {name} " in said and (command.callback.__doc__ or "").split("\n")[0] in said
+    assert "Exit codes: 0" in said
+    assert good("--version") == f"provnet {provnet.__version__}\n"
+
+
+@pytest.mark.guarantee("every command prints JSON that a strict reader takes, infinities included")
+def test_json_everywhere(net: str):
+    def read(*arguments: str) -> Any:
+        return json.loads(good(*arguments, "--json"), parse_constant=lambda text: pytest.fail(text))
+
+    found = read("eval", net, "x.npy", "--semiring", "tropical", "--target", "2[0]")
+    assert found["explained"] == ["2[0]", "2[0]"] and found["semiring"] == "tropical"
+    assert any(value == "inf" for row in found["inputs"] for value in row)
+    assert [row["path"] for row in read("trace", net, "x.npy")["blocks"]] == ["0", "1", "2"]
+    assert read("formula", net, "x.npy", "--at", "input[0]", "--target", "0")["input[0]"]["paths"] == 3
+    assert read("draw", net, "x.npy", "o.json", "--at", "input[0]")["file"] == "o.json"
+
+
+def test_formulas_are_pruned_and_valued(net: str):
+    ask = ["formula", net, "x.npy", "--at", "input[1]", "--target", "0"]
+    result = run(*ask, "--keep", "1", "--values", "real")
+    assert result.stdout == "0.8·0[0<-1] ⊗ 0.625·2[0<-0]\n"
+    assert "left out:" in result.stderr
+    assert good(*ask, "--theta", "0.3", "--rule", "epsilon:epsilon=0.1")
+    assert "Write parameters as" in refused(*ask, "--rule", "gamma:no=1")
+    Path("names.txt").write_text("cat\ndog\n")
+    said = good("eval", net, "x.npy", "--classes", "names.txt", "--target", "dog")
+    assert "2[1] (dog)" in said
 
 
 @pytest.mark.guarantee("the command line refuses with one message and exit code 2, and writes nothing")
@@ -128,7 +185,7 @@ def test_list(kind: str):
         (["eval", "{net}", "y.npy"], "there is no file y.npy"),
         (["eval", "{net}", "x.npy", "--semiring", "vitrbi"], "Did you mean 'viterbi'"),
         (["eval", "{net}", "x.npy", "--target", "7"], "7"),
-        (["eval", "{net}", "x.npy", "--target", "cat"], "--target cat"),
+        (["eval", "{net}", "x.npy", "--target", "cat"], "target='cat' is unknown"),
         (["eval", "{net}", "x.npy", "--semiring", "boolean", "--theta", "nan"], "NaN"),
         (["eval", "{net}", "x.npy", "--out", "r.gif"], ".png"),
         (["eval", "{net}", "x.npy", "--out", "x.npy"], "exists already"),
@@ -169,7 +226,7 @@ def test_as_a_program(net: str):
     environment = {"PYTHONPATH": str(Path(provnet.__file__).parents[1]), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Relevance(real")
+    assert done.stdout.startswith("Relevance(2[") and " in real, rule Zero()" in done.stdout
     done = subprocess.run([*command[:-1], "no.npy"], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 2
     assert done.stderr.startswith("provnet: there is no file no.npy") and not done.stdout

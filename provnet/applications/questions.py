@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
+import inspect
+import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from torch import nn
 from provnet.applications.inputs import read_input
 from provnet.applications.models import load_model
 from provnet.errors import InputError, OptionError
-from provnet.face import Circuit, Relevance, load, trace
+from provnet.face import Circuit, GateCircuit, Relevance, load, trace
+from provnet.rules import lrp
+from provnet.rules.lrp.base import REGISTRY as RULES
+from provnet.rules.lrp.base import Rule
 from provnet.semirings import annotations
 from provnet.semirings.annotations import Threshold
 
-NEURON = re.compile(r"(?P<path>.+)\[(?P<index>\s*\d+\s*(,\s*\d+\s*)*)\]")
 SHOWN = 10
 
 
@@ -75,42 +78,28 @@ def open_model(
     return network, x
 
 
-@dataclass(frozen=True)
-class Question:
-    """A semiring, a target, a propagation rule and an annotation function (None: the semiring's own)."""
-
-    semiring: str
-    target: Any
-    rule: str
-    annotation: Any
-
-    def ask(self, circuit: Circuit) -> Relevance:
-        """Return the circuit's answer."""
-        return circuit.evaluate(self.semiring, target=self.target, rule=self.rule, annotation=self.annotation)
-
-
 def parse_target(text: str) -> Any:
-    """Return a target: 'predicted', a class, or a full index such as "1,0,2". Raises `OptionError`."""
-    if text == "predicted":
-        return text
+    """Return a target: a class, a full index such as "1,0,2", or the text: 'predicted', fc[3], a class's name."""
     try:
         index = tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise OptionError(f"--target {text}: give a class, a full index such as 1,0,2, or 'predicted'.") from None
+        return text.strip()
     return index[0] if len(index) == 1 else index
 
 
 def parse_neurons(texts: Sequence[str]) -> list[Any] | None:
     """Return what `at=` takes: "fc1[0]" is a neuron, "fc1" a whole tensor; None for no text (the sources)."""
-    found: list[Any] = []
-    for text in texts:
-        match = NEURON.fullmatch(text.strip())
-        found.append(
-            (match["path"], tuple(int(part) for part in match["index"].split(",")))
-            if match is not None
-            else text.strip()
-        )
-    return found or None
+    return [text.strip() for text in texts] or None
+
+
+def read_classes(path: Path | None) -> tuple[str, ...]:
+    """Return the names in a text file, one a line; none for no file. Raises `InputError` if it cannot be read."""
+    if path is None:
+        return ()
+    try:
+        return tuple(path.read_text("utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}): give a text file, one name a line.") from error
 
 
 def theta_of(theta: str | None, annotation: str | None) -> Any:
@@ -127,16 +116,6 @@ def theta_of(theta: str | None, annotation: str | None) -> Any:
     return Threshold({path.strip(): _number(value) for path, _, value in pairs})
 
 
-def read_classes(path: Path | None) -> tuple[str, ...]:
-    """Return the names in a text file, one a line; none for no file. Raises `InputError` if it cannot be read."""
-    if path is None:
-        return ()
-    try:
-        return tuple(path.read_text("utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}): give a text file, one name a line.") from error
-
-
 def numbers(text: str | None) -> tuple[float, ...]:
     """Return numbers that are separated by commas; none for None. Raises `OptionError`."""
     return () if text is None else tuple(_number(part) for part in text.split(","))
@@ -150,9 +129,10 @@ def _number(text: str) -> float:
 
 
 def describe(relevance: Relevance) -> str:
-    """Return a summary for people: the strongest inputs of every example, and the totals."""
+    """Return a summary for people: what was explained, the strongest inputs of every example, and the totals."""
     found, semiring = relevance.inputs, relevance.semiring
     lines = [str(relevance)]
+    explained = relevance.question.explained()
     if not isinstance(found, torch.Tensor) or semiring.element_shape:
         return lines[0]
     costs = bool(np.isscalar(semiring.zero) and semiring.zero == float("inf"))
@@ -163,8 +143,9 @@ def describe(relevance: Relevance) -> str:
         best = worth.topk(min(SHOWN, alive)).indices.tolist()
         shown = ", ".join(f"{_index(i, example.shape)} {_spell(flat[i].item())}" for i in best)
         total = semiring.sum(flat, 0).item()
+        what = explained[min(k, len(explained) - 1)]
         lines.append(
-            f"example {k}: {alive:,} of {len(flat):,} inputs relevant, ⊕ of all {_spell(total)}; "
+            f"example {k}, {what}: {alive:,} of {len(flat):,} inputs relevant, ⊕ of all {_spell(total)}; "
             f"strongest: {shown or 'none'}"
         )
     return "\n".join(lines)
@@ -176,3 +157,70 @@ def _index(flat: int, shape: tuple[int, ...]) -> str:
 
 def _spell(value: float) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+# --- parts, parameters, and what programs read ------------------------------------------------------------------------
+
+
+def rule_of(text: str) -> Rule:
+    """Return a propagation rule: "epsilon", or with parameters "gamma:gamma=0.5" and "alpha-beta:alpha=2,beta=1".
+
+    Raises: `UnknownNameError`; `OptionError` for a parameter that the rule lacks.
+    """
+    name, colon, given = text.partition(":")
+    if not colon:
+        return lrp.get(name)
+    pairs = [part.partition("=") for part in given.split(",")]
+    try:
+        return RULES.get(name.strip())(**{key.strip(): _number(value) for key, _, value in pairs})
+    except TypeError as error:
+        raise OptionError(f"--rule {text}: {error}. Write parameters as gamma:gamma=0.5.") from error
+
+
+def part_of(gates: GateCircuit, theta: str | None, keep: int | None, share: float | None, rule: Rule) -> GateCircuit:
+    """Return the part of the gates that --theta, --keep and --share ask for, one after the other."""
+    if theta is not None:
+        gates = gates.prune(annotation=theta_of(theta, None), rule=rule)
+    if share is not None:
+        gates = gates.prune(share=share, rule=rule)
+    return gates if keep is None else gates.prune(keep=keep, rule=rule)
+
+
+def one_line(entry: Any) -> str:
+    """Return a sentence about what a registry holds: a semiring's question, else the first line of its document."""
+    said = getattr(entry, "question", "") or inspect.getdoc(entry) or ""
+    return said.strip().split("\n")[0]
+
+
+def describe_circuit(circuit: Circuit) -> dict[str, Any]:
+    """Return a circuit's blocks as plain data."""
+    summary = circuit.summary()
+    rows = [{name: getattr(row, name) for name in summary.columns} for row in summary.rows]
+    return {"model": circuit.data.model, "batch": circuit.batch, "edges": circuit.edges, "blocks": rows}
+
+
+def describe_plainly(relevance: Relevance) -> dict[str, Any]:
+    """Return a result as plain data: what was asked, what was explained, and the relevance of the inputs."""
+    asked, found = relevance.question, relevance.inputs
+    return {
+        "semiring": asked.semiring.name,
+        "rule": repr(asked.rule),
+        "annotation": repr(asked.annotation),
+        "start": asked.start if isinstance(asked.start, str) else "given",
+        "explained": asked.explained(),
+        "shape": list(found.shape),
+        "inputs": found.tolist(),
+    }
+
+
+def to_json(data: Any) -> str:
+    """Return JSON that every reader takes: numbers that are not finite are the texts "inf", "-inf" and "nan"."""
+    return json.dumps(_finite(data), ensure_ascii=False, allow_nan=False)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return str(data) if isinstance(data, float) and not math.isfinite(data) else data

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from math import prod
 from typing import Any, Literal
@@ -220,6 +221,11 @@ class BlockCircuit:
             return self.names[name]
         if name in self.absent:
             raise UnknownNameError(self.absent[name])
+        near = get_close_matches(name, self.names, n=3)
+        if near:
+            raise UnknownNameError(
+                f"no recorded tensor is called {name!r}. Did you mean {' or '.join(map(repr, near))}?"
+            )
         raise UnknownNameError(f"no recorded tensor is called {name!r}. Known: {', '.join(sorted(self.names))}.")
 
     def input_size(self, block: Block) -> int:

@@ -6,9 +6,11 @@ from provnet.face.circuit import Circuit
 from provnet.face.conservation import Conservation
 from provnet.face.files import load, save
 from provnet.face.gate_circuit import Elements, GateCircuit
+from provnet.face.pictures import plot
 from provnet.face.relevance import Relevance
 from provnet.face.targets import Targets
 from provnet.face.trace import explain, trace
+from provnet.symbolic.difference import difference
 
 __all__ = [
     "Circuit",
@@ -17,8 +19,10 @@ __all__ = [
     "GateCircuit",
     "Relevance",
     "Targets",
+    "difference",
     "explain",
     "load",
+    "plot",
     "save",
     "trace",
 ]

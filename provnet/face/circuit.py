@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, overload
 
+import graphviz
 import torch
 from torch import Tensor
 
@@ -22,16 +23,19 @@ from provnet.face.recording import Recording
 from provnet.face.relevance import Relevance, kept_tensors
 from provnet.face.targets import Target
 from provnet.face.task import Task, tile_of
+from provnet.notebook import card
 from provnet.registry import Registry
 from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.base import Semiring
 from provnet.semirings.lookup import get as get_semiring
+from provnet.semirings.lookup import names as semiring_names
 from provnet.torch_backend.settings import plain_torch
 from provnet.torch_backend.walk.ranges import coefficient_range
 from provnet.torch_backend.walk.workspace import Workspace
 from provnet.torch_backend.walk.workspaces import Workspaces
+from provnet.writers.blocks_drawing import blocks_dot
 
 SemiringLike = str | Semiring
 AnnotationLike = str | Annotation
@@ -61,6 +65,7 @@ class Circuit:
         self.data, self.live, self.recording = data, live, recording
         self._freshness = Freshness(data, watch_all)
         self._workspaces = Workspaces()
+        self._classes: tuple[str, ...] = ()
 
     # -- what it is ----------------------------------------------------------------------------------------------------
 
@@ -80,6 +85,19 @@ class Circuit:
         """The recorded outputs of the model, as copies: the circuit reads its own again at every evaluation."""
         self._freshness.check_recorded()
         return tuple(self.data.activations[output].handle.clone() for output in self.data.outputs)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the output's entries, for targets and results; set them: `circuit.classes = ["cat", "dog"]`."""
+        return self._classes
+
+    @classes.setter
+    def classes(self, names: Sequence[str]) -> None:
+        found = tuple(map(str, names))
+        sizes = {self.data.activations[o].shape[-1] if self.data.activations[o].shape else 1 for o in self.data.outputs}
+        if found and len(found) not in sizes:
+            raise OptionError(f"{len(found)} names were given for an output of {sorted(sizes)} entries: give one each.")
+        self._classes = found
 
     @property
     def edges(self) -> int:
@@ -110,23 +128,26 @@ class Circuit:
     @plain_torch()
     def plan(
         self,
-        rule: RuleLike = "zero",
-        semiring: SemiringLike = "real",
+        semiring: SemiringLike | RuleLike = "real",
+        rule: RuleLike | None = None,
         annotation: Any = None,
         coefficients: bool = False,
         **conventions: Any,
     ) -> Plan:
         """Return, before anything is computed, which rule and annotation function each block will get, and why.
 
+        semiring, rule, annotation   in the order of `evaluate`; a rule alone may stand first, `plan("epsilon")`.
         coefficients   compute the range of each block's coefficients too: as long as one evaluation.
         conventions    bias, pooling, products, softmax, norm, as of `evaluate`.
         Raises: `OptionError` for a rule that cannot apply to a block, `UnknownNameError` for an entry that fits none.
         """
-        algebra = get_semiring(semiring)
+        if rule is None and not _is_semiring(semiring):
+            semiring, rule = "real", semiring  # type: ignore[assignment]
+        algebra = get_semiring(semiring)  # type: ignore[arg-type]
         (theta,) = annotations_of(self.data, [algebra], annotation)
         if coefficients:
             self.check_fresh()
-        found, chosen = lrp.get(rule), conventions_of(conventions)
+        found, chosen = lrp.get("zero" if rule is None else rule), conventions_of(conventions)
         workspace = self.workspace(self.floating(None), found, chosen)
 
         def ranges(index: int) -> tuple[float, float] | None:
@@ -206,7 +227,8 @@ class Circuit:
         """Return the relevance of every neuron for the target; of lists, a list of results (work is shared).
 
         semiring    name, object, or a list of both.
-        target      "predicted"; an int or a tuple of indices, for all examples; a list or 1-D tensor, one per example;
+        target      "predicted"; an int or a tuple of indices, a neuron of the output ("fc[3]"), a name in `classes`,
+                    for all examples; a list or 1-D tensor, one per example;
                     `Targets(...)` for several results; a tensor shaped like the output, a weighting.
         rule        propagation rule, name or object, or a list: it applies to the linear maps, pooling and sums keep
                     proportions.
@@ -296,6 +318,9 @@ class Circuit:
         output: str | int | None = None,
         softmax: Literal["identity", "attnlrp", "constant"] = "identity",
         norm: Literal["detached", "identity"] = "detached",
+        dead: bool = True,
+        annotation: AnnotationLike | None = None,
+        rule: RuleLike = "zero",
     ) -> GateCircuit:
         """Return the explicit circuit of one example: every ⊕, ⊗ and variable between the target and the roots.
 
@@ -303,10 +328,39 @@ class Circuit:
         grain   what a variable stands for.   units   make unit edges variables too.   biases   add bias neurons.
         limit   the largest number of gates, counted before any is made. Raises `LimitError` with the exact count.
         pooling, products, softmax, norm   which edges there are, as of `evaluate`.
+        dead    False leaves out what leaves a neuron that an activation function set to 0 in this execution. By
+                default the circuit is structural: it has the network's edges whatever their numbers are, so that one
+                circuit holds for all valuations. XOR traced at its four inputs has one circuit, and four without what
+                is dead.
+        annotation, rule   `Support(θ)`: only the edges whose coefficient under `rule` reaches θ. Neurons that no such
+                edge leads to are never looked at, so this also serves circuits that are too large as a whole.
+        `gates.pruned` says what was left out.
         """
         chosen = Conventions(True, pooling, products, softmax, norm)
         self.check_fresh()
-        return expand_gates(self, target, batch, at, grain, chosen, units, biases, limit, output)
+        return expand_gates(
+            self, target, batch, at, grain, chosen, units, biases, limit, output, dead, annotation, lrp.get(rule)
+        )
+
+    def provenance(
+        self,
+        carrier: str = "n[x]",
+        root: Any = None,
+        annotation: AnnotationLike | None = None,
+        rule: RuleLike = "zero",
+        max_terms: int = 100_000,
+        **options: Any,
+    ) -> Any:
+        """Return {root: element} in a symbolic semiring by name ("why", "posbool", "formula" …), or one root's element.
+
+        annotation   `Support(θ)`: each edge's own variable where its coefficient under `rule` reaches θ, else zero
+                     ([GSM25] eq. 7). None: every edge's variable.
+        options      go to `gates`: target, batch, at, limit and their kin.
+        Raises: as `gates` and `GateCircuit.provenance` do.
+        Example: `circuit.provenance("why", annotation=provnet.annotations.Support(0.1), at=("input", 3))`
+        """
+        found = self.gates(annotation=annotation, rule=rule, **options)
+        return found.provenance(carrier, root, max_terms)
 
     # -- pages ---------------------------------------------------------------------------------------------------------
 
@@ -322,12 +376,30 @@ class Circuit:
         """
         return PAGES.get("studio")(self, **options)
 
+    def draw(self, limit: int = 400) -> graphviz.Source:
+        """Return a drawing of the blocks, which notebooks show and `render("circuit", format="pdf")` writes.
+
+        limit   the most blocks. For every gate see `gates(...).draw()`.
+        Raises: `LimitError` above `limit` blocks. Example: `circuit.draw().render("circuit", format="svg")`
+        """
+        return graphviz.Source(blocks_dot(self.data, limit))
+
+    def _repr_html_(self) -> str:
+        summary = self.summary()
+        rows = [[getattr(row, name) for name in summary.columns] for row in summary.rows]
+        return card(repr(self), columns=summary.columns, rows=rows)
+
     def __repr__(self) -> str:
         data = self.data
         return (
             f"Circuit({data.model}, batch {data.batch}, {len(data.blocks)} blocks, {self.edges:,} edges an example, "
             f"sources {', '.join(self.sources)})"
         )
+
+
+def _is_semiring(given: Any) -> bool:
+    """Return whether an argument is a semiring, by object or by name."""
+    return given in semiring_names() if isinstance(given, str) else isinstance(given, Semiring)
 
 
 def conventions_of(given: Mapping[str, Any]) -> Conventions:

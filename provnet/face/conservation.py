@@ -13,6 +13,7 @@ from torch import Tensor
 
 from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import ProvnetError
+from provnet.notebook import card
 from provnet.semirings.base import Semiring
 from provnet.semirings.counting import Counting
 from provnet.torch_backend.walk.evaluate import Evaluation, Job
@@ -84,6 +85,19 @@ class Conservation:
             guilty = next((layer for layer in self.layers if layer.residual() > tolerance), None)
             where = f" First at {guilty.path!r}: off by {guilty.residual():.3g}." if guilty else ""
             raise ProvnetError(f"relevance is not conserved: off by {self.residual():.3g} in {self.semiring!r}.{where}")
+
+    def __repr__(self) -> str:
+        return f"Conservation({self.semiring}: {len(self.layers)} layers, residual {self.residual():.3g})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [layer.path, layer.op, *map(_number, (layer.came, layer.passed, layer.bias, layer.lost))]
+            for layer in self.layers
+        ]
+        sinks = [f"sink {name}: {_number(taken)}" for name, taken in self._named.items()]
+        lines = [f"residual {self.residual():.3g}", *str(self).splitlines()[-1:], *sinks]
+        columns = ["block", "op", "came", "inputs", "bias", "lost"]
+        return card(f"Conservation in {self.semiring}", lines, columns, rows)
 
     def __str__(self) -> str:
         lines = [f"{'block':<24} {'op':<28} {'came':>12} {'inputs':>12} {'bias':>12} {'lost':>12}"]

@@ -7,21 +7,24 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import graphviz
 import networkx as nx
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from provnet.circuit.conventions import Conventions
+from provnet.circuit.cone import find_cone
+from provnet.circuit.conventions import NAMES, Conventions
 from provnet.circuit.derivations import Path
 from provnet.circuit.examples import example_of
 from provnet.circuit.expand import expand
-from provnet.circuit.gates import GateStore, Neuron, Variable, spelled
+from provnet.circuit.gates import VARIABLE, GateStore, Neuron, Variable, spelled
 from provnet.circuit.graph import from_networkx, to_networkx
 from provnet.circuit.hash_cons import restrict
+from provnet.circuit.prune import by_worth
 from provnet.circuit.simplify import simplify
-from provnet.circuit.variables import EdgeSegment, VariableTable
+from provnet.circuit.variables import EdgeSegment, VariableTable, find_variable
 from provnet.errors import (
     CountOverflowError,
     NonFiniteError,
@@ -33,12 +36,17 @@ from provnet.errors import (
 )
 from provnet.face.edge_elements import EdgeElements
 from provnet.face.names import At, neurons_at, output_named
+from provnet.face.pruning import MOST_PATHS, Pruned, Wish, joined, pruned, strengths_of, threshold_of, worths
 from provnet.face.python_values import Values, fold_gates, provenance_of
+from provnet.face.spelling import path_and_index
+from provnet.face.switched_off import dead_neurons, reached_neurons, without_sources
 from provnet.face.targets import Target, Targets, target_neurons
+from provnet.notebook import card
 from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
 from provnet.semirings import annotations
 from provnet.semirings.annotations.base import Annotation
+from provnet.semirings.annotations.threshold import Threshold
 from provnet.semirings.base import Semiring
 from provnet.semirings.carrier import into_carrier
 from provnet.semirings.counting import Counting, bits
@@ -46,14 +54,19 @@ from provnet.semirings.lookup import get as get_semiring
 from provnet.symbolic.canonical import find_gate
 from provnet.symbolic.expand import polynomial
 from provnet.symbolic.formula import Formula, formula
+from provnet.symbolic.naming import Naming, aliases_of
 from provnet.symbolic.polynomial import Polynomial
+from provnet.symbolic.sentences import sentence
 from provnet.torch_backend.gates.best_paths import best_paths
-from provnet.torch_backend.gates.evaluate import as_tensor, evaluate_gates
+from provnet.torch_backend.gates.evaluate import as_tensor, evaluate_every_gate, evaluate_gates
 from provnet.torch_backend.gates.marginals import gate_marginals
 from provnet.torch_backend.settings import plain_torch
 from provnet.torch_backend.walk.evaluate import Job
 from provnet.torch_backend.walk.messages import block_elements
 from provnet.torch_backend.walk.workspace import Workspace
+from provnet.writers.base import drawn
+from provnet.writers.dot import dot_text
+from provnet.writers.picture import svg_of
 
 if TYPE_CHECKING:
     from provnet.face.circuit import Circuit
@@ -75,9 +88,9 @@ class Elements(Mapping[Neuron, Any]):
 
     def __getitem__(self, root: Neuron | str | tuple[Any, ...]) -> Any:
         known: dict[Any, int] = {**self._names} if isinstance(root, str) else {**self._numbers}
-        wanted = spelled(root) if isinstance(root, str) else root
+        wanted = spelled(root.strip()) if isinstance(root, str) else root
         if isinstance(wanted, tuple):
-            wanted, known = spelled(f"{wanted[0]}[{','.join(map(str, wanted[1:]))}]"), self._names
+            wanted, known = str(Neuron(*path_and_index(wanted))), self._names
         if wanted not in known:
             some = ", ".join(map(str, self.roots[:SHOWN_ROOTS]))
             raise UnknownNameError(f"{root!r} is no root of these gates. Roots: {some}.")
@@ -94,6 +107,9 @@ class Elements(Mapping[Neuron, Any]):
         more = len(self) - len(shown)
         return "{" + ", ".join(shown) + (f", … {more:,} more" if more else "") + "}"
 
+
+NOTEBOOK_GATES = 150
+"""Gates that a notebook draws unasked."""
 
 SHOWN_ROOTS = 10
 """Roots that are printed."""
@@ -122,9 +138,18 @@ class GateCircuit:
     Example: `gates = circuit.gates(target=3, at=("fc1", 0)); print(gates.formula()); gates.polynomial()`
     """
 
-    def __init__(self, store: GateStore, origin: Origin | None = None) -> None:
+    def __init__(
+        self,
+        store: GateStore,
+        origin: Origin | None = None,
+        pruned: Pruned | None = None,
+        rule: str | Rule = "zero",
+    ) -> None:
+        """Args: `pruned`, what was left out, and `rule`, the one that values come from unless another is given."""
         self.store = store
-        self._origin = origin
+        self._origin, self._rule = origin, rule
+        self.pruned = pruned
+        """What these gates were pruned by and what was left out; None: nothing was."""
 
     # -- what it is ----------------------------------------------------------------------------------------------------
 
@@ -142,10 +167,47 @@ class GateCircuit:
         """The number of gates, variables counted."""
         return len(self.store)
 
+    def draw(
+        self,
+        values: str | Semiring | None = None,
+        aliases: Mapping[Any, Any] | None = None,
+        rule: str | Rule | None = None,
+        annotation: str | Annotation | None = None,
+        limit: int = 500,
+    ) -> graphviz.Source:
+        """Return a drawing of every gate, which notebooks show and `render("gates", format="pdf")` writes.
+
+        values    a semiring: each variable's value stands before it, and the strongest wires are the widest.
+        aliases   other names for neurons, as `Formula.shown` takes them.
+        limit     the most gates; of more, draw a part: `gates.prune(keep=10).draw()`.
+        Raises: `LimitError` above `limit` gates. Example: `gates.draw(values="viterbi").render("gates", format="svg")`
+        """
+        below = drawn(self.store, limit)
+        if values is None:
+            return graphviz.Source(dot_text(below, Naming(aliases_of(aliases))))
+        algebra = get_semiring(values)
+        valued = self.values(algebra, None, rule, annotation)
+        numbers = [find_variable(self.variables, variable) for variable in below.variables]
+        found = evaluate_every_gate(below, algebra, valued.tensor[numbers]).cpu()
+        strength = strengths_of(worths(algebra, found))
+        return graphviz.Source(dot_text(below, Naming(aliases_of(aliases), valued), strength))
+
+    def _repr_html_(self) -> str:
+        lines = [] if self.pruned is None else [str(self.pruned)]
+        small = len(self.store) <= NOTEBOOK_GATES and len(self.roots) == 1
+        code = str(self.formula()) if small else ""
+        picture = svg_of(dot_text(drawn(self.store, NOTEBOOK_GATES))) if small else None
+        rows = [] if small else [[str(root)] for root in self.roots]
+        return card(repr(self.without_note()), lines, ["roots"], rows, code=code, picture=picture or "")
+
+    def without_note(self) -> GateCircuit:
+        """Return the same gates without the record of what was left out."""
+        return GateCircuit(self.store, self._origin, None, self._rule)
+
     def __repr__(self) -> str:
         return (
             f"GateCircuit({len(self):,} gates, {self.store.wires:,} wires, {len(self.variables):,} variables, "
-            f"{len(self.roots):,} roots)"
+            f"{len(self.roots):,} roots{'' if self.pruned is None else f'; {self.pruned}'})"
         )
 
     # -- views and files -----------------------------------------------------------------------------------------------
@@ -165,23 +227,163 @@ class GateCircuit:
         The result remembers which laws were used and refuses semirings that lack them.
         """
         flags = frozenset() if semiring is None else flags_of(get_semiring(semiring))
-        return GateCircuit(simplify(self.store, flags), self._origin)
+        return self._with(simplify(self.store, flags))
 
-    def formula(self, root: Root = None) -> Formula:
-        """Return the formula of a root (neuron, name or number; None: the only one), shared gates as let-bindings."""
-        return formula(self.store, root)
+    def _with(self, store: GateStore) -> GateCircuit:
+        return GateCircuit(store, self._origin, self.pruned, self._rule)
 
-    def polynomial(self, root: Root = None, max_terms: int = 100_000) -> Polynomial:
-        """Return the provenance polynomial of a root in ℕ[X] ([GKT07]). Raises `LimitError` above `max_terms` terms."""
-        return polynomial(self.store, root, max_terms)
+    # -- parts ---------------------------------------------------------------------------------------------------------
 
-    def provenance(self, carrier: str = "n[x]", root: Root = None, max_terms: int = 100_000) -> Any:
+    def prune(
+        self,
+        theta: float | Mapping[str, float] | Threshold | None = None,
+        *,
+        keep: int | None = None,
+        share: float | None = None,
+        annotation: str | Annotation | None = None,
+        semiring: str | Semiring | None = None,
+        valuation: Tensor | Mapping[Any, Any] | None = None,
+        rule: str | Rule | None = None,
+        max_paths: int = MOST_PATHS,
+    ) -> GateCircuit:
+        """Return the part of the circuit that matters, and remember what was left out, in `pruned`.
+
+        theta       keep the edges whose coefficient d reaches θ (a number, one by layer, or a `Threshold`); with a
+                    `valuation`, or an `annotation` that is no threshold, those whose value in `semiring` does.
+        keep        keep the k best paths of each root, in a selective semiring; default: "viterbi".
+        share       keep the fewest, heaviest paths of each root that carry this share of the Σ |value| of its paths,
+                    in a semiring that adds ("real", the default, "counting", "non-negative").
+        annotation, semiring, valuation, rule   where the values come from, as in `evaluate`.
+        max_paths   with `share`, the most paths that are listed for a root.
+
+        Variables keep their numbers, so that every valuation fits both circuits; `rule` stays the one that values
+        come from by default. Roots that no path is left of are zero.
+        Raises: `OptionError`, `UnsupportedOperationError`, `LimitError`.
+        Example: `small = gates.prune(share=0.95); print(small.pruned); print(small.formula())`
+        """
+        wish = Wish(theta, keep, share, semiring, valuation, rule, annotation, max_paths)
+        store, left = pruned(self, wish)
+        return GateCircuit(store, self._origin, joined(self.pruned, left), self._rule if rule is None else rule)
+
+    @property
+    def has_rule(self) -> bool:
+        """Whether a propagation rule gives the variables their values: gates of grain "edge", from an execution."""
+        table = self.store.variables
+        return self._origin is not None and isinstance(table, VariableTable) and table.grain == "edge"
+
+    def _supported(self, annotation: str | Annotation | None, rule: str | Rule | None) -> GateCircuit:
+        """Return the circuit of the edges that Θ, a threshold or `Support`, lets through; all of them for None."""
+        if annotation is None:
+            return self
+        return self.prune(annotation=threshold_of(annotation), rule=rule)
+
+    # -- read ----------------------------------------------------------------------------------------------------------
+
+    def formula(
+        self,
+        root: Root = None,
+        *,
+        annotation: str | Annotation | None = None,
+        rule: str | Rule | None = None,
+        aliases: Mapping[Any, Any] | None = None,
+        values: str | Semiring | Mapping[str, Any] | None = None,
+        sort: str | Semiring | None = None,
+    ) -> Formula:
+        """Return the formula of a root (neuron, name or number; None: the only one), shared gates as let-bindings.
+
+        annotation   `Support(θ)`: only the edges that pass θ under `rule`.
+        aliases      other names for neurons, as `Formula.shown` takes them.
+        values       a semiring, or a mapping by variable: write each variable's value before it, 0.31·fc1[3<-17].
+        sort         a semiring in whose values the terms of every ⊕ stand, strongest first.
+        Example: `print(gates.formula("input[1]", values="real", sort="real", aliases={"fc2": ["cat", "dog"]}))`
+        """
+        gates = self._supported(annotation, rule)
+        store = gates.store if sort is None else gates.sorted(sort, rule=rule).store
+        found = formula(store, root)
+        if aliases is None and values is None:
+            return found
+        shown = values if values is None or isinstance(values, Mapping) else gates.values(values, rule=rule)
+        return found.shown(aliases, shown)
+
+    def polynomial(
+        self,
+        root: Root = None,
+        max_terms: int = 100_000,
+        *,
+        annotation: str | Annotation | None = None,
+        rule: str | Rule | None = None,
+    ) -> Polynomial:
+        """Return the provenance polynomial of a root in ℕ[X] ([GKT07]). Raises `LimitError` above `max_terms` terms.
+
+        annotation   `Support(θ)`: only the paths whose edges all pass θ under `rule`.
+        """
+        return polynomial(self._supported(annotation, rule).store, root, max_terms)
+
+    def values(
+        self,
+        semiring: str | Semiring = "real",
+        valuation: Tensor | Mapping[Any, Any] | None = None,
+        rule: str | Rule | None = None,
+        annotation: str | Annotation | None = None,
+    ) -> EdgeElements:
+        """Return {variable: its value}, backed by one tensor. Values come as in `evaluate`."""
+        return EdgeElements(self.variables, self.elements(semiring, valuation, rule, annotation))
+
+    def sorted(
+        self,
+        semiring: str | Semiring = "viterbi",
+        valuation: Tensor | Mapping[Any, Any] | None = None,
+        rule: str | Rule | None = None,
+        annotation: str | Annotation | None = None,
+    ) -> GateCircuit:
+        """Return the same circuit with the operands of every ⊕ ordered by their values, strongest first.
+
+        In rings that is by size, in costs the cheapest first. Raises `UnsupportedOperationError` for elements that
+        are no numbers.
+        """
+        algebra = get_semiring(semiring)
+        elements = self.elements(algebra, valuation, rule, annotation)
+        worth = worths(algebra, evaluate_every_gate(self.store, algebra, elements).cpu())
+        return self._with(by_worth(self.store, worth))
+
+    def sentences(
+        self,
+        root: Root = None,
+        k: int = 3,
+        semiring: str | Semiring = "viterbi",
+        valuation: Tensor | Mapping[Any, Any] | None = None,
+        rule: str | Rule | None = None,
+        annotation: str | Annotation | None = None,
+        aliases: Mapping[Any, Any] | None = None,
+    ) -> list[str]:
+        """Return the k best paths from a root to the target as sentences, best first; arguments as of `best_paths`.
+
+        Example: `print(*gates.sentences("input[1]", aliases={"input": ["age", "height", "weight"]}), sep="\n")`
+        """
+        algebra = get_semiring(semiring)
+        elements = self.elements(algebra, valuation, rule, annotation)
+        gate, neuron = find_gate(self.store, root)
+        naming = Naming(aliases_of(aliases), EdgeElements(self.variables, elements))
+        paths = best_paths(self.store, gate, algebra, elements, k)
+        return [sentence(path, naming, f"in {algebra.name}", neuron) for path in paths]
+
+    def provenance(
+        self,
+        carrier: str = "n[x]",
+        root: Root = None,
+        max_terms: int = 100_000,
+        *,
+        annotation: str | Annotation | None = None,
+        rule: str | Rule | None = None,
+    ) -> Any:
         """Return {root: element} in a symbolic semiring by name ("why", "posbool", "formula" …), or one root's element.
 
-        Each variable is itself. Raises `LimitError` if a root has more paths than `max_terms` and the carrier expands
-        them, `UnsupportedOperationError` after a simplification by laws that the carrier lacks.
+        Each variable is itself; with `Support(θ)` as the annotation, only where its edge passes θ under `rule`, and
+        zero elsewhere ([GSM25] eq. 7).
+        Raises `LimitError` if a root has more paths than `max_terms` and the carrier expands them,
+        `UnsupportedOperationError` after a simplification by laws that the carrier lacks.
         """
-        return provenance_of(self.store, carrier, root, max_terms)
+        return provenance_of(self._supported(annotation, rule).store, carrier, root, max_terms)
 
     # -- values --------------------------------------------------------------------------------------------------------
 
@@ -190,13 +392,13 @@ class GateCircuit:
         self,
         semiring: str | Semiring = "real",
         valuation: Tensor | Mapping[Any, Any] | None = None,
-        rule: str | Rule = "zero",
+        rule: str | Rule | None = None,
         annotation: str | Annotation | None = None,
         dtype: torch.dtype | None = None,
         exact: bool = False,
     ) -> Elements:
         """Return {root: element} under a valuation: a tensor in the order of `variables`, a mapping, or None for that
-        of `rule` and `annotation`.
+        of `rule` (None: the one that the gates were pruned by, else "zero") and `annotation`.
 
         exact   whole numbers of any size, for "counting": `CountOverflowError` advises it.
 
@@ -220,7 +422,7 @@ class GateCircuit:
         self,
         algebra: Counting,
         valuation: Any,
-        rule: str | Rule,
+        rule: str | Rule | None,
         annotation: str | Annotation | None,
     ) -> tuple[Counting, Tensor]:
         """Return the exact semiring that holds every root's count, and the variables' values in it.
@@ -263,7 +465,7 @@ class GateCircuit:
         self,
         semiring: str | Semiring,
         valuation: Tensor | Mapping[Any, Any] | None = None,
-        rule: str | Rule = "zero",
+        rule: str | Rule | None = None,
         annotation: str | Annotation | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
@@ -282,7 +484,7 @@ class GateCircuit:
         semiring: str | Semiring = "real",
         valuation: Tensor | Mapping[Any, Any] | None = None,
         root: Root = None,
-        rule: str | Rule = "zero",
+        rule: str | Rule | None = None,
         annotation: str | Annotation | None = None,
         dtype: torch.dtype | None = None,
     ) -> EdgeElements:
@@ -304,7 +506,7 @@ class GateCircuit:
         k: int = 1,
         semiring: str | Semiring = "viterbi",
         valuation: Tensor | Mapping[Any, Any] | None = None,
-        rule: str | Rule = "zero",
+        rule: str | Rule | None = None,
         annotation: str | Annotation | None = None,
         dtype: torch.dtype | None = None,
     ) -> list[Path]:
@@ -318,13 +520,13 @@ class GateCircuit:
 
     def cone(self, *roots: Neuron | str) -> GateCircuit:
         """Return the circuit of some of the roots, with the gates they need; variables keep their numbers."""
-        return GateCircuit(restrict(self.store, root_numbers(self.store, roots)), self._origin)
+        return self._with(restrict(self.store, root_numbers(self.store, roots)))
 
     @plain_torch()
     def valuation(
         self,
         semiring: str | Semiring,
-        rule: str | Rule = "zero",
+        rule: str | Rule | None = None,
         annotation: str | Annotation | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
@@ -346,7 +548,7 @@ class GateCircuit:
         device = origin.circuit.data.activations[origin.circuit.data.outputs[0]].handle.device
         like = torch.empty((0, *algebra.element_shape), dtype=algebra.element_dtype(floating), device=device)
         theta = annotations.resolve(annotation, algebra)
-        job = Job(algebra, theta, lrp.get(rule), -1, like)
+        job = Job(algebra, theta, lrp.get(self._rule if rule is None else rule), -1, like)
         _refuse_edges(
             origin, job, [segment.block for segment in table.segments if isinstance(segment, EdgeSegment)], floating
         )
@@ -441,13 +643,24 @@ def expand_gates(
     biases: bool,
     limit: int,
     output: str | int | None,
+    dead: bool = True,
+    annotation: str | Annotation | None = None,
+    rule: str | Rule = "zero",
 ) -> GateCircuit:
-    """Return the explicit circuit of one example and one target."""
+    """Return the explicit circuit of one example and one target.
+
+    `dead`: whether neurons that the execution switched off are in it; `annotation`: a threshold on the coefficients of
+    `rule`, which the edges pass; None: all edges are there.
+    """
     data = circuit.data
     if not isinstance(batch, int) or not 0 <= batch < data.batch:
         raise TargetError(f"batch={batch!r}: the circuit has {data.batch} examples, 0 to {data.batch - 1}.")
     explained = output_named(data, output)
-    neurons = None if isinstance(target, Targets) else target_neurons(target, data.activations[explained], data.batch)
+    neurons = (
+        None
+        if isinstance(target, Targets)
+        else target_neurons(target, data.activations[explained], data.batch, circuit.classes)
+    )
     if neurons is None or isinstance(neurons, Tensor):
         raise TargetError(f"gates explain one neuron, or several that start at one; got target={target!r}.")
     roots = [
@@ -460,18 +673,40 @@ def expand_gates(
         for activation, index in neurons_at(data, at)
     ]
     origin = Origin(circuit, batch, conventions, units)
+    seen = origin.workspace(circuit.floating(None), lrp.get("zero")).circuit
+    every = chosen = _chooser(origin)
+    off = {} if dead else dead_neurons(seen, batch)
+    if off:
+        chosen = without_sources(seen, chosen, off.get)
+    theta = None if annotation is None else threshold_of(annotation)
+    if theta is not None:
+        asked = {name: getattr(conventions, name) for name in NAMES}
+        reached = reached_neurons(circuit, batch, target=target, output=output, rule=rule, annotation=theta, **asked)
+        chosen = without_sources(seen, chosen, lambda activation: ~reached(activation))
+    alone = example_of(seen, batch)
     store = expand(
-        example_of(origin.workspace(circuit.floating(None), lrp.get("zero")).circuit, batch),
+        alone,
         neurons[batch],
         explained,
-        chosen=_chooser(origin),
+        chosen=chosen,
         roots=roots,
         grain=grain,
         units=units,
         biases=biases,
         limit=limit,
     )
-    return GateCircuit(store, origin)
+    if dead and theta is None:
+        return GateCircuit(store, origin)
+    numbers = [np.arange(seen.activations[i].size) if n is None else np.array(n, np.int64) for i, n in roots]
+    asked_for = [(i, some) for (i, _), some in zip(roots, numbers, strict=True)]
+    target_numbers = np.array([neurons[batch]])
+    whole = find_cone(alone, explained, target_numbers, asked_for, every, units, biases)
+    how = [] if dead else ["without neurons that this execution switched off"]
+    how += [] if theta is None else [f"edges with d ≥ θ, {theta!r}"]
+    if theta is not None:
+        store = GateCircuit(store, origin).prune(annotation=theta, rule=rule).store
+    left = Pruned(" and ".join(how), int((store.kind == VARIABLE).sum()), sum(whole.edges.values()))
+    return GateCircuit(store, origin, left, rule)
 
 
 def _chooser(origin: Origin) -> Callable[[int, NDArray[np.int64]], NDArray[np.bool_] | None]:

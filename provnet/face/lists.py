@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from provnet.circuit.blocks import BlockCircuit
-from provnet.errors import OptionError
+from provnet.errors import OptionError, UnknownNameError
 from provnet.face.names import check_patterns
 from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
@@ -16,6 +16,9 @@ from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.base import Semiring
 from provnet.semirings.counting import Counting
 from provnet.semirings.lookup import get as get_semiring
+from provnet.semirings.lookup import names as semiring_names
+from provnet.symbolic.carriers.base import REGISTRY as CARRIERS
+from provnet.symbolic.carriers.base import plain
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +39,22 @@ def asks_of(
     Raises: `OptionError` for lists of different lengths, `UnknownNameError` for a pattern of paths that fits no block.
     """
     count = _count({"semiring": semiring, "rule": rule, "annotation": annotation})
-    algebras = [get_semiring(one) for one in _spread(semiring, count)]
+    algebras = [_algebra(one) for one in _spread(semiring, count)]
     if not isinstance(exact, bool):
         raise OptionError(f"exact={exact!r} is neither True nor False.")
     algebras = [exact_counting(one) for one in algebras] if exact else algebras
     rules = [lrp.get(one) for one in _spread(rule, count)]
     thetas = annotations_of(circuit, algebras, annotation)
     return [Ask(*parts) for parts in zip(algebras, thetas, rules, strict=True)], count is not None
+
+
+def _algebra(given: Any) -> Semiring:
+    """Return a semiring. Raises `UnknownNameError`, with the way to the symbolic carriers for one of theirs."""
+    if isinstance(given, str) and given not in semiring_names() and plain(given) in CARRIERS:
+        raise UnknownNameError(
+            f"{given!r} is a symbolic carrier, whose elements are no numbers: circuit.provenance({given!r}) gives them."
+        )
+    return get_semiring(given)
 
 
 def _count(given: Mapping[str, Any]) -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from operator import index
 from typing import Any
 
 import torch
@@ -14,22 +13,22 @@ from provnet.circuit.blocks import Block, BlockCircuit
 from provnet.circuit.gates import Neuron
 from provnet.errors import OptionError, UnknownNameError
 from provnet.face.given import with_values
+from provnet.face.spelling import is_neuron, nearest, neuron_or_none
 
 At = str | Neuron | tuple[object, ...] | Iterable[object] | None
 
 
 def tensors_at(circuit: BlockCircuit, at: At) -> frozenset[int]:
-    """Return the activations that `at` names: paths or globs, one or several; None: the sources.
+    """Return the activations that `at` names: paths, globs or neurons, one or several; None: the sources.
 
     Raises: `UnknownNameError` for a name that is none, or a glob that fits nothing.
     """
     if at is None:
         return frozenset(circuit.sources)
     found: set[int] = set()
-    for pattern in at if isinstance(at, Iterable) and not isinstance(at, str) else [at]:
-        if not isinstance(pattern, str):
-            raise OptionError(f"at={pattern!r}: for relevance give paths or globs; neurons are for gates(at=...).")
-        found.update(_matching(circuit, pattern))
+    for item in items_of(at):
+        neuron = neuron_or_none(circuit, item)
+        found.update(_matching(circuit, item) if neuron is None else {neuron[0]})
     return frozenset(found)
 
 
@@ -38,39 +37,31 @@ def _matching(circuit: BlockCircuit, pattern: str) -> set[int]:
         return {circuit.find(pattern)}
     fitting = {circuit.names[name] for name in circuit.names if fnmatchcase(name, pattern)}
     if not fitting:
-        raise UnknownNameError(
-            f"the pattern {pattern!r} fits no recorded tensor. Known: {', '.join(sorted(circuit.names))}."
-        )
+        raise UnknownNameError(f"the pattern {pattern!r} fits no recorded tensor. {nearest(pattern, circuit.names)}")
     return fitting
 
 
 def neurons_at(circuit: BlockCircuit, at: At) -> tuple[tuple[int, tuple[int, ...] | None], ...]:
-    """Return (activation, index) for each item of `at`; index None: all neurons of that tensor, row-major."""
+    """Return (activation, index) for each item of `at`; index None: all neurons of that tensor, row-major.
+
+    An item is a path or a glob, or a neuron: "fc1[3]", ("fc1", 3) or a `Neuron`.
+    """
     if at is None:
         return tuple((source, None) for source in circuit.sources)
-    single = isinstance(at, str | Neuron) or (
-        isinstance(at, tuple) and len(at) > 1 and not isinstance(at[1], str | tuple)
-    )
     found: list[tuple[int, tuple[int, ...] | None]] = []
-    for item in [at] if single else at:  # type: ignore[union-attr]
-        if isinstance(item, str):
+    for item in items_of(at):
+        neuron = neuron_or_none(circuit, item)
+        if neuron is not None:
+            found.append(neuron)
+        else:
             found.extend((activation, None) for activation in sorted(_matching(circuit, item)))
-            continue
-        path, index = (item.path, item.index) if isinstance(item, Neuron) else _path_and_index(item)
-        activation = circuit.find(path)
-        shape = circuit.activations[activation].shape
-        if len(index) != len(shape) or not all(0 <= i < size for i, size in zip(index, shape, strict=True)):
-            raise UnknownNameError(f"{path!r} has the shape {shape} an example; it has no neuron {index}.")
-        found.append((activation, index))
     return tuple(found)
 
 
-def _path_and_index(item: object) -> tuple[str, tuple[int, ...]]:
-    if isinstance(item, tuple) and item and isinstance(item[0], str):
-        rest = item[1] if len(item) == 2 and isinstance(item[1], tuple) else item[1:]
-        if all(hasattr(i, "__index__") for i in rest):  # numpy's integers too
-            return item[0], tuple(map(index, rest))
-    raise OptionError(f"at={item!r} is no neuron; write (path, index, ...), such as ('fc1', 3) or ('conv1', 0, 2, 2).")
+def items_of(at: Any) -> list[Any]:
+    """Return what `at` lists: one name or neuron is a list of itself."""
+    single = isinstance(at, str) or not isinstance(at, Iterable) or (isinstance(at, tuple) and is_neuron(at))
+    return [at] if single else list(at)
 
 
 def output_named(circuit: BlockCircuit, output: str | int | None) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from provnet.circuit.blocks import Block, BlockCircuit
+from provnet.notebook import card
 from provnet.rules.lrp import assignment
 from provnet.rules.lrp.base import Choice, Rule
 from provnet.rules.lrp.zero import Zero
@@ -60,6 +61,10 @@ class Summary:
         return "\n".join([self.title, lines[0], "-" * len(lines[0]), *lines[1:]])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        rows = [[_cell(getattr(row, name)) for name in self.columns] for row in self.rows]
+        return card(self.title, columns=self.columns, rows=rows)
 
 
 class Plan(Summary):

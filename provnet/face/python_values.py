@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from provnet.circuit.fold import fold
-from provnet.circuit.gates import GateStore, Neuron, Variable
+from provnet.circuit.gates import GateStore, Neuron, Variable, spelled
 from provnet.errors import LimitError, OptionError, UnsupportedOperationError, ValuationError
+from provnet.face.spelling import path_and_index
 from provnet.symbolic.canonical import Root, cone, find_gate
 from provnet.symbolic.carriers.base import Carrier, get
 from provnet.symbolic.size import spell, terms
@@ -22,8 +23,9 @@ class Values(dict[Neuron, Any]):
     """{root: element} in the order of the roots; a root's name is taken for the root."""
 
     def __missing__(self, root: object) -> Any:
+        wanted = str(Neuron(*path_and_index(root))) if isinstance(root, tuple) else spelled(str(root).strip())
         for neuron, value in self.items():
-            if str(neuron) == root or root == (neuron.path, *neuron.index):
+            if str(neuron) == wanted:
                 return value
         raise KeyError(root)
 

@@ -6,15 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from provnet.circuit.blocks import BlockCircuit
+from provnet.circuit.gates import Neuron
 from provnet.errors import LimitError, OptionError, UnsupportedOperationError
 from provnet.face.conservation import Conservation, conservation_of
 from provnet.face.heads import attention_in
 from provnet.face.names import blocks_named, tensors_at
+from provnet.face.pictures import inline_picture, plot, tokens_of
+from provnet.face.question import Question
+from provnet.face.spelling import neuron_or_none
 from provnet.face.tokens import by_token, token_source
+from provnet.notebook import card
 from provnet.semirings.base import Semiring
 from provnet.semirings.counting import Counting
 from provnet.torch_backend.blocks.rows import shaped
@@ -39,6 +45,7 @@ class Asked:
     several: bool
     workspace: Callable[[], Workspace]
     again: Callable[[frozenset[int]], list[Evaluation]]
+    question: Question
 
 
 class Slots(NamedTuple):
@@ -88,13 +95,25 @@ class Relevance:
             )
         return self._at(sources[0])
 
-    def __getitem__(self, name: str) -> Any:
+    @property
+    def question(self) -> Question:
+        """What was asked: targets, semiring, rule, Θ, start. `print(r.question)` says it in a line."""
+        return self._asked.question
+
+    def __getitem__(self, name: str | Neuron | tuple[Any, ...]) -> Any:
         """Return the relevance at a recorded tensor: a source, a module's output "path", its input "path:in", an op.
+
+        A neuron, "fc1[3]" or ("fc1", 3), gives its own relevance, [batch].
 
         A tensor that was not kept (see `at=`) is found by one more evaluation, which then keeps all.
         Raises: `UnknownNameError`, with the reason where a tensor has no relevance of its own.
         """
-        return self._at(self._asked.circuit.find(name))
+        circuit = self._asked.circuit
+        neuron = neuron_or_none(circuit, name)
+        if neuron is None:
+            return self._at(circuit.find(str(name)))
+        activation, place = neuron
+        return self._at(activation, place)
 
     def keys(self) -> list[str]:
         """Return the names of all tensors whose relevance can be asked for."""
@@ -136,8 +155,12 @@ class Relevance:
         held = self._asked.circuit.activations[activation]
         return self._shown([by_token(rows, held, job.semiring) for job, rows in self._rows(activation)])
 
-    def _at(self, activation: int) -> Any:
+    def _at(self, activation: int, place: tuple[int, ...] | None = None) -> Any:
+        """Return the relevance of a tensor, or of one of its neurons."""
         held, batch = self._asked.circuit.activations[activation], self._asked.circuit.batch
+        if place is not None:
+            number = int(np.ravel_multi_index(place, held.shape)) if place else 0
+            return self._shown([rows[:, number] for _, rows in self._rows(activation)])
         parts = [shaped(rows, held, batch, job.semiring.element_shape) for job, rows in self._rows(activation)]
         return self._shown(parts)
 
@@ -326,10 +349,37 @@ class Relevance:
             return max(evaluation.largest for evaluation in self._evaluations) < EXACT_FLOAT
         return not dtype.is_floating_point or (self.semiring.selective and self.semiring.times_idempotent)
 
+    # -- pictures ------------------------------------------------------------------------------------------------------
+
+    @property
+    def circuit(self) -> BlockCircuit:
+        """The blocks that were evaluated."""
+        return self._asked.circuit
+
+    def plot(self, **options: Any) -> Any:
+        """Return a matplotlib figure of the relevance; `options` are those of `provnet.plot`.
+
+        Example: `r.plot(shape=(28, 28), overlay=True, clip=99).savefig("relevance.pdf")`
+        """
+        return plot(self, **options)
+
+    def token_html(self, texts: Sequence[str], example: int = 0, at: str | None = None) -> str:
+        """Return HTML of a text whose tokens stand on the colours of their relevance, escaped.
+
+        texts   the tokens of one example, in order; relevance of the shape [tokens, width] is joined by ⊕.
+        at      a recorded tensor, such as an embedding; None: the only source.
+        Example: `from IPython.display import HTML; HTML(r.tokens(["the", "cat"], at="embedding"))`
+        """
+        return tokens_of(self, texts, example, at)
+
+    def _repr_html_(self) -> str:
+        rows = [[str(k), name] for k, name in enumerate(self.question.explained())]
+        return card(repr(self), columns=["example", "explained"], rows=rows, picture=inline_picture(self))
+
     def __repr__(self) -> str:
         circuit = self._asked.circuit
         sources = ", ".join(f"{circuit.activations[s].name} {circuit.activations[s].shape}" for s in circuit.sources)
-        return f"Relevance({self.semiring.name}, batch {circuit.batch}, sources: {sources})"
+        return f"Relevance({self.question}; batch {circuit.batch}, sources: {sources})"
 
 
 def kept_tensors(circuit: BlockCircuit, at: Any, sources: bool = True) -> frozenset[int]:

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.blocks import Activation
+from provnet.circuit.gates import Neuron
 from provnet.errors import OptionError, TargetError, ValuationError
 from provnet.face.given import with_values
+from provnet.face.spelling import nearest, neuron_in_text, path_and_index
 from provnet.semirings.base import Semiring
 from provnet.semirings.carrier import into_carrier
 from provnet.semirings.counting import Counting
@@ -34,16 +36,19 @@ class Targets(tuple[Target, ...]):
         return f"Targets({', '.join(map(repr, self))})"
 
 
-def target_neurons(target: Target, output: Activation, batch: int) -> list[int] | Tensor:
+def target_neurons(target: Target, output: Activation, batch: int, classes: Sequence[str] = ()) -> list[int] | Tensor:
     """Return for each example the target's neuron; a weighting tensor is returned as rows [batch, neurons].
 
     Targets index the last axis if all others (but the examples') have size 1; else they are full indices.
+    A neuron of the output, "fc[3]" or ("fc", 3), and a name in `classes` are targets too, in lists as well.
     Raises: `TargetError` for an index out of range, a list of another length than the batch, or an ambiguous target.
     """
-    if isinstance(target, str):
-        if target != "predicted":
-            raise TargetError(f"target={target!r} is unknown; the only target with a name is 'predicted'.")
+    if isinstance(target, str) and target == "predicted":
         return _predicted(output, batch)
+    if isinstance(target, list):
+        target = [_named(one, output, classes) for one in target]
+    elif not isinstance(target, Tensor | np.ndarray):
+        target = _named(target, output, classes)
     if isinstance(target, np.ndarray):
         target = torch.from_numpy(np.ascontiguousarray(target))
     if isinstance(target, Tensor):
@@ -60,6 +65,27 @@ def target_neurons(target: Target, output: Activation, batch: int) -> list[int] 
     if isinstance(target, list):
         return _one_each(target, output, batch)
     return [_neuron(target, output)] * batch
+
+
+def _named(target: Target, output: Activation, classes: Sequence[str]) -> Target:
+    """Return a target that is given by name as indices; anything else as it is. Raises `TargetError`."""
+    if isinstance(target, str) and target in classes:
+        return (*(0 for _ in output.shape[:-1]), list(classes).index(target))
+    if not isinstance(target, str | Neuron) and not (
+        isinstance(target, tuple) and target and isinstance(target[0], str)
+    ):
+        return target
+    example = str(Neuron(output.name, tuple(0 for _ in output.shape)))
+    if isinstance(target, str) and neuron_in_text(target) is None:
+        hint = nearest(target, ["predicted", *classes, example])
+        raise TargetError(f"target={target!r} is unknown; a target has a class's name, or is a neuron. {hint}")
+    path, index = path_and_index(target)
+    if path not in output.names:
+        raise TargetError(
+            f"target={target!r} is no neuron of the explained output, {output.name!r}. Write {example!r}, or take "
+            f"another output with output=."
+        )
+    return index
 
 
 def _is_index(target: Tensor) -> bool:

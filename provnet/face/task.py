@@ -16,6 +16,7 @@ from provnet.circuit.blocks import Block
 from provnet.circuit.conventions import Conventions
 from provnet.errors import CountOverflowError, OptionError
 from provnet.face.lists import Ask
+from provnet.face.question import Question, neurons_explained
 from provnet.face.relevance import Asked, Relevance
 from provnet.face.targets import Target, Targets, start_rows, target_neurons
 from provnet.rules.lrp.base import Rule
@@ -60,7 +61,23 @@ class Task:
         """For each target the neurons to start at."""
         held = self.circuit.data.activations[self.output]
         targets = self.target if isinstance(self.target, Targets) else (self.target,)
-        return [target_neurons(one, held, self.circuit.batch) for one in targets]
+        return [target_neurons(one, held, self.circuit.batch, self.circuit.classes) for one in targets]
+
+    def _question(self, job: Job) -> Question:
+        """Return what the results of a job remember."""
+        held = self.circuit.data.activations[self.output]
+        explained = tuple(neurons_explained(numbers, held) for numbers in self.neurons)
+        return Question(
+            job.semiring,
+            job.rule,
+            job.annotation,
+            self.target,
+            held.name,
+            explained,
+            self.circuit.classes,
+            self.start,
+            self.conventions,
+        )
 
     def answer(self, asks: Sequence[Ask], keep: frozenset[int], measure: bool = False) -> list[Relevance]:
         """Return one result for each question. `measure`: note the peak of memory, the whole call's for each."""
@@ -111,7 +128,7 @@ class Task:
         blocks = self.circuit.data.blocks
         if self.circuit.edges * self.circuit.batch * len(jobs) < SHOW_PROGRESS:
             return evaluate_all(workspace, jobs, keep, self.route, self.tile)
-        with tqdm(total=len(blocks), unit="block", delay=2, leave=False) as bar:
+        with tqdm(total=len(blocks), unit="block", delay=2, leave=False, disable=None) as bar:
 
             def done(block: Block) -> None:
                 bar.set_postfix_str(block.path, refresh=False)
@@ -131,7 +148,7 @@ class Task:
 
         several, rule = isinstance(self.target, Targets), jobs[0].rule
         plain = self.circuit.workspace(self.floating, rule, self.conventions).circuit
-        return Asked(plain, jobs, several, workspace, again)
+        return Asked(plain, jobs, several, workspace, again, self._question(jobs[0]))
 
     # -- counts of any size --------------------------------------------------------------------------------------------
 

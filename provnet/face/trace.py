@@ -100,7 +100,7 @@ def _check_differentiable(copy: bool, lean: bool) -> None:
 def explain(
     model: Callable[..., Any],
     *args: Any,
-    semiring: SemiringLike = "viterbi",
+    semiring: SemiringLike = "real",
     target: Target = "predicted",
     **options: Any,
 ) -> Relevance:

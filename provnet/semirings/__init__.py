@@ -70,3 +70,10 @@ __all__ = [
     "make",
     "names",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return `homomorphism`, which users look for here: it belongs to a room below, and `provnet.public` brings it."""
+    if name == "homomorphism":
+        return import_module("provnet.public").homomorphism
+    raise AttributeError(f"module 'provnet.semirings' has no attribute {name!r}")

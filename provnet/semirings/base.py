@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from provnet.errors import DTypeError, UnsupportedOperationError, ValuationError
+from provnet.notebook import card
 from provnet.registry import Registry
 
 SYNONYMS = {
@@ -56,6 +57,10 @@ def fingerprint(value: object) -> object:
         return tuple(fingerprint(part) for part in value)
     key = getattr(value, "key", None)
     return key() if callable(key) else repr(value)
+
+
+FLAGS = ("commutative", "ring", "idempotent", "absorptive", "times_idempotent", "naturally_ordered", "selective")
+"""The laws beyond those of every semiring that one may state."""
 
 
 class Semiring:
@@ -106,6 +111,12 @@ class Semiring:
     times_idempotent: bool = False  # x times x = x
     naturally_ordered: bool = False
     selective: bool = False  # x plus y is x or y
+
+    def _repr_html_(self) -> str:
+        stated = [flag for flag in FLAGS if getattr(self, flag)]
+        lines = [line for line in (self.question, (type(self).__doc__ or "").strip().split("\n")[0]) if line]
+        rows = [["zero", self.zero], ["one", self.one], ["default Θ", self.annotation], ["flags", ", ".join(stated)]]
+        return card(repr(self), lines, ["", ""], rows)
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

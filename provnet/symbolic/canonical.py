@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 import numpy as np
 
@@ -79,12 +80,18 @@ def find_gate(store: GateStore, root: Root) -> tuple[int, Neuron]:
         if not 0 <= root < len(store):
             raise OptionError(f"there is no gate {root}: the circuit's gates are 0 to {len(store) - 1}.")
         return int(root), Neuron("gate", (int(root),))
-    name = spelled(root) if isinstance(root, str) else root
+    name = spelled(root.strip()) if isinstance(root, str) else root
+    if isinstance(name, tuple) and len(name) == 2 and isinstance(name[1], tuple):
+        name = (name[0], *name[1])
     for neuron, gate in zip(store.roots, store.root_gates, strict=True):
         if name in (neuron, str(neuron), (neuron.path, *neuron.index)):
             return int(gate), neuron
-    some = ", ".join(map(str, store.roots[:8])) + (", …" if len(store.roots) > 8 else "")
-    raise UnknownNameError(f"{root} is no root of these gates. The roots are {some}.")
+    known = list(map(str, store.roots))
+    written = f"{name[0]}[{', '.join(map(str, name[1:]))}]" if isinstance(name, tuple) and name else str(name)
+    near = get_close_matches(written, known, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+    some = ", ".join(known[:8]) + (", …" if len(known) > 8 else "")
+    raise UnknownNameError(f"{root} is no root of these gates. {hint}The roots are {some}.")
 
 
 def cone(store: GateStore, gates: Sequence[int], roots: Sequence[Neuron]) -> GateStore:

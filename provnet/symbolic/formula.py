@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import sympy
@@ -11,13 +11,18 @@ import sympy
 from provnet.circuit.fold import fold
 from provnet.circuit.gates import ONE, PLUS, TIMES, VARIABLE, GateStore, Neuron
 from provnet.errors import LimitError, ValuationError
+from provnet.notebook import card
 from provnet.symbolic.canonical import Root, cone, find_gate
 from provnet.symbolic.layout import LIMIT, Definition, Style, lay_out, symbols, wrap
-from provnet.symbolic.notation import latex_neuron, latex_text, latex_variable, quoted
+from provnet.symbolic.naming import Naming, aliases_of
+from provnet.symbolic.notation import latex_neuron, latex_text
 from provnet.symbolic.size import leaves, spell, terms
 
 K = TypeVar("K")
 WIDTH = 100
+
+NOTEBOOK_SYMBOLS = 200
+"""Symbols up to which a notebook sets a formula in LaTeX; longer ones are text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +30,22 @@ class Formula:
     """One neuron's expression. `store` is its cone: one root, every gate below it, equal gates merged.
 
     Formulas are equal if they read the same, names of shared gates apart. `str` prints as much as 10,000 symbols.
+    `naming` says how variables are shown; it is no part of what is compared.
     """
 
     store: GateStore
+    naming: Naming = field(default_factory=Naming)
+
+    def shown(self, aliases: Mapping[Any, Any] | None = None, values: Mapping[str, Any] | None = None) -> Formula:
+        """Return the same formula, shown with other names and with values beside the symbols.
+
+        aliases   neuron ("fc[3]", ("fc", 3)) or variable -> name; path -> names of all its neurons, or a function of
+                  the indices. See `provnet.symbolic.naming.aliases_of`.
+        values    variable's name -> element.
+        What is shown so is for people: `parse` reads a formula without.
+        Example: `formula.shown(aliases={"fc": ["cat", "dog"]}, values=gates.values("real"))`
+        """
+        return replace(self, naming=Naming(aliases_of(aliases), values))
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -59,14 +77,14 @@ class Formula:
         Without `unicode`, ⊕ is written + and ⊗ is written *. `parse` reads either.
         Raises `LimitError`, with the exact number of symbols, above `limit`.
         """
-        return layout_text(self.store, unicode, limit, width)
+        return layout_text(self.store, unicode, limit, width, naming=self.naming)
 
     def latex(self, limit: int = LIMIT, width: int = 60) -> str:
         r"""Return the formula in LaTeX mathematics, without the surrounding $ or \[; it needs amsmath.
 
         With shared gates, or where it is longer than a line, it is an `aligned` list of definitions.
         """
-        return layout_latex(self.store, limit, width)
+        return layout_latex(self.store, limit, width, self.naming)
 
     def sympy(self, limit: int = 1_000) -> sympy.Expr:
         """Return a sympy expression with ⊕ as Add and ⊗ as Mul, built with evaluate=False so that it keeps its form.
@@ -118,6 +136,13 @@ class Formula:
     def __str__(self) -> str:
         return self.text()
 
+    def _repr_latex_(self) -> str | None:
+        return f"$\\displaystyle {self.latex()}$" if self.symbols <= NOTEBOOK_SYMBOLS else None
+
+    def _repr_html_(self) -> str:
+        shown = self.symbols <= LIMIT
+        return card(repr(self), code=self.text() if shown else "", lines=[] if shown else ["too long to print"])
+
     def __repr__(self) -> str:
         return f"<Formula of {self.store.roots[0]}: {self.symbols:,} symbols, {spell(self.terms)} terms>"
 
@@ -150,25 +175,26 @@ def layout_text(
     limit: int = LIMIT,
     width: int = WIDTH,
     signs: tuple[str, str] | None = None,
+    naming: Naming | None = None,
 ) -> str:
     """Return a cone's formulas as text: the shared gates, then one expression, or several as `neuron = …`.
 
-    `signs` are written for plus and times in place of ⊕ and ⊗.
+    `signs` are written for plus and times in place of ⊕ and ⊗; `naming` says how variables are shown.
     Raises `LimitError` as `Formula.text` does.
     """
     plus, times = signs or (("⊕", "⊗") if unicode else ("+", "*"))
-    lets, roots = lay_out(store, Style(plus, times, lambda v: quoted(v.name), str), limit)
+    lets, roots = lay_out(store, Style(plus, times, (naming or Naming()).text, str), limit)
     lines = [_text_lines(f"let {d.name} = ", d, width) for d in lets]
     lines += [_text_lines(f"{d.name} = " if len(roots) > 1 else "", d, width) for d in roots]
     return "\n".join(lines)
 
 
-def layout_latex(store: GateStore, limit: int = LIMIT, width: int = 60) -> str:
+def layout_latex(store: GateStore, limit: int = LIMIT, width: int = 60, naming: Naming | None = None) -> str:
     """Return a cone's formulas in LaTeX: one equation, or an `aligned` list of definitions.
 
     Raises `LimitError` as `Formula.text` does.
     """
-    style = Style(r"\oplus", r"\otimes", lambda v: latex_variable(v.name), _latex_shared, (r"\left(", r"\right)"))
+    style = Style(r"\oplus", r"\otimes", (naming or Naming()).latex, _latex_shared, (r"\left(", r"\right)"))
     lets, roots = lay_out(store, style, limit)
     heads = [_latex_root(neuron) for neuron in store.roots]
     if not lets and len(roots) == 1 and len(wrap("", roots[0], width, latex_width)) == 1:

@@ -44,9 +44,10 @@ def shared_gates(store: GateStore) -> list[int]:
     return [g for g, kind in enumerate(store.kind.tolist()) if kind in (PLUS, TIMES) and used[g] > 1]
 
 
-def shared_names(store: GateStore) -> dict[int, str]:
-    """Return a name for each shared gate: r1, r2, …, or with another letter where variables are called so."""
-    taken = {match.group(1) for v in store.variables if (match := re.fullmatch(r"([a-z]+)\d+", v.name))}
+def shared_names(store: GateStore, shown: Callable[[Variable], str] = str) -> dict[int, str]:
+    """Return a name for each shared gate: r1, r2, …, or with another letter where variables are shown so."""
+    names = [name for v in store.variables for name in {v.name, shown(v)}]
+    taken = {match.group(1) for name in names if (match := re.fullmatch(r"([a-z]+)\d+", name))}
     letter = next(letter for letter in _letters() if letter not in taken)
     return {gate: f"{letter}{k}" for k, gate in enumerate(shared_gates(store), start=1)}
 
@@ -76,7 +77,7 @@ def lay_out(store: GateStore, style: Style, limit: int = LIMIT) -> tuple[list[De
             f"the formula has {size:,} symbols in {len(store):,} gates, more than limit={limit:,}. "
             f"Ask for a neuron nearer to the target, for a smaller cone, or for limit={size}."
         )
-    names = shared_names(store)
+    names = shared_names(store, style.name)
     kinds = store.kind.tolist()
     text: list[str | None] = []  # what an operand of this gate shows; a string used once is dropped after use
     definitions: dict[int, Definition] = {}

@@ -9,12 +9,16 @@ from typing import Any, TypeVar
 import sympy
 
 from provnet.errors import LimitError, OptionError
+from provnet.notebook import card
 from provnet.symbolic.formula import value_of
 from provnet.symbolic.notation import latex_variable, natural, quoted, superscript
 
 K = TypeVar("K")
 Monomial = tuple[tuple[str, int], ...]
 """(variable, exponent) pairs, exponents at least 1, sorted by the variable's name. The empty one is 1."""
+
+NOTEBOOK_TERMS = 50
+"""Monomials up to which a notebook sets a polynomial in LaTeX."""
 
 LIMIT = 10_000
 """How many monomials are printed unless a caller asks for more."""
@@ -90,6 +94,13 @@ class Polynomial:
         if self._hash is None:
             self._hash = hash(frozenset(self.terms.items()))
         return self._hash
+
+    def _repr_latex_(self) -> str | None:
+        return f"$\\displaystyle {self.latex()}$" if len(self) <= NOTEBOOK_TERMS else None
+
+    def _repr_html_(self) -> str:
+        terms = [[c, Polynomial({m: 1}).text()] for m, c in self.ordered()[:LIMIT]]
+        return card(repr(self), columns=["times", "monomial"], rows=terms)
 
     def __repr__(self) -> str:
         return f"<Polynomial: {len(self):,} monomials of degree {self.degree} in {len(self.variables):,} variables>"

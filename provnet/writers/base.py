@@ -68,6 +68,7 @@ def drawn(subject: Subject, limit: int) -> GateStore:
     if len(below) > limit:
         raise LimitError(
             f"a drawing of {len(below):,} gates and {below.wires:,} wires is more than limit={limit:,} gates and "
-            f"cannot be read. Draw one neuron's formula, or a smaller cone; limit= draws more."
+            f"cannot be read. Draw one neuron's formula, a smaller cone, or the best paths, gates.prune(keep=10); "
+            f"limit= draws more."
         )
     return below

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import graphviz
+import numpy as np
+from numpy.typing import NDArray
 
 from provnet.circuit.gates import ONE, PLUS, TIMES, VARIABLE, ZERO, GateStore
 from provnet.symbolic.layout import shared_names
+from provnet.symbolic.naming import Naming
 from provnet.writers.atomic import write_string
 from provnet.writers.base import StrPath, Subject, drawn, writer
 
@@ -25,39 +28,47 @@ def write_dot(subject: Subject, path: StrPath, limit: int = LIMIT) -> Path:
     return write_string(path, dot_text(drawn(subject, limit)))
 
 
-def dot_text(store: GateStore) -> str:
+def dot_text(store: GateStore, naming: Naming | None = None, strength: NDArray[np.float64] | None = None) -> str:
     """Return a cone's picture: variables (boxes) below, sums and products (circles) above, the neurons on top.
 
     A gate that is used more than once bears the name that the formula gives it. A wire bears the neuron whose relevance
-    it carries into a product, else its place among the operands. The text depends on the gates only.
+    it carries into a product, else its place among the operands. Operands stand in their order, from the left. The
+    text depends on the gates only.
+
+    naming     how variables and neurons are called, with their values.
+    strength   [gates] in [0, 1], drawn as the width of the wires that leave a gate. None: all are alike.
     """
+    naming = naming or Naming()
     graph = graphviz.Digraph("provnet", node_attr={"fontname": "Helvetica", "fontsize": "11", "color": INK})
-    graph.attr(rankdir="BT", ranksep="0.45", nodesep="0.18", splines="true", outputorder="edgesfirst")
+    graph.attr(rankdir="BT", ranksep="0.45", nodesep="0.18", splines="true", outputorder="edgesfirst", ordering="in")
     graph.attr("edge", color=PALE, fontcolor=PALE, fontname="Helvetica", fontsize="8", arrowsize="0.5")
     names = shared_names(store)
     for gate, kind in enumerate(store.kind.tolist()):
-        _draw_gate(graph, store, gate, kind, names.get(gate))
+        _draw_gate(graph, store, gate, kind, names.get(gate), naming)
     for gate in range(len(store)):
-        for operand, label in zip(store.operands_of(gate).tolist(), wire_labels(store, gate), strict=True):
-            graph.edge(f"g{operand}", f"g{gate}", label=_label(f" {label}"))
+        for operand, label in zip(store.operands_of(gate).tolist(), wire_labels(store, gate, naming), strict=True):
+            width = {} if strength is None else {"penwidth": f"{0.4 + 4 * float(strength[operand]):.2f}"}
+            graph.edge(f"g{operand}", f"g{gate}", label=label_text(f" {label}"), **width)
     top = graphviz.Digraph("roots", graph_attr={"rank": "max"})
     for k, neuron in enumerate(store.roots):
-        top.node(f"root{k}", _label(str(neuron)), shape="cds", style="filled", fillcolor="#e3f3df")
+        top.node(f"root{k}", label_text(naming.neuron(neuron)), shape="cds", style="filled", fillcolor="#e3f3df")
     graph.subgraph(top)
     for k, gate in enumerate(store.root_gates.tolist()):
         graph.edge(f"g{gate}", f"root{k}", style="bold", color=INK)
     return graph.source
 
 
-def _label(text: str) -> str:
+def label_text(text: str) -> str:
     """Return a text as a label that shows it as it is: graphviz reads backslashes, and names of characters after &."""
     return graphviz.escape(text.replace("&", "&amp;"))
 
 
-def _draw_gate(graph: graphviz.Digraph, store: GateStore, gate: int, kind: int, name: str | None) -> None:
+def _draw_gate(
+    graph: graphviz.Digraph, store: GateStore, gate: int, kind: int, name: str | None, naming: Naming
+) -> None:
     if kind == VARIABLE:
-        label = store.variables[store.variable[gate]].name
-        graph.node(f"g{gate}", _label(label), shape="box", style="filled,rounded", fillcolor=FILL[kind])
+        label = naming.plain_text(store.variables[store.variable[gate]])
+        graph.node(f"g{gate}", label_text(label), shape="box", style="filled,rounded", fillcolor=FILL[kind])
         return
     graph.node(
         f"g{gate}",
@@ -72,7 +83,7 @@ def _draw_gate(graph: graphviz.Digraph, store: GateStore, gate: int, kind: int, 
     )
 
 
-def wire_labels(store: GateStore, gate: int) -> list[str]:
+def wire_labels(store: GateStore, gate: int, naming: Naming | None = None) -> list[str]:
     """Return what each wire into `gate` is called: the neuron whose relevance it carries, or its place, from 1.
 
     In a product of an edge's variable and one gate, that gate is the relevance of the neuron at the edge's far end.
@@ -83,5 +94,5 @@ def wire_labels(store: GateStore, gate: int) -> list[str]:
     if store.kind[gate] == TIMES and len(operands) == 2 and len(edges) == 1:
         target = store.variables[int(store.variable[edges[0]])].target
         if target is not None:
-            labels[operands[0] == edges[0]] = str(target)
+            labels[operands[0] == edges[0]] = (naming or Naming()).neuron(target)
     return labels

@@ -64,6 +64,15 @@ def write_picture(subject: Subject, path: StrPath, format: str, limit: int = LIM
     return write_bytes(path, draw(store, format))
 
 
+def svg_of(text: str) -> str | None:
+    """Return a DOT text as an SVG element; None where graphviz's program `dot` is missing."""
+    program = shutil.which("dot")
+    if program is None:
+        return None
+    drawn_ = _graphviz(program, text, "svg").decode("utf-8")
+    return drawn_[drawn_.index("<svg") :]
+
+
 def _graphviz(program: str, text: str, format: str) -> bytes:
     try:
         done = subprocess.run(

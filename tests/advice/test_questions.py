@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import nn
 
 import provnet
 from provnet import annotations, rules, semirings
+from provnet.applications.questions import rule_of
 from provnet.errors import (
     CountOverflowError,
     DTypeError,
@@ -24,6 +26,7 @@ from provnet.rules.lrp.base import REGISTRY as RULES
 from provnet.semirings.annotations.base import REGISTRY as THETAS
 from provnet.semirings.base import REGISTRY as SEMIRINGS
 from provnet.semirings.counting import Counting
+from provnet.writers.sql import write_sql
 from tests.advice.refusals import X, answer, circuit_of, code, dense, refused
 from tests.advice.sites import follows
 
@@ -72,11 +75,57 @@ def test_a_weighting_says_where_to_start():
     assert circuit.evaluate(target=weighting, start=start).inputs.any()
 
 
-@follows("neurons are for gates(at=...).")
-def test_neurons_are_asked_of_gates():
+@follows(
+    "is no neuron of the explained output",
+)
+def test_a_near_miss_gets_the_right_spelling():
     circuit = circuit_of(3, 4, 2)
-    refused(lambda: circuit.evaluate(at=[("0", 1)]), OptionError)
-    assert len(circuit.gates(at=("0", 1), target=0).roots) == 1
+    for wrong in (7, ("0", 1, 1), "0[1, 2]"):
+        right = code(refused(lambda wrong=wrong: circuit.gates(at=[wrong], target=0)), r"Write ('.*?')")
+        assert len(circuit.gates(at=right, target=0).roots) == 1
+    assert "'fc1[3]' or ('fc1', 3)" in refused(lambda: circuit.gates(at=[("0", 1.5)], target=0), OptionError)
+    assert circuit.gates(at="0[1]", target=0).roots == circuit.gates(at=("0", 1), target=0).roots
+    right = code(refused(lambda: circuit.evaluate(target="0[1]"), TargetError), r"Write ('.*?')")
+    assert circuit.evaluate(target=right).inputs.any()
+    assert "output=" in refused(lambda: two_outputs().evaluate(target="output[1][0]", output=0), TargetError)
+    assert two_outputs().evaluate(target="output[1][0]", output=1).inputs.any()
+
+
+@follows("circuit.provenance({}) gives them.")
+def test_symbolic_carriers_are_asked_of_provenance():
+    circuit = circuit_of(3, 2)
+    call = code(refused(lambda: circuit.evaluate("why")), r"circuit\.provenance\(('why')\)")
+    assert circuit.provenance(call, at="input[0]", target=0)
+
+
+@follows(
+    "prune takes one of: theta=0.1 (or annotation=Threshold(0.1))",
+    "ask for one path or more, such as keep=5.",
+    "none of them carries a share of a value. Take",
+    "Ask for a smaller share=, for theta=, or raise max_paths=.",
+    "Take annotations.Support(0.1).",
+    "is compared with numbers, and elements of",
+    "there is no order of strength. Take sort='viterbi'.",
+)
+def test_gates_are_pruned_as_the_messages_say():
+    gates = circuit_of(3, 4, 2).gates(target=0)
+    refused(lambda: gates.prune(), OptionError)
+    assert gates.prune(theta=0.1).pruned and gates.prune(annotation=annotations.Threshold(0.1)).pruned
+    refused(lambda: gates.prune(theta=0.1, annotation="threshold"), OptionError)
+    refused(lambda: gates.prune(keep=0), OptionError)
+    assert gates.prune(keep=5).pruned
+    refused(lambda: gates.prune(share=2), OptionError)
+    assert gates.prune(share=0.95).pruned
+    refused(lambda: gates.prune(share=0.5, semiring="viterbi"), UnsupportedOperationError)
+    assert gates.prune(share=0.5, semiring="counting").pruned
+    refused(lambda: gates.prune(share=1.0, max_paths=2), LimitError)
+    assert gates.prune(share=1.0, max_paths=100).pruned and gates.prune(share=1e-3, max_paths=2).pruned
+    refused(lambda: gates.formula(gates.roots[0], annotation="identity"), OptionError)
+    assert gates.formula(gates.roots[0], annotation=annotations.Support(0.1))
+    refused(lambda: gates.prune(theta=0.1, annotation="signed", semiring="signed"), UnsupportedOperationError)
+    assert gates.prune(theta=0.1, annotation="identity", semiring="real").pruned
+    refused(lambda: gates.formula(gates.roots[0], sort="signed"), UnsupportedOperationError)
+    assert gates.formula(gates.roots[0], sort="viterbi")
 
 
 @follows("gates explain one neuron, or several")
@@ -329,3 +378,35 @@ def test_synonyms_lead_to_names_that_are_there():
     for registry in (RULES, THETAS, SEMIRINGS):
         for word, names in registry.synonyms.items():
             assert all(name in registry for name in names), word
+
+
+@follows("Write parameters as gamma:gamma=0.5.")
+def test_rules_take_parameters_as_the_message_says():
+    assert "gamma:gamma=0.5" in refused(lambda: rule_of("gamma:no=1"), OptionError)
+    assert rule_of("gamma:gamma=0.5") == rules.Gamma(0.5) or repr(rule_of("gamma:gamma=0.5")) == repr(rules.Gamma(0.5))
+
+
+@follows(
+    "are more than the {} that a figure shows: choose some with",
+    "at most 100, such as clip=99.",
+    "raise limit, or read circuit.summary().",
+)
+def test_pictures_are_asked_for_as_the_messages_say():
+    pytest.importorskip("matplotlib", reason="pictures need the extra `demo`")
+    circuit = provnet.trace(dense(3, 2), torch.rand(70, 3, dtype=torch.float64))
+    found = circuit.evaluate("real", target=0)
+    example = code(refused(lambda: found.plot(), OptionError), r"example=(\[.*?\])")
+    assert found.plot(example=example)
+    assert found.plot(example=0, clip=code(refused(lambda: found.plot(example=0, clip=0)), r"clip=(99)"))
+    assert found.plot(example=0, cmap=code(refused(lambda: found.plot(example=0, cmap="no")), r"take ('\w+')"))
+    refused(lambda: circuit.draw(limit=0), LimitError)
+    assert circuit.draw(limit=100).source and str(circuit.summary())
+
+
+@follows("write it as it was before `simplify(semiring)`.")
+def test_relations_are_written_before_a_simplification(tmp_path: Path):
+    gates = provnet.trace(lambda x: x + x, X).gates(target=0, grain="block")
+    small = gates.simplify("boolean")
+    assert small.store.assumption - {"commutative"}
+    refused(lambda: write_sql(small, tmp_path / "c.sql"), UnsupportedOperationError)
+    assert write_sql(gates, tmp_path / "c.sql").exists()

@@ -6,12 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.advice import test_algebra_and_files, test_capture, test_questions  # noqa: F401  # they fill the table
+from tests.advice import (  # noqa: F401  # they fill the table
+    test_algebra_and_files,
+    test_batches,
+    test_capture,
+    test_questions,
+)
 from tests.advice.sites import TABLE, messages, sites
 
 ELSEWHERE = {
     "wheel: pip install numba.": "tests/test_without_extras.py: the same answers without it and with it",
     "even with tiles of {} edges": "tests/torch_backend/test_out_of_memory.py: memory runs out there as it is told to",
+    "nothing that was done is lost.": "tests/applications/datasets/test_ranks.py: a lost worker, and all go on",
+    "with checkpoint= each goes on where it stopped.": "tests/applications/datasets/test_ranks.py: the same",
+    "Take gates(units=True), which draws them.": "tests/face/test_gate_circuit.py: gates with unit edges as gates",
 }
 """A piece of a message -> the test file in another place that follows it."""
 

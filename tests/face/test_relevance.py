@@ -180,7 +180,7 @@ def test_tables_print(circuit: provnet.Circuit):
     assert "first" in str(summary)
     assert "aten.addmm" in str(summary)
     assert sum(row.edges for row in summary) == circuit.edges == 16 + 16 + 8 + 16 + 24
-    assert "Threshold(0.25)" in str(circuit.plan("epsilon", "boolean", provnet.annotations.Threshold(0.25)))
+    assert "Threshold(0.25)" in str(circuit.plan("boolean", "epsilon", provnet.annotations.Threshold(0.25)))
 
 
 def test_explain_is_the_whole_way(model: Branches):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from provnet.applications.demo.data import Subject
 from provnet.applications.demo.questions import Question, questions
 from provnet.applications.demo.thresholds import Search, search
-from provnet.circuit.gates import VARIABLE, ZERO, Neuron
+from provnet.circuit.gates import Neuron
 from provnet.face import Circuit, GateCircuit, Relevance, Targets, trace
 from provnet.semirings.annotations import Threshold
 
@@ -77,7 +76,7 @@ def answer(subject: Subject, count: int) -> Answers:
     x = subject.inputs[chosen]
     with torch.no_grad():
         logits = _timed(seconds, "a plain forward pass", lambda: subject.model(x))
-    with tqdm(total=12, desc="explaining", unit="step", leave=False) as bar:
+    with tqdm(total=12, desc="explaining", unit="step", leave=False, disable=None) as bar:
 
         def step(name: str, work: Callable[[], Any]) -> Any:
             found = _timed(seconds, name, work)
@@ -147,14 +146,4 @@ def small_cone(circuit: Circuit, theta: float, paths: Tensor) -> Cone:
     pixel = int(alive.argmin())
     source = circuit.sources[0]
     gates = circuit.gates(batch=0, at=(source, pixel))
-    passing = gates.valuation("boolean", annotation=Threshold(theta)).cpu().numpy()
-    return Cone(Neuron(source, (pixel,)), prune(gates, passing), len(gates), gates.formula().terms)
-
-
-def prune(gates: GateCircuit, keep: np.ndarray) -> GateCircuit:
-    """Return the gates with 0 for the variables where `keep` [variables] is False, simplified."""
-    store = gates.store
-    dropped = (store.kind == VARIABLE) & ~keep[store.variable]
-    kind, variable = store.kind.copy(), store.variable.copy()
-    kind[dropped], variable[dropped] = ZERO, -1
-    return GateCircuit(dataclasses.replace(store, kind=kind, variable=variable)).simplify()
+    return Cone(Neuron(source, (pixel,)), gates.prune(theta=theta), len(gates), gates.formula().terms)

@@ -40,7 +40,7 @@ def train(model: nn.Module, x: Tensor, labels: Tensor) -> None:
     """Train in place with Adam on the cross-entropy of all digits at once: about a second, and no shuffle to seed."""
     optimiser = torch.optim.Adam(model.parameters(), RATE, weight_decay=1e-4)
     with torch.enable_grad():
-        for _ in tqdm(range(STEPS), desc="training", unit="step", leave=False, delay=2):
+        for _ in tqdm(range(STEPS), desc="training", unit="step", leave=False, delay=2, disable=None):
             optimiser.zero_grad()
             F.cross_entropy(model(x), labels).backward()
             optimiser.step()

@@ -11,14 +11,13 @@ import shutil
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 import provnet
 from provnet.applications.demo import data as demo_data
 from provnet.applications.demo import run_demo
-from provnet.applications.demo.answers import Answers, answer, prune, small_cone
+from provnet.applications.demo.answers import Answers, answer, small_cone
 from provnet.applications.demo.data import subject
 from provnet.applications.demo.own import odds
 from provnet.applications.demo.run import write_folder
@@ -26,7 +25,6 @@ from provnet.applications.demo.sections import laws, lines
 from provnet.applications.demo.thresholds import apart, in_common
 from provnet.errors import InputError, MissingProgramError, MissingProgramWarning, OutputError
 from provnet.semirings import Semiring, make
-from tests.nets import perceptron, seeded
 
 NAMES = ["real", "boolean", "counting", "viterbi", "tropical", "bottleneck", "odds"]
 
@@ -134,14 +132,6 @@ def test_the_pruned_cone_keeps_the_paths_that_counting_counts(answers: Answers):
     counted = int(answers.relevance["counting"].inputs[0, pixel])
     assert answers.cone.gates.polynomial().paths == counted
     assert len(answers.cone.gates) < answers.cone.whole_gates
-
-
-def test_pruning_puts_zero_for_what_is_dropped():
-    circuit = provnet.trace(seeded(lambda: perceptron(3, 2, 2)), torch.ones(1, 3, dtype=torch.float64))
-    gates = circuit.gates(target=0, at=("input", 0))
-    names = [variable.name for variable in gates.variables]
-    kept = np.array([not name.endswith("[0<-0]") for name in names])
-    assert str(prune(gates, kept).formula()) == "0[1<-0] ⊗ 2[0<-1]"
 
 
 def test_a_threshold_that_nothing_reaches_still_makes_a_report(answers: Answers, tmp_path: Path):

@@ -1,0 +1,60 @@
+"""The command `provnet`: help and version at once, without torch; everything else by `provnet.cli`."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from provnet import __version__
+
+CLI = Path(__file__).with_name("cli.py")
+
+USAGE = """\
+Usage: provnet [OPTIONS] COMMAND [ARGS]...
+
+  One execution of a PyTorch model as a provenance circuit, evaluated in any semiring.
+
+Options:
+  --version             print the version
+  --install-completion  complete commands and options in this shell
+  --show-completion     print the completion for this shell
+  --help                print this; `provnet COMMAND --help` says more
+
+Commands:
+{commands}
+
+Exit codes: 0 done; 1 an unforeseen error, with its traceback; 2 refused, with one message that says what to do.
+"""
+
+
+def main() -> None:
+    """Run the command line."""
+    asked = sys.argv[1:]
+    if asked in ([], ["--help"], ["help"]):
+        sys.stdout.write(help_text())
+    elif asked == ["--version"]:
+        sys.stdout.write(f"provnet {__version__}\n")
+    else:
+        import_module("provnet.cli").app()
+
+
+def help_text() -> str:
+    """Return the help of the command: each command's first sentence, read from the source of `cli.py`."""
+    found = commands()
+    width = max(map(len, found))
+    return USAGE.format(commands="\n".join(f"  {name:<{width}}  {said}" for name, said in found.items()))
+
+
+def commands() -> dict[str, str]:
+    """Return {command: its first sentence}, in the order of the source."""
+    found = {}
+    for node in ast.parse(CLI.read_text("utf-8")).body:
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        for mark in node.decorator_list:
+            if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "app.command":
+                name = str(ast.literal_eval(mark.args[0])) if mark.args else node.name
+                found[name] = (ast.get_docstring(node) or "").split("\n")[0]
+    return found
