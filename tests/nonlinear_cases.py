@@ -76,8 +76,9 @@ class Attention(nn.Module):
         scores = net.contraction(q, k, [[(i * WIDTH + c, j * WIDTH + c) for c in range(WIDTH)] for i, j in pairs])
         kept = [n if j <= i else -1 for n, (i, j) in enumerate(pairs)]
         weights = net.softmax(net.index([net.scale(scores, 0.7)], kept, -np.inf), TOKENS)
+        # A masked score is no neuron, and neither is its probability: no term has one.
         terms = [
-            [(i * TOKENS + j, j * WIDTH + c) for j in range(TOKENS)] for i, c in product(range(TOKENS), range(WIDTH))
+            [(i * TOKENS + j, j * WIDTH + c) for j in range(i + 1)] for i, c in product(range(TOKENS), range(WIDTH))
         ]
         x = net.add(0, linear(net.contraction(weights, v, terms), self.out))
         y = norm(x, self.second)

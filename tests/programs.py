@@ -180,6 +180,7 @@ class Program:
             gate = self.gate(x, y) if policies.products == "value" else None
             share = 0.5 if policies.products == "half" or (policies.products == "value" and gate is None) else 1.0
             found = []
+            epsilon = policies.epsilon if any(len(pairs) > 1 for pairs in terms) else 0.0
             for k, pairs in enumerate(terms):
                 factors = []
                 for i, j in pairs:
@@ -188,7 +189,7 @@ class Program:
                         factors.append((x, i, p, values[1][j], ""))
                     if gate != y or policies.gradient:
                         factors.append((y, j, p, values[0][i], ""))
-                found += shared(k, factors, z[k], policies, policies.epsilon if len(pairs) > 1 else 0.0, share)
+                found += shared(k, factors, z[k], policies, epsilon, share)
             return found
 
         return self.append(Step((x, y), forward, edges, LINEAR))

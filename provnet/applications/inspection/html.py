@@ -14,12 +14,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from provnet.applications.inspection.cone import inspect
 from provnet.applications.inspection.model import Inspection, plain
 from provnet.applications.questions import parse_target
+from provnet.circuit.gates import GateStore
 from provnet.circuit.variables import Place
 from provnet.errors import LimitError, OptionError
 from provnet.face import Circuit, GateCircuit
 from provnet.symbolic.formula import formula
 from provnet.writers.atomic import write_string
-from provnet.writers.base import StrPath, writer
+from provnet.writers.base import StrPath, gates_of, writer
 
 PAGE = Path(__file__).with_name("page")
 TEMPLATES = Environment(loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined)
@@ -78,6 +79,10 @@ def write_html(
             raise OptionError(f"an inspection is finished: leave {', '.join(options)} out.")
         seen = subject
     else:
+        if not isinstance(subject, Circuit):
+            gates_of(subject)  # refuses what is no circuit, and names that no file can hold
+        if isinstance(subject, GateStore):
+            raise OptionError("a page shows gates with the circuit they are of, and these came alone. Pass the circuit itself.")
         seen = inspect(subject, **options)
     data = {"live": False, "inspection": seen, "formulas": formulas(subject, seen, options)}
     return write_string(path, page(title or f"{seen.model}: provnet", data))

@@ -113,8 +113,9 @@ class Prepared:
         return index, self._living(present, index, weight), weight
 
     def _living(self, present: Tensor | None, index: Tensor, weight: Tensor) -> Tensor | None:
-        """Return which slots are there as far as all examples agree on it; None: all."""
-        for none, at in ((self.void, index), (self.hollow, weight)):
+        """Return which slots are there as far as all examples and channels agree on it; None: all."""
+        hollow = self.hollow if self.block.wiring.channels == 1 else None
+        for none, at in ((self.void, index), (hollow, weight)):
             if none is not None and none.dim() == 1:
                 present = _both(present, ~none[at])
         return present
@@ -132,7 +133,7 @@ class Prepared:
         outputs = self.outputs(tile)
         if self.winner is not None:
             won = self.winner[batch][:, outputs.reshape(-1)].reshape(-1, *outputs.shape)
-            return self._selected(won, self._tile_present(batch, sources))
+            return self._selected(won, self._tile_present(tile, batch, sources))
         z = tuple(z[batch][:, outputs.reshape(-1)].reshape(-1, *outputs.shape) for z in self.z)
         return self.rule.coefficients(self._terms(tile, batch, sources, outputs, z))
 
@@ -151,14 +152,16 @@ class Prepared:
         a = tuple(self.gather(a[batch], index)[:, :, None] for a in self.a)
         w = None if self.w is None else self.tile_weights(tile, batch, weight)
         b = None if self.b is None else self._by_example(self.b, batch, self.block.wiring.bias(outputs))
-        present = self._tile_present(batch, sources)
+        present = self._tile_present(tile, batch, sources)
         return Terms(a, w, b, None if present is None else self._with_bias(present), z)
 
-    def _tile_present(self, batch: slice, sources: Sources) -> Tensor | None:
+    def _tile_present(self, tile: Tile, batch: slice, sources: Sources) -> Tensor | None:
         """Return which slots of a tile there are, broadcastable to [batch, positions, channels, fan]; None: all."""
         index, present, weight = sources
         alive = self._living_by_example(index, weight, batch)
         shared = None if present is None else present[:, None]
+        if self.hollow is not None and self.block.wiring.channels > 1:  # each channel has weights of its own
+            shared = _both(shared, ~self._bank(self.hollow, tile, batch))
         return shared if alive is None else _both(shared, alive[:, :, None])
 
     def gather(self, a: Tensor, index: Tensor) -> Tensor:
@@ -173,14 +176,21 @@ class Prepared:
         assert self.w is not None
         if wiring.channels == 1:
             return self._by_example(self.w, batch, weight)[:, :, None]
-        # Several channels: the weights lie as [groups, channels, fan] (see Wiring).
+        return self._bank(self.w, tile, batch)
+
+    def _bank(self, values: Tensor, tile: Tile, batch: slice) -> Tensor:
+        """Return what stands at the weights of a tile of several channels, [1 or batch, 1, channels, fan].
+
+        Weights lie as [groups, channels, fan] (see Wiring); so does what is known of each of them.
+        """
+        wiring = self.block.wiring
         group = tile.positions.start * wiring.groups // wiring.positions
-        bank = self.w.reshape(-1, wiring.groups, wiring.channels, wiring.fan)[:, group]
+        bank = values.reshape(-1, wiring.groups, wiring.channels, wiring.fan)[:, group]
         if len(tile.channels) < wiring.channels:
             first, last = int(tile.channels[0]), int(tile.channels[-1])
             run = last - first + 1 == len(tile.channels)  # a run of channels is a view, others are copied
             bank = bank[:, first : last + 1] if run else bank.index_select(1, tile.channels)
-        return (bank[batch] if self.block.weight_by_example else bank)[:, None]
+        return (bank[batch] if len(bank) > 1 else bank)[:, None]
 
     @staticmethod
     def _by_example(values: Tensor, batch: slice, index: Tensor) -> Tensor:
