@@ -1,4 +1,4 @@
-"""From a recorded execution to a circuit of blocks: each op's rule is asked, regions joined, batch norms fused, tensors named."""
+"""From a recorded execution to a circuit of blocks: regions joined, rules asked, batch norms fused, tensors named."""
 
 from __future__ import annotations
 
