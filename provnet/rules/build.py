@@ -1,4 +1,4 @@
-"""From a recorded execution to a circuit of blocks: each op's rule is asked, batch norms fused, tensors named."""
+"""From a recorded execution to a circuit of blocks: regions joined, rules asked, batch norms fused, tensors named."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from provnet.rules.ops.batch_of_one import in_some_layout
 from provnet.rules.ops.declared import check_declared
 from provnet.rules.ops.layout import Layout
 from provnet.rules.ops.ranks import rank_of
+from provnet.rules.regions import regions_of
 from provnet.rules.tensor_names import Names, name_values
 from provnet.rules.void import Mask, void_of
 
@@ -43,12 +44,21 @@ class _Site:
     """Where an outside tensor lies in memory -> its name."""
     reads: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """What each op reads, by its index."""
+    ops: tuple[TracedOp, ...] = ()
+    """The recorded ops, with one op in place of each region that is a norm or an activation written out."""
     containers: frozenset[str] = frozenset()
     """The paths of modules that call other modules."""
 
     def __post_init__(self) -> None:
         for op in self.execution.ops:
             self.reads[op.index] = tuple(ref.id for ref in references((op.args, op.kwargs)))
+        steps = {op.index: op for op in self.execution.ops}
+        for region in regions_of(self.execution):
+            for op in region.ops:
+                del steps[op.index], self.reads[op.index]
+            steps[region.op.index], self.reads[region.op.index] = region.op, region.reads
+            self.gone |= dict.fromkeys(region.inside, region.reason)
+        self.ops = tuple(steps[index] for index in sorted(steps))
         calls = (call.path for call in self.execution.modules if not is_parametrisation(call.path))
         self.containers = frozenset(path for call in calls for path in _above(call))
 
@@ -79,7 +89,7 @@ def _placed(execution: Execution, batch_norm: str) -> _Site:
     for value in execution.sources.values():
         site.layouts[value] = _source_layout(execution, value)
     uses = _uses(site)
-    for op in execution.ops:
+    for op in site.ops:
         _place(site, op, uses)
     return site
 

@@ -12,6 +12,7 @@ from provnet.rules.build import ask
 from provnet.rules.ops.base import Op
 from provnet.rules.ops.layout import Layout
 from provnet.rules.ops.ranks import rank_of
+from provnet.rules.regions import regions_of
 
 REASON = 110
 """Characters of a refusal that a table shows."""
@@ -78,8 +79,15 @@ def coverage_of(execution: Execution) -> Coverage:
     layouts = {value: Layout(execution.batch_dim) for value in execution.sources.values()}
     ranks: dict[int, int] = {}
     found: dict[tuple[str, str, str, str], int] = {}
+    regions = {op.index: region for region in regions_of(execution) for op in region.ops}
     for traced in execution.ops:
-        op, role, reason = Op(execution, traced, layouts, ranks), "", ""
+        region = regions.get(traced.index)
+        if region is not None and traced is not region.ops[-1]:
+            key = (traced.name, ", ".join(_marks(execution, traced)), f"a part of {region.op.name}", "")
+            found[key] = found.get(key, 0) + 1
+            continue
+        step = traced if region is None else region.op
+        op, role, reason = Op(execution, step, layouts, ranks), "", ""
         for value in op.inputs:
             layouts.setdefault(value, Layout(execution.batch_dim))
         try:
@@ -96,7 +104,7 @@ def coverage_of(execution: Execution) -> Coverage:
                 layouts[one.block.output] = one.layout
                 ranks[one.block.output] = rank_of(one.block, ranks)
                 roles.append(one.block.role if one.block.has_coefficients else "unit edges")
-            role = ", ".join(dict.fromkeys(roles))
+            role = ", ".join(dict.fromkeys(roles)) if region is None else f"a part of {step.name}"
         key = (traced.name, ", ".join(_marks(execution, traced)), role, reason)
         found[key] = found.get(key, 0) + 1
     return Coverage(

@@ -120,11 +120,8 @@ def vit() -> tuple[nn.Module, Tensor]:
     return Pixels(transformers.ViTForImageClassification(config)), torch.randn(2, 3, 8, 8)
 
 
-WRITTEN_OUT = pytest.mark.xfail(reason="norms that are written out in Python are not yet one step", strict=True)
-
-
 @pytest.mark.guarantee("GPT-2, Llama and a ViT have under rules.AttnLRP() the relevance that LXT gives, to 1e-7")
-@pytest.mark.parametrize("make", [gpt2, pytest.param(llama, marks=WRITTEN_OUT), vit])
+@pytest.mark.parametrize("make", [gpt2, llama, vit])
 def test_attnlrp_is_lxts(make: Callable[[], tuple[nn.Module, Tensor]], lxt: ModuleType) -> None:
     """From the logit, in double precision; LXT: gradient × input of a model whose derivatives are changed."""
     with torch.random.fork_rng():

@@ -82,7 +82,9 @@ def write_html(
         if not isinstance(subject, Circuit):
             gates_of(subject)  # refuses what is no circuit, and names that no file can hold
         if isinstance(subject, GateStore):
-            raise OptionError("a page shows gates with the circuit they are of, and these came alone. Pass the circuit itself.")
+            raise OptionError(
+                "a page shows gates with the circuit they are of, and these came alone. Pass the circuit itself."
+            )
         seen = inspect(subject, **options)
     data = {"live": False, "inspection": seen, "formulas": formulas(subject, seen, options)}
     return write_string(path, page(title or f"{seen.model}: provnet", data))
