@@ -32,6 +32,17 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[[Tensor], Tensor]]] = {
     "into a constant": ((3, 5), lambda x: CONSTANT[:1].expand(3, 4).index_add(1, TO, x)),
     "a constant": ((3, 5), lambda x: x.index_add(1, TO[:4], CONSTANT)),
     "scatter": ((3, 2, 5), lambda x: zeros(x, 2, 4).scatter_add(2, TO.expand(3, 2, 5), x)),
+    "reduced by a sum": ((3, 5), lambda x: CONSTANT.scatter_reduce(1, TO.expand(3, 5), x, "sum")),
+    "a sum that leaves itself out": (
+        (3, 5),
+        lambda x: CONSTANT.scatter_reduce(1, TO.expand(3, 5), x, "sum", include_self=False),
+    ),
+    "greatest": ((3, 5), lambda x: torch.full((3, 4), -9.0).double().scatter_reduce(1, TO.expand(3, 5), x, "amax")),
+    "least": ((3, 5), lambda x: x[:, :4].sin().scatter_reduce(1, TO.expand(3, 5), x, "amin")),
+    "greatest of others": (
+        (3, 5),
+        lambda x: x[:, :4].exp().scatter_reduce(1, TO.expand(3, 5), x, "amax", include_self=False),
+    ),
     "examples behind": ((3, 5), lambda x: x.new_zeros(4, 3).index_add(0, TO, x.T).T),
 }
 
@@ -79,12 +90,22 @@ def test_it_is_saved(tmp_path: Path) -> None:
             "example",
         ),
         (
+            lambda x: torch.zeros_like(x).scatter_reduce(1, TO.expand(3, 5), x, "mean"),
+            MissingRuleError,
+            "reduction by 'mean'",
+        ),
+        (
+            lambda x: x.scatter_reduce(1, TO.expand(3, 5), x.sin(), "sum", include_self=False),
+            MissingRuleError,
+            "leaves out entries",
+        ),
+        (
             lambda x: torch.zeros_like(x).scatter_add(1, torch.arange(15).reshape(3, 5) % 4, x),
             MissingRuleError,
             "differ from example to example",
         ),
     ],
-    ids=["other examples", "by example"],
+    ids=["other examples", "means", "itself left out", "by example"],
 )
 def test_refusals(function: Callable[[Tensor], Tensor], error: type[Exception], words: str) -> None:
     class Net(nn.Module):

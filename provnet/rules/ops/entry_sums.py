@@ -12,7 +12,7 @@ from provnet.circuit.table import Table, listed, table
 from provnet.circuit.weights import Ones, Stored
 from provnet.circuit.wiring import OneToOne
 from provnet.rules.ops.base import Op, Placed, op_rule
-from provnet.rules.ops.index_maps import FILL, holding, numbering
+from provnet.rules.ops.index_maps import FILL, holding, numbering, wiring_of
 from provnet.rules.ops.layout import Layout
 
 
@@ -88,3 +88,34 @@ def _constant(op: Op, layout: Layout) -> Tensor | None:
     if not bool(rows.any()):
         return None
     return rows[0] if bool((rows == rows[:1]).all()) else rows
+
+
+@op_rule("aten.scatter_reduce")
+def entries_reduced(op: Op) -> Placed:
+    """Of sums: as `scatter_add`. Of maxima and minima: an index map of the first that wins, x before the others."""
+    if op["reduce"] == "sum":
+        if not op["include_self"] and op.active(op["self"]):
+            op.missing("it leaves out entries of a traced tensor that others are added in place of")
+        return entries_added(op)
+    if op["reduce"] not in ("amax", "amin"):
+        op.missing(f"a reduction by {op['reduce']!r}")
+    into, added = op["self"], op["src"]
+    if not op.active(added):
+        op.missing("what it compares a traced tensor with is constant")
+    places, taken = pairs(op, added)
+    layout, wiring = wired(op, into, added, places, taken)
+    sign = 1 if op["reduce"] == "amax" else -1
+    own = sign * layout.by_example(op.tensor(into), op.batch).reshape(op.batch, -1).double().cpu()
+    values = sign * op.by_example(added).reshape(op.batch, -1).double().cpu()
+    index = torch.from_numpy(wiring.index)
+    listed_values = values[:, index.clamp(min=0)].masked_fill(index < 0, -torch.inf)
+    if not op["include_self"]:
+        own = own.masked_fill((index > -1).any(1), -torch.inf)
+    best = torch.from_numpy(listed_values.numpy().argmax(-1))
+    won = listed_values.gather(2, best[..., None])[..., 0] > own
+    size = own.shape[1] if op.active(into) else 0
+    kept = torch.arange(own.shape[1]) if size else torch.tensor(FILL)
+    found = torch.where(won, index[torch.arange(len(index)), best] + size, kept)
+    inputs = (into.id, added.id) if size else (added.id,)
+    neurons = size + wiring.inputs
+    return op.place("index", "none", wiring_of(found.numpy(), neurons), layout, inputs=inputs)
