@@ -15,6 +15,7 @@ from provnet.errors import MissingRuleError
 from tests.nonlinear_cases import seeded
 from tests.rules.one_function import keeps_its_promises
 
+ANCHORS = seeded(79, 5, 4)
 CASES: dict[str, tuple[tuple[int, ...], Callable[[Tensor], Tensor]]] = {
     "norm": ((3, 2, 4), lambda x: torch.linalg.vector_norm(x, dim=-1)),
     "norm, an axis kept": ((3, 2, 4), lambda x: torch.linalg.vector_norm(x, dim=1, keepdim=True)),
@@ -30,6 +31,11 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[[Tensor], Tensor]]] = {
     "variance and mean": ((3, 2, 4), lambda x: torch.cat(torch.var_mean(x, 1), -1)),
     "logsumexp": ((3, 2, 4), lambda x: x.logsumexp(-1)),
     "logsumexp over two axes": ((3, 2, 4), lambda x: x.logsumexp((1, 2), keepdim=True)),
+    "distances": ((3, 2, 4), lambda x: torch.cdist(x, ANCHORS)),
+    "distances from": ((3, 2, 4), lambda x: torch.cdist(ANCHORS, x, p=1)),
+    "distances between": ((3, 2, 4), lambda x: torch.cdist(x, x.sin() + 1, p=3)),
+    "distances within": ((3, 3, 2), lambda x: torch.cdist(x, x)),
+    "distances in stacks": ((3, 2, 2, 4), lambda x: torch.cdist(x, ANCHORS)),
     "normalised": ((3, 2, 4), lambda x: F.normalize(x, dim=-1)),
     "cosine": ((3, 2, 4), lambda x: F.cosine_similarity(x[:, 0], x[:, 1], dim=-1)[:, None]),
     "written out": ((3, 2, 4), lambda x: (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True) + 1e-5).sqrt()),
@@ -108,3 +114,16 @@ def test_they_are_saved(tmp_path: Path) -> None:
 def test_a_count_is_refused() -> None:
     with pytest.raises(MissingRuleError, match="counts entries"):
         provnet.trace(lambda x: torch.linalg.vector_norm(x, 0, dim=-1), seeded(86, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda x: torch.cdist(x, ANCHORS), "first axis"),
+        (lambda x: torch.cdist(x[None], ANCHORS[None]), "first axis"),
+        (lambda x: torch.cdist(x[:, None], ANCHORS, p=0), "counts entries"),
+    ],
+)
+def test_distances_that_are_refused(function: Callable[[Tensor], Tensor], words: str) -> None:
+    with pytest.raises(MissingRuleError, match=words):
+        provnet.trace(function, seeded(87, 3, 4))

@@ -106,3 +106,39 @@ def logsumexp(op: Op) -> Placed:
     rest = z.reshape(op.batch, -1) - (s * finite(x)).sum(axes).reshape(op.batch, -1)
     block = replace(placed.block, bias=rest, bias_by_example=True, sink="softmax's rest")
     return replace(placed, block=block)
+
+
+@op_rule("aten._cdist_forward", "aten.cdist")
+def distances(op: Op) -> Placed:
+    """z_pr = |x_p - y_r|: x_pm and y_rm by ∂z/∂x and ∂z/∂y; of a constant one the sum of these is the bias."""
+    both = [op["x1"], op["x2"]]
+    traced = [one for one in both if op.active(one)]
+    rank = len(op.shape(op.output))
+    layout = op.layout(traced[0])
+    plain = all(op.layout(one) == Layout() and len(op.shape(one)) == rank for one in traced)
+    if not plain or rank < 3 or any(op.shape(one)[1:-2] != op.shape(traced[0])[1:-2] for one in traced):
+        op.missing("distances between points whose examples do not lie on their first axis")
+    if op["p"] == 0:
+        op.missing("it counts entries, so it has no derivative")
+    before = op.shape(op.output)[1:-2]
+    points = [op.tensor(one).expand(op.batch, *before, *op.shape(one)[-2:]) for one in both]
+    slopes = _distance_slopes(points[0].unsqueeze(-2) - points[1].unsqueeze(-3), float(op["p"]))
+    rest, sizes = ascii_letters[: len(before)], dict(zip(ascii_letters, before, strict=False))
+    sizes |= {"P": points[0].shape[-2], "R": points[1].shape[-2], "M": points[0].shape[-1]}
+    operands, bias = [], None
+    for one, rows, label, sign in zip(
+        both, (points[0].unsqueeze(-2), points[1].unsqueeze(-3)), "PR", (1, -1), strict=True
+    ):
+        if op.active(one):
+            wiring = einsum_wiring(rest + label + "M", rest + "PRM", rest + "PR", sizes)
+            operands.append(Operand(one.id, wiring, PerExample((sign * slopes).reshape(op.batch, -1))))
+        else:
+            bias = sign * (slopes * rows).sum(-1).reshape(op.batch, -1)
+    return op.block("affine", "sum", operands, layout, bias=bias, bias_by_example=bias is not None)
+
+
+def _distance_slopes(away: Tensor, order: float) -> Tensor:
+    """Return the derivative of the norm of each vector by its entries; 0 where a vector is 0."""
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = away.detach().clone().requires_grad_()
+        return torch.autograd.grad(torch.linalg.vector_norm(leaf, order, dim=-1).sum(), leaf)[0]
