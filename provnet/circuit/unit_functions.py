@@ -27,6 +27,7 @@ ROW_FUNCTIONS = frozenset(
     {
         *("_softmax", "_safe_softmax", "softmax", "_log_softmax", "log_softmax"),
         *("native_layer_norm", "layer_norm", "native_group_norm", "group_norm", "_fused_rms_norm", "rms_norm"),
+        "native_batch_norm",
     }
 )
 """ATen ops that mix the entries of a row, whose derivative is taken by running them again."""

@@ -16,6 +16,7 @@ from math import prod
 
 import numpy as np
 
+from provnet.circuit.table import Table
 from provnet.circuit.wiring import (
     AdaptiveWindow,
     Convolution,
@@ -254,6 +255,26 @@ def _(wiring: Reduction) -> Iterator[str]:
 @weights_of.register
 def _(wiring: Reduction) -> int:
     return 1
+
+
+@faults_of.register
+def _(wiring: Table) -> Iterator[str]:
+    rows, index = wiring.rows, np.asarray(wiring.index)
+    if rows < 1 or wiring.inputs % rows or wiring.outputs % rows:
+        yield f"{wiring.inputs} neurons feeding {wiring.outputs} are no {rows} rows"
+        return
+    shape = (wiring.outputs // rows, wiring.fan)
+    if index.dtype != np.int64 or index.shape != shape:
+        yield f"its index is {index.dtype} {list(index.shape)}, and wants {list(shape)} int64"
+    elif index.min() < -1 or index.max() >= wiring.inputs // rows:
+        yield f"its index leaves the range from -1 to {wiring.inputs // rows - 1}"
+    if (wiring.channels, wiring.groups, wiring.taps, wiring.shift) != (1, 1, None, None):
+        yield "its wiring claims more than a table promises"
+
+
+@weights_of.register
+def _(wiring: Table) -> int:
+    return wiring.outputs // wiring.rows * wiring.fan
 
 
 def _geometry(wiring: Window) -> tuple[tuple[int, ...], ...]:

@@ -12,6 +12,7 @@ from torch import nn
 import provnet
 from provnet.circuit.blocks import BlockCircuit, Call, Input
 from provnet.circuit.spec import check_circuit
+from provnet.circuit.table import table
 from provnet.circuit.unit_functions import call_faults
 from provnet.circuit.weights import Partner, PerExample, Slope, Stored
 from provnet.circuit.wiring import (
@@ -50,6 +51,7 @@ SOUND: list[Wiring] = [
     einsum_wiring("ab", "cb", "ac", {"a": 2, "b": 3, "c": 4}),
     Part(6, 10, first=1, size=3, width=5),
     reduction((2, 3, 4), (0, 2)),
+    table(np.array([[0, 2], [1, -1]]), 3, 2),
 ]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from provnet.capture.execution import Execution, Ref, TracedOp, Value
 from provnet.circuit.blocks import Activation, Block, BlockCircuit, Operand
+from provnet.circuit.examples import example_of
 from provnet.circuit.weights import Partner, PerExample, Stored
 
 
@@ -131,9 +132,10 @@ def computed(circuit: BlockCircuit, block: Block) -> np.ndarray:
 
 def agrees(circuit: BlockCircuit, tolerance: float = 1e-5) -> None:
     """Check every block but nonlinear unit edges: its own map gives the recorded output."""
-    for block in circuit.blocks:
+    examples = [example_of(circuit, number) for number in range(circuit.batch)]
+    for at, block in enumerate(circuit.blocks):
         wanted = rows(circuit.activations[block.output], circuit.batch)
-        found = computed(circuit, block)
+        found = np.stack([computed(one, one.blocks[at])[number] for number, one in enumerate(examples)])
         assert found.shape == wanted.shape
         if block.kind == "elementwise":
             continue

@@ -35,8 +35,13 @@ CASES = {
     "layer over two axes": Case(lambda: nn.LayerNorm([2, 3]), (2, 2, 3), (2, 6)),
     "group": Case(lambda: nn.GroupNorm(2, 4), (4, 3), (2, 6)),
     "group, plain": Case(lambda: nn.GroupNorm(2, 4, affine=False), (4, 2, 2), (2, 8)),
+    "instance": Case(lambda: nn.InstanceNorm1d(2, affine=True), (2, 5), (2, 5)),
+    "instance, plain": Case(lambda: nn.InstanceNorm2d(2), (2, 2, 3), (2, 6)),
     "one group": Case(lambda: nn.GroupNorm(1, 2), (2, 3), (1, 6)),
 }
+
+BY_CHANNEL = (nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d)
+"""Norms whose γ and β are one number a channel."""
 
 
 def circuit_of(name: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, Tensor, provnet.Circuit]:
@@ -53,7 +58,7 @@ def detached(case: Case, module: nn.Module, x: Tensor) -> Tensor:
     away = rows - rows.mean(-1, keepdim=True) if case.centred else rows
     sigma = (away.square().mean(-1, keepdim=True) + case.eps).sqrt().detach()
     found = (away / sigma).reshape(x.shape)
-    channels = isinstance(module, nn.GroupNorm)
+    channels = isinstance(module, BY_CHANNEL)
     for name, join in (("weight", torch.mul), ("bias", torch.add)):
         values = getattr(module, name, None)
         if values is not None:
@@ -88,7 +93,7 @@ def _beta(module: nn.Module, y: Tensor) -> Tensor:
     bias = getattr(module, "bias", None)
     if bias is None:
         return torch.zeros_like(y)
-    return bias.reshape(-1, *[1] * (y.dim() - 2)) if isinstance(module, nn.GroupNorm) else bias
+    return bias.reshape(-1, *[1] * (y.dim() - 2)) if isinstance(module, BY_CHANNEL) else bias
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,9 @@ from provnet.circuit.weights import Ones, Stored
 from provnet.circuit.wiring import Expand, OneToOne, Scale, Wiring, spread
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.broadcasting import against, result_layout
+from provnet.rules.ops.broadcasting import spread as broadcast
 from provnet.rules.ops.elementwise import scaled
+from provnet.rules.ops.index_maps import wiring_of
 from provnet.rules.ops.layout import Layout
 from provnet.rules.ops.pooling import pooled
 
@@ -136,5 +139,16 @@ def maximum(op: Op) -> Placed:
 
 @op_rule("aten.minimum", "aten.fmin")
 def minimum(op: Op) -> Placed:
-    """y = min(x, c) with a constant: a clamp, unit edges."""
-    return scaled(op)
+    """y = min(x_0, x_1): an index map of the smaller ones, the first of two equal ones. With a constant: unit edges."""
+    first, second = op["self"], op["other"]
+    if not (op.active(first) and op.active(second)):
+        return scaled(op)
+    layout = result_layout(op, (first.id, second.id))
+    places = [broadcast(op, value.id, layout) for value in (first, second)]
+    x, y = (
+        op.by_example(value).reshape(op.batch, -1)[:, torch.tensor(at)]
+        for value, at in zip((first, second), places, strict=True)
+    )
+    sizes = [op.tensor(value).numel() // op.batch for value in (first, second)]
+    index = np.where((y < x).cpu().numpy(), places[1] + sizes[0], places[0])
+    return op.place("index", "none", wiring_of(index, sum(sizes)), layout)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from provnet.errors import TraceError
 from provnet.rules.ops.base import Op, Placed, op_rule
-from provnet.rules.ops.index_maps import entries_placed, numbering
+from provnet.rules.ops.index_maps import entries_placed, numbering, wiring_of
+from provnet.rules.ops.reductions import reduced
 
 
 @op_rule(
@@ -45,6 +47,17 @@ def chosen(op: Op) -> list[Placed | None]:
         origin = origin if kept else origin.squeeze(dim)
     _check(op, source, origin, values)
     return [entries_placed(op, (source,), numbers, origin, op.output), *([None] * (len(op.traced.outputs) - 1))]
+
+
+@op_rule("aten.amin", "aten.min")
+def smallest(op: Op) -> Placed:
+    """y = the minimum of x over some axes: an index map of the first minimum, row-major. Indices are no activations."""
+    wiring, layout, _ = reduced(op, op["dim"], bool(op["keepdim"]))
+    rows = op.by_example(op.only()).reshape(op.batch, -1).cpu()
+    slots = wiring.source(np.arange(wiring.outputs)[:, None], np.arange(wiring.fan))[0]
+    chosen = rows[:, torch.from_numpy(slots)].double().numpy().argmin(-1)
+    index = np.take_along_axis(slots[None], chosen[..., None], -1)[..., 0]
+    return op.place("index", "none", wiring_of(index, wiring.inputs), layout)
 
 
 def _axis(op: Op, rank: int) -> int | None:

@@ -196,7 +196,7 @@ def _turned(numbers: Tensor) -> Tensor:
     return -numbers - 1
 
 
-def _layout(op: Op, example: Tensor, near: Layout) -> Layout:
+def holding(op: Op, example: Tensor, near: Layout) -> Layout:
     """Return the layout in which every entry belongs to the example that `example` says (-1: to any)."""
     shape = tuple(example.shape)
     for layout in (near, *layouts(shape, op.batch)):
@@ -290,7 +290,7 @@ def entries_placed(op: Op, inputs: tuple[int, ...], numbers: Numbering, origin: 
 
     Raises: `CrossExampleError` if the entries of one example do not lie together in the result.
     """
-    layout = _layout(op, numbers.example[origin], op.layout(inputs[0]))
+    layout = holding(op, numbers.example[origin], op.layout(inputs[0]))
     rows = layout.by_example(numbers.neuron[origin], op.batch).reshape(op.batch, -1)
     size = sum(op.tensor(i).numel() for i in inputs) // op.batch
     return op.place("index", "none", wiring_of(rows.numpy(), size), layout, inputs=inputs, output=output)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from provnet.circuit.wiring import Scale
 from provnet.rules.ops.base import Op, Placed, op_rule
+from provnet.rules.ops.norms import normed
 
 NAMES = (
     "aten.native_batch_norm",
@@ -42,6 +43,10 @@ def scale_and_shift(op: Op) -> tuple[Tensor, Tensor]:
 @op_rule(*NAMES)
 def batch_norm(op: Op) -> Placed:
     """z[c] = w[c] * x[c] + b[c] with w = gamma / sqrt(var + eps) and b = beta - mean * w."""
+    if op["running_mean"] is None and op.shape(op.inputs[0])[0] == 1:
+        found = of_instances(op)
+        if found is not None:
+            return found
     scale, shift = scale_and_shift(op)
     source = op.inputs[0]
     shape, layout = op.shape(source), op.layout(source)
@@ -51,3 +56,26 @@ def batch_norm(op: Op) -> Placed:
     inner = prod(neurons[layout.place(1) + 1 :])
     wiring = Scale(prod(neurons), prod(neurons), inner=inner, size=shape[1])
     return op.affine(wiring, scale, shift, role="scale", function="batch_norm", layout=layout)
+
+
+def of_instances(op: Op) -> Placed | None:
+    """Return the norm of channels by their own statistics, None if examples share them.
+
+    So torch spells an instance norm: as a batch of one, with the examples among the channels.
+    """
+    source = op.only()
+    shape, layout = op.shape(source), op.layout(source)
+    if op.batch > 1 and (layout.axis != 1 or layout.outer > 1):
+        return None
+    rows, size = shape[1] // op.batch, prod(shape[2:])
+
+    def by_channel(name: str) -> Tensor | None:
+        if op[name] is None:
+            return None
+        values = op.tensor(op[name]).reshape(op.batch, rows)
+        if not bool((values == values[:1]).all()):
+            op.missing("its channels are scaled otherwise in each example")
+        return values[0].repeat_interleave(size).reshape(rows, size)
+
+    epsilon = op["epsilon"] if op["eps"] is None else op["eps"]
+    return normed(op, layout, (rows, size), by_channel("weight"), by_channel("bias"), eps=epsilon, centred=True)

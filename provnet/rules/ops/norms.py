@@ -88,7 +88,7 @@ def normed(
     a = op.by_example(source).reshape(op.batch, rows, size)
     away = a - a.mean(-1, keepdim=True) if centred else a
     inverse = torch.rsqrt(away.square().mean(-1) + eps)
-    wiring, weight = _edges(rows, size, gamma, centred)
+    wiring, weight = _edges(rows, size, gamma, centred, like=a)
     operand = Operand(source, wiring, weight, scale=inverse)
     bias = None if beta is None else _indexed(wiring, beta, rows)
     block = op.block("affine", "norm", [operand], layout, bias=bias, function="norm").block
@@ -104,7 +104,7 @@ def _indexed(wiring: Wiring, beta: Tensor, rows: int) -> Tensor:
     return flat if flat.numel() == needed else flat.repeat(rows)
 
 
-def _edges(rows: int, size: int, gamma: Tensor | None, centred: bool) -> tuple[Wiring, Weight]:
+def _edges(rows: int, size: int, gamma: Tensor | None, centred: bool, *, like: Tensor) -> tuple[Wiring, Weight]:
     """Return the wiring and the weights (δ_jk - 1/n) γ_k, or γ_k on one edge an entry where no mean is taken off."""
     shared = gamma is None or gamma.dim() == 1
     if not centred:
@@ -114,15 +114,15 @@ def _edges(rows: int, size: int, gamma: Tensor | None, centred: bool) -> tuple[W
             return Scale(rows * size, rows * size, inner=1, size=size), Stored(gamma)
         return OneToOne(rows * size, rows * size), Stored(gamma)
     if shared and size <= MATRIX:
-        return dense(rows, size, size), Stored(Deferred(_matrix(size), *(() if gamma is None else (gamma,))))
+        return dense(rows, size, size), Stored(Deferred(_matrix(size, like), *(() if gamma is None else (gamma,))))
     sizes = {"o": rows, "j": size, "k": size}
     return einsum_wiring("oj", "kj" if shared else "okj", "ok", sizes), Centred(gamma, size)
 
 
-def _matrix(size: int) -> Callable[..., Tensor]:
+def _matrix(size: int, like: Tensor) -> Callable[..., Tensor]:
+    dtype, device = like.dtype, like.device
+
     def make(gamma: Tensor | None = None) -> Tensor:
-        dtype = torch.get_default_dtype() if gamma is None else gamma.dtype
-        device = None if gamma is None else gamma.device
         centre = torch.eye(size, dtype=dtype, device=device) - 1 / size
         return centre if gamma is None else centre * gamma[:, None]
 

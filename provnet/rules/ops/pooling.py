@@ -15,19 +15,19 @@ from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.convolution import per_axis
 
 
-def _channels(op: Op, space: int) -> int:
+def planes(op: Op, space: int) -> int:
     """Return how many planes one example has. Raises `CrossExampleError` if the examples lie on a spatial axis."""
     source = op.only()
     shape, layout = op.shape(source), op.layout(source)
     if layout.axis >= len(shape) - space:
-        op.crosses(f"it pools over axis {layout.axis}, which holds the examples")
+        op.crosses(f"it runs over axis {layout.axis}, which holds the examples")
     return prod(layout.neurons(shape)[:-space])
 
 
 def _window(op: Op, space: int) -> Window:
     kernel = per_axis(op["kernel_size"], space)
     return window(
-        _channels(op, space),
+        planes(op, space),
         op.shape(op.inputs[0])[-space:],
         op.shape(op.output)[-space:],
         kernel,
@@ -38,7 +38,7 @@ def _window(op: Op, space: int) -> Window:
 
 
 def _adaptive(op: Op, space: int) -> AdaptiveWindow:
-    return adaptive_window(_channels(op, space), op.shape(op.inputs[0])[-space:], op.shape(op.output)[-space:])
+    return adaptive_window(planes(op, space), op.shape(op.inputs[0])[-space:], op.shape(op.output)[-space:])
 
 
 def _space(op: Op) -> int:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from provnet.circuit.table import Table
 from provnet.circuit.wiring import Convolution, Dense, Einsum, OneToOne, Reduction, Scale, Wiring
 from provnet.shared_setting import SharedSetting
 
@@ -228,6 +229,31 @@ def _(wiring: OneToOne, a: Tensor, w: Tensor | None, b: Tensor | None, g: Weight
 def _(wiring: OneToOne, s: Tensor, w: Tensor | None, g: WeightMap = None) -> Tensor:
     w = _mapped(w, g)
     return s if w is None else s * w
+
+
+def _slots(wiring: Table, like: Tensor, w: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield, slot by slot, which input of its row each output reads, and its weight there; 0 where it has no edge."""
+    outputs = torch.arange(wiring.outputs // wiring.rows, device=like.device)
+    for slot in range(wiring.fan):
+        index, present, weight = wiring.source(outputs, slot)
+        yield index, present.to(like.dtype) if w is None else torch.where(present, w[weight], 0)
+
+
+@apply.register
+def _(wiring: Table, a: Tensor, w: Tensor | None, b: Tensor | None, g: WeightMap = None) -> Tensor:
+    x = a.reshape(len(a), wiring.rows, -1)
+    z = sum(x.index_select(2, index) * weight for index, weight in _slots(wiring, a, _mapped(w, g)))
+    assert isinstance(z, Tensor)
+    return z.reshape(len(a), -1) if b is None else z.reshape(len(a), -1) + b
+
+
+@transpose.register
+def _(wiring: Table, s: Tensor, w: Tensor | None, g: WeightMap = None) -> Tensor:
+    x = s.reshape(len(s), wiring.rows, -1)
+    found = s.new_zeros((len(s), wiring.rows, wiring.inputs // wiring.rows))
+    for index, weight in _slots(wiring, s, _mapped(w, g)):
+        found = found.index_add(2, index, x * weight) if s.requires_grad else found.index_add_(2, index, x * weight)
+    return found.reshape(len(s), wiring.inputs)
 
 
 def transpose_scaled(wiring: Wiring, s: Tensor, w: Tensor, scale: Tensor) -> Tensor | None:
