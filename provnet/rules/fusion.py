@@ -47,7 +47,7 @@ def can_fuse(linear: Placed, norm: Op) -> bool:
     block, rank = linear.block, len(norm.shape(linear.block.output))
     if block.role != "linear" or not isinstance(block.weight, Stored) or block.bias_by_example:
         return False
-    if len(block.operands) > 1:
+    if len(block.operands) > 1 or norm["running_mean"] is None:  # an instance norm computes its own statistics
         return False
     if isinstance(block.wiring, Dense):
         return rank == 2 and linear.layout.axis == 0

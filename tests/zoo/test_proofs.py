@@ -87,6 +87,8 @@ def test_the_gradient_is_autograds(name: str) -> None:
     if not isinstance(run.model, nn.Module):
         pytest.skip("a function has no modules to hook")
     single = any(activation.handle.dtype == torch.float32 for activation in circuit.data.activations.values())
+    # These convert to float32 inside; a written-out norm is one step, in the dtype around it.
+    single |= any(type(module).__name__.endswith(("RMSNorm", "T5LayerNorm")) for module in run.model.modules())
     answer = circuit.evaluate("real", rule="gradient", **asked(circuit))
     with leaves(run, circuit) as found:
 
@@ -189,9 +191,12 @@ def test_one_by_one(name: str) -> None:
     together = circuit.evaluate("real", **asked(circuit))
     for example in range(circuit.batch):
         part = slice(example, example + 1)
-        alone = provnet.trace(
-            run.model, *(a[part] for a in run.args), model_kwargs={key: a[part] for key, a in run.kwargs.items()}
-        )
+        try:
+            alone = provnet.trace(
+                run.model, *(a[part] for a in run.args), model_kwargs={key: a[part] for key, a in run.kwargs.items()}
+            )
+        except provnet.errors.InputError as error:
+            pytest.skip(f"the model takes no other number of examples: {error}")
         if alone.outputs[0].shape[1:] != circuit.outputs[0].shape[1:] or not torch.allclose(
             alone.outputs[0][0], circuit.outputs[0][example], atol=1e-6
         ):
