@@ -81,7 +81,7 @@ def values_on(execution: Execution, inputs: Mapping[str, Tensor], shapes: Shapes
         for op in execution.ops:
             try:
                 results = results_of(op, tensor)
-            except RuntimeError as error:
+            except (RuntimeError, IndexError) as error:
                 raise _refusal(op, execution, recorded, f"it failed with {type(error).__name__}: {error}") from error
             for number, result in zip(op.outputs, results, strict=True):
                 if number is None:
