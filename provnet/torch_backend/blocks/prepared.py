@@ -114,16 +114,19 @@ class Prepared:
 
     def _living(self, present: Tensor | None, index: Tensor, weight: Tensor) -> Tensor | None:
         """Return which slots are there as far as all examples and channels agree on it; None: all."""
-        hollow = self.hollow if self.block.wiring.channels == 1 else None
-        for none, at in ((self.void, index), (hollow, weight)):
+        for none, at in ((self.void, index), (self._shared_hollow(), weight)):
             if none is not None and none.dim() == 1:
                 present = _both(present, ~none[at])
         return present
 
+    def _shared_hollow(self) -> Tensor | None:
+        """Return the weights that are none, where channels have no weights of their own; else see `_tile_present`."""
+        return self.hollow if self.block.wiring.channels == 1 else None
+
     def _living_by_example(self, index: Tensor, weight: Tensor, batch: slice) -> Tensor | None:
         """Return which slots are there, [batch, *index.shape], where examples differ in it; None: they do not."""
         found = None
-        for none, at in ((self.void, index), (self.hollow, weight)):
+        for none, at in ((self.void, index), (self._shared_hollow(), weight)):
             if none is not None and none.dim() == 2:
                 found = _both(found, ~self._by_example(none, batch, at))
         return found
