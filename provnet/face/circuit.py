@@ -136,13 +136,13 @@ class Circuit:
     ) -> Plan:
         """Return, before anything is computed, which rule and annotation function each block will get, and why.
 
-        semiring, rule, annotation   in the order of `evaluate`; a rule alone may stand first, `plan("epsilon")`.
+        semiring, rule, annotation   in the order of `evaluate`; a rule may stand first: `plan("epsilon")`.
         coefficients   compute the range of each block's coefficients too: as long as one evaluation.
         conventions    bias, pooling, products, softmax, norm, as of `evaluate`.
         Raises: `OptionError` for a rule that cannot apply to a block, `UnknownNameError` for an entry that fits none.
         """
-        if rule is None and not _is_semiring(semiring):
-            semiring, rule = "real", semiring  # type: ignore[assignment]
+        if not _is_semiring(semiring):
+            semiring, rule = ("real" if rule is None else rule), semiring  # type: ignore[assignment]
         algebra = get_semiring(semiring)  # type: ignore[arg-type]
         (theta,) = annotations_of(self.data, [algebra], annotation)
         if coefficients:

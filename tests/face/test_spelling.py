@@ -114,6 +114,7 @@ def test_plan_takes_its_arguments_in_the_order_of_evaluate(circuit: provnet.Circ
     plan = str(circuit.plan("boolean", "epsilon", provnet.annotations.Threshold(0.25)))
     assert "Epsilon" in plan and "in boolean" in plan and "Threshold(0.25)" in plan
     assert str(circuit.plan("epsilon")) == str(circuit.plan(rule="epsilon")) == str(circuit.plan("real", "epsilon"))
+    assert str(circuit.plan("epsilon", "boolean", provnet.annotations.Threshold(0.25))) == plan
 
 
 def test_explain_asks_what_evaluate_asks():
