@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from provnet.errors import OptionError, UnknownNameError
@@ -50,6 +51,18 @@ class Registry(Generic[T]):
         near = meant or tuple(bare[found] for found in close)
         hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {', '.join(self.names())}."
         raise UnknownNameError(f"no {self.kind} is called {name!r}. {hint}")
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Forget on leaving what was filed or taken out inside: for tests, and for an op rule that one model needs.
+
+        Example: `with REGISTRY.scope(): register_op("mylib.swish", form="identity"); trace(model, x)`
+        """
+        before = dict(self._entries)
+        try:
+            yield
+        finally:
+            self._entries = before
 
     def names(self) -> tuple[str, ...]:
         """Return all names, sorted."""

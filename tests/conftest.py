@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,12 @@ from hypothesis import settings
 
 from provnet.circuit.spec import check_circuit
 from provnet.circuit.unit_functions import without_own_functions
+from provnet.rules.lrp import base as lrp
+from provnet.rules.ops import base as ops
+from provnet.semirings import base as semirings
+from provnet.semirings.annotations import base as annotations
+from provnet.symbolic.carriers import base as carriers
+from provnet.writers import base as writers
 from tests.nets import data_folder
 
 # What kernels the tests compile stays with the checkout, and the user's own cache as it was.
@@ -71,6 +78,18 @@ def every_traced_circuit_obeys_the_grammar() -> Iterator[None]:
     # A patch of its own: the test's own one must be undone before torch's global state is looked at.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "build_with_layouts", checked)
+        yield
+
+
+REGISTRIES = (ops.REGISTRY, lrp.REGISTRY, semirings.REGISTRY, annotations.REGISTRY, carriers.REGISTRY, writers.REGISTRY)
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_registered() -> Iterator[None]:
+    """What one test registers, another does not find."""
+    with ExitStack() as scopes:
+        for registry in REGISTRIES:
+            scopes.enter_context(registry.scope())
         yield
 
 

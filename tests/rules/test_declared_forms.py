@@ -23,17 +23,13 @@ X = torch.tensor([[1.0, 3.0, 2.0]], dtype=D)
 @pytest.fixture
 def declare() -> Iterator[Callable[..., None]]:
     """register_op in place of a rule that may be there, undone afterwards."""
-    before: dict[str, Any] = {}
 
     def register(name: str, form: Any) -> None:
-        before[name] = REGISTRY._entries.pop(name, None)
+        REGISTRY._entries.pop(name, None)
         op_rule(name, form=form)
 
-    yield register
-    for name, rule in before.items():
-        REGISTRY._entries.pop(name)
-        if rule is not None:
-            REGISTRY._entries[name] = rule
+    with REGISTRY.scope():
+        yield register
 
 
 @pytest.mark.guarantee("a module kept whole as 'uniform' gives each input its share of their sum, in all semirings")
