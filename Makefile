@@ -19,8 +19,9 @@ help:
 demo: $(STAMP)
 	$(BIN)/provnet demo --out $(OUT) --force
 
+# Every test runs on one thread, and so as many at a time as there are cores.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(or $(JOBS),auto) --maxprocesses 8 --dist worksteal
 
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz.run --hours $(or $(HOURS),1) $(if $(SEED),--seed $(SEED)) --out build/fuzz
