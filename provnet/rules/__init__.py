@@ -5,13 +5,14 @@ from __future__ import annotations
 from provnet.rules.lrp import assignment, get, names
 from provnet.rules.lrp.absolute import Absolute
 from provnet.rules.lrp.alpha_beta import AlphaBeta, ZPlus
-from provnet.rules.lrp.base import Branch, Choice, Edges, Product, Rule, Stabilised, Terms, register
+from provnet.rules.lrp.base import Choice, Rule, Stabilised, register
 from provnet.rules.lrp.composite import Composite, Entry
 from provnet.rules.lrp.epsilon import Epsilon
 from provnet.rules.lrp.gamma import Gamma
 from provnet.rules.lrp.gradient import Gradient
 from provnet.rules.lrp.norm import Norm, Pass
 from provnet.rules.lrp.notation import from_json, to_json
+from provnet.rules.lrp.products import Branch, Edges, Product, Terms
 from provnet.rules.lrp.selectors import Depth, Kind, Module, Op, Path, Where
 from provnet.rules.lrp.stock import (
     IMAGENET_HIGH,

@@ -7,7 +7,8 @@ from functools import cached_property
 
 from torch import Tensor
 
-from provnet.rules.lrp.base import Branch, Product, Stabilised, held, negative, number, positive, register
+from provnet.rules.lrp.base import Stabilised, held, number, register
+from provnet.rules.lrp.products import Branch, Product, negative, positive
 
 
 @dataclass(frozen=True)

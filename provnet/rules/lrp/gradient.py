@@ -8,7 +8,8 @@ from torch import Tensor
 
 from provnet.circuit.blocks import Block
 from provnet.errors import UnsupportedOperationError
-from provnet.rules.lrp.base import Branch, Product, Rule, ones, register
+from provnet.rules.lrp.base import Rule, register
+from provnet.rules.lrp.products import Branch, Product, ones
 
 
 @register("gradient")

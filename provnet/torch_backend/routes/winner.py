@@ -10,7 +10,7 @@ from torch import Tensor
 
 from provnet.circuit.deferred import raw
 from provnet.circuit.wiring import Window
-from provnet.rules.lrp.base import Edges
+from provnet.rules.lrp.products import Edges
 from provnet.semirings.base import Semiring
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.blocks.scatter import scatter_any

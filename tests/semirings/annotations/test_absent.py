@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from provnet import semirings
-from provnet.rules.lrp.base import Edges
+from provnet.rules.lrp.products import Edges
 
 SCALES = ["viterbi", "tropical", "min-plus", "arctic", "bottleneck", "max-times", "log"]
 
