@@ -66,7 +66,7 @@ RowMap = Callable[[Tensor, tuple[int, ...]], Tensor]
 
 
 @dataclass(frozen=True)
-class Product:
+class Factors:
     """f(a) * g(w). None is the identity. `a` maps a whole layer's rows [batch, neurons] of the given per-example shape;
     `w` maps weights elementwise, the bias's too; `bias` is what f makes of the bias neuron's activation 1."""
 
@@ -93,7 +93,7 @@ class Product:
             into.copy_(w if self.w is None else self.w(w))
 
     def silent(self, rows: Tensor) -> bool:
-        """Tell whether the product adds nothing anywhere: f(a) is 0, as a⁻ is behind a ReLU. Its derivative may be
+        """Return whether the product adds nothing anywhere: f(a) is 0, as a⁻ is behind a ReLU. Its derivative may be
         something."""
         if self.bias != 0 or rows.requires_grad:
             return False
@@ -131,7 +131,7 @@ class Branch:
     divided   False: nothing is divided, the coefficient is the sum of products itself.
     """
 
-    products: tuple[Product, ...] = (Product(),)
+    products: tuple[Factors, ...] = (Factors(),)
     factor: float = 1.0
     sign: int = 0
     divided: bool = True
@@ -155,7 +155,7 @@ class Terms:
     z: tuple[Tensor, ...]
 
 
-class Edges:
+class RuleEdges:
     """What Θ is given: p, z, d, present, defined (see `semirings.annotations.base.Edges`). d is made when asked for."""
 
     def __init__(self, p: Tensor, z: Tensor, present: Tensor | None, defined: Tensor | None = None) -> None:
@@ -216,7 +216,7 @@ class Rule:
         return self.branches == (Branch(),)
 
     @property
-    def products(self) -> tuple[Product, ...]:
+    def products(self) -> tuple[Factors, ...]:
         """All products, branch after branch: the order of `Terms.a`."""
         return tuple(product for branch in self.branches for product in branch.products)
 
@@ -296,19 +296,19 @@ class Rule:
             found.append(first)
         return tuple(found)
 
-    def coefficients(self, terms: Terms) -> Edges:
+    def coefficients(self, terms: Terms) -> RuleEdges:
         """Return the edges' contributions, denominators and coefficients.
 
         With several branches there is no single p: p is d, and z is one. A branch whose pool is empty gives nothing.
         """
         parts = self.numerators(terms)
         if len(parts) == 1:
-            return Edges(parts[0], terms.z[0], terms.present)
+            return RuleEdges(parts[0], terms.z[0], terms.present)
         d = torch.zeros((), dtype=parts[0].dtype, device=parts[0].device)
         for branch, p, z in zip(self.branches, parts, terms.z, strict=True):
-            d = d + branch.factor * Edges(p, z, terms.present).d
+            d = d + branch.factor * RuleEdges(p, z, terms.present).d
         alive = torch.stack([(z != 0) & torch.isfinite(z) for z in terms.z]).any(0)
-        return Edges(d, torch.ones_like(terms.z[0]), terms.present, defined=alive.unsqueeze(-1).expand(d.shape))
+        return RuleEdges(d, torch.ones_like(terms.z[0]), terms.present, defined=alive.unsqueeze(-1).expand(d.shape))
 
 
 class Stabilised(Rule):

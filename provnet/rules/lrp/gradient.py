@@ -8,7 +8,7 @@ from torch import Tensor
 
 from provnet.circuit.blocks import Block
 from provnet.errors import UnsupportedOperationError
-from provnet.rules.lrp.base import Branch, Product, Rule, ones, register
+from provnet.rules.lrp.base import Branch, Factors, Rule, ones, register
 
 
 @register("gradient")
@@ -22,7 +22,7 @@ class Gradient(Rule):
     """
 
     name = "gradient"
-    branches = (Branch((Product(ones),), divided=False),)
+    branches = (Branch((Factors(ones),), divided=False),)
     uses_bias = False
     units = True
     kinds = ("affine", "selection", "elementwise", "index")
