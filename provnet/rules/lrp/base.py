@@ -24,7 +24,7 @@ from torch import Tensor
 from provnet.circuit.blocks import Block, BlockCircuit
 from provnet.errors import OptionError
 from provnet.registry import Registry
-from provnet.rules.lrp.products import Branch, Edges, Product, Terms
+from provnet.rules.lrp.factors import Branch, Factors, RuleEdges, Terms
 
 SYNONYMS = {
     "lrp-zero": ("zero",),
@@ -91,7 +91,7 @@ class Rule:
         return self.branches == (Branch(),)
 
     @property
-    def products(self) -> tuple[Product, ...]:
+    def products(self) -> tuple[Factors, ...]:
         """All products, branch after branch: the order of `Terms.a`."""
         return tuple(product for branch in self.branches for product in branch.products)
 
@@ -171,19 +171,19 @@ class Rule:
             found.append(first)
         return tuple(found)
 
-    def coefficients(self, terms: Terms) -> Edges:
+    def coefficients(self, terms: Terms) -> RuleEdges:
         """Return the edges' contributions, denominators and coefficients.
 
         With several branches there is no single p: p is d, and z is one. A branch whose pool is empty gives nothing.
         """
         parts = self.numerators(terms)
         if len(parts) == 1:
-            return Edges(parts[0], terms.z[0], terms.present)
+            return RuleEdges(parts[0], terms.z[0], terms.present)
         d = torch.zeros((), dtype=parts[0].dtype, device=parts[0].device)
         for branch, p, z in zip(self.branches, parts, terms.z, strict=True):
-            d = d + branch.factor * Edges(p, z, terms.present).d
+            d = d + branch.factor * RuleEdges(p, z, terms.present).d
         alive = torch.stack([(z != 0) & torch.isfinite(z) for z in terms.z]).any(0)
-        return Edges(d, torch.ones_like(terms.z[0]), terms.present, defined=alive.unsqueeze(-1).expand(d.shape))
+        return RuleEdges(d, torch.ones_like(terms.z[0]), terms.present, defined=alive.unsqueeze(-1).expand(d.shape))
 
 
 class Stabilised(Rule):

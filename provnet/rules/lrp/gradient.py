@@ -9,7 +9,7 @@ from torch import Tensor
 from provnet.circuit.blocks import Block
 from provnet.errors import UnsupportedOperationError
 from provnet.rules.lrp.base import Rule, register
-from provnet.rules.lrp.products import Branch, Product, ones
+from provnet.rules.lrp.factors import Branch, Factors, ones
 
 
 @register("gradient")
@@ -23,7 +23,7 @@ class Gradient(Rule):
     """
 
     name = "gradient"
-    branches = (Branch((Product(ones),), divided=False),)
+    branches = (Branch((Factors(ones),), divided=False),)
     uses_bias = False
     units = True
     kinds = ("affine", "selection", "elementwise", "index")
