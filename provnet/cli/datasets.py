@@ -130,7 +130,7 @@ def masks_of_classes(
         network, data, wanted, at, by.value, semiring=semiring, batch_size=batch_size, checkpoint=checkpoint, **asked
     )
     sizes, common = found.flatten(1).sum(1).tolist(), overlap(found)
-    told = only_inputs(found, *data, wanted) if at is None and isinstance(data, tuple) else []
+    told = only_inputs(found, data[0], data[1], wanted) if at is None and isinstance(data, tuple) else []
     if as_json:
         typer.echo(to_json({"sizes": sizes, "overlap": common.tolist(), "only_inputs": told}))
     else:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from provnet.applications.ablation import masked_copy, smaller
+from provnet.applications.ablation import ablated, masked_copy, smaller
 from provnet.applications.pruning import BASELINES, baseline_scores, pruning_curve, ranking, relevance_scores
 from provnet.applications.reproduction.figure_drawing import curves_of
 from provnet.applications.reproduction.findings import Chapter, Claim, Picture, Table, verdict
@@ -78,12 +78,8 @@ def _removal(model: nn.Sequential, kept: Tensor, test: tuple[Tensor, Tensor]) ->
     x = test[0][:256]
     with torch.no_grad():
         small = smaller(model, {LAYER: kept})
-        norm = masked_copy(model, {LAYER: kept})
-        handle = norm[int(BATCH_NORM)].register_forward_hook(lambda m, i, o: o * kept[:, None, None])
-        try:
-            difference = float((small(x) - norm(x)).abs().max())
-        finally:
-            handle.remove()
+        with ablated(model, {BATCH_NORM: kept}):
+            difference = float((small(x) - model(x)).abs().max())
     before, after = (sum(p.numel() for p in one.parameters()) for one in (model, small))
     return Claim(
         "[GSM25] 5.5",

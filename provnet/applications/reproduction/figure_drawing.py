@@ -22,6 +22,8 @@ except ImportError:  # an optional package
     HAS_MATPLOTLIB = False
 
 DPI = 80
+TITLE = 0.28
+"""The height of a picture's title, in inches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +53,18 @@ def sheet_of(pictures: Sequence[Shown], path: Path, columns: int, side: float = 
     require_matplotlib()
     lines = -(-len(pictures) // columns)
     high, wide = np.shape(pictures[0].values)[:2]
-    figure = Figure(figsize=(side * columns, (side * high / wide + 0.3) * lines), dpi=DPI, layout="constrained")
+    cell = (side, side * high / wide + TITLE)
+    size = (cell[0] * columns, cell[1] * lines)
+    figure = Figure(figsize=size, dpi=DPI)
     FigureCanvasAgg(figure)
-    for number, picture in enumerate(pictures, start=1):
-        axes = figure.add_subplot(lines, columns, number)
-        axes.set_title(picture.title, fontsize=8, parse_math=False)
+    for number, picture in enumerate(pictures):
+        # Places are worked out here: matplotlib's own layouts take most of the time of a small figure.
+        left, top = number % columns * cell[0], size[1] - number // columns * cell[1]
+        place = (left + 0.04, top - cell[1] + 0.04, side - 0.08, cell[1] - TITLE - 0.08)
+        axes = figure.add_axes((place[0] / size[0], place[1] / size[1], place[2] / size[0], place[3] / size[1]))
         axes.set_axis_off()
+        middle = ((left + side / 2) / size[0], (top - TITLE / 2) / size[1])
+        figure.text(*middle, picture.title, fontsize=8, ha="center", va="center", parse_math=False)
         values = np.asarray(picture.values, np.float64)
         low, top = _ends(picture.kind, values)
         axes.imshow(values, cmap=MAPS[picture.kind], vmin=low, vmax=top, interpolation="nearest")
@@ -71,8 +79,9 @@ def curves_of(
     across   what the horizontal axis is. Raises: `MissingProgramError`, `OutputError`.
     """
     require_matplotlib()
-    figure = Figure(figsize=(4.6 * len(panels), 3.4), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(4.6 * len(panels), 3.4), dpi=DPI)
     FigureCanvasAgg(figure)
+    figure.subplots_adjust(left=0.45 / (4.6 * len(panels)), right=0.995, bottom=0.14, top=0.92, wspace=0.12)
     for number, (title, lines) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(1, len(panels), number)
         for name, (places, values) in lines.items():

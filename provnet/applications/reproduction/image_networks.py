@@ -18,8 +18,11 @@ from provnet.applications.thresholds import VGG16_BOOLEAN, by_depth
 from provnet.errors import FileFormatError
 from provnet.face import Circuit
 from provnet.rules.lrp.base import Rule
+from provnet.rules.lrp.composite import Composite
 from provnet.rules.lrp.epsilon import Epsilon
-from provnet.rules.lrp.stock import VGG16
+from provnet.rules.lrp.gamma import Gamma
+from provnet.rules.lrp.stock import IMAGENET_HIGH, IMAGENET_LOW, VGG16
+from provnet.rules.lrp.z_box import ZBox
 from provnet.semirings.annotations import Threshold
 
 CASTLE = 483
@@ -147,24 +150,38 @@ def _load(model: nn.Module, file: Path, read: Callable[[Path], Mapping[str, Any]
 class Subject:
     """A network with what the chapter on the castle needs to know of it.
 
-    rule, theta   for Boolean and counting; `theta` gets the circuit.    real_rule   for the real semiring.
+    rule, theta   for Boolean and counting; `theta` gets the circuit.
+    real_rules    for the real semiring, by name: the papers' composite first.
     deep          the tensor at which relevance is shown inside the network.    pruned   the convolution that is pruned.
     """
 
     name: str
     model: nn.Module
     rule: Rule | str
-    real_rule: Rule | str
+    real_rules: Mapping[str, Rule]
     theta: Callable[[Circuit], Threshold]
     deep: str
     pruned: str
+
+
+def squeezenet_composite() -> Composite:
+    """Return the papers' composite for VGG-16 on SqueezeNet's layers: z^B, γ in the lower half, ε with RMS, LRP-0."""
+    low: list[tuple[Any, Any]] = [(f"features.{k}.*", Gamma(0.25, stabilizer=1e-9)) for k in (3, 4, 6, 7)]
+    high = [(f"features.{k}.*", Epsilon(1e-9, literal=True, rms=0.25)) for k in (9, 10, 11, 12)]
+    return Composite([("features.0", ZBox(IMAGENET_LOW, IMAGENET_HIGH)), *low, *high])
 
 
 def squeezenet_subject(model: nn.Module) -> Subject:
     """Return SqueezeNet as a subject."""
     theta = Threshold(SQUEEZENET_THETA, default=1e-9)
     return Subject(
-        "SqueezeNet", model, "zero", Epsilon(), lambda circuit: theta, "features.12", "features.12.expand3x3"
+        "SqueezeNet",
+        model,
+        "zero",
+        {"composite": squeezenet_composite(), "ε": Epsilon()},
+        lambda circuit: theta,
+        "features.12",
+        "features.12.expand3x3",
     )
 
 
@@ -172,5 +189,11 @@ def vgg16_subject(model: nn.Module) -> Subject:
     """Return VGG-16 as a subject: the papers' rule, their thresholds, and their layer 28."""
     rule = VGG16()
     return Subject(
-        "VGG-16", model, rule, rule, lambda circuit: by_depth(circuit, VGG16_BOOLEAN), "features.28", "features.28"
+        "VGG-16",
+        model,
+        rule,
+        {"composite": rule, "ε": Epsilon()},
+        lambda circuit: by_depth(circuit, VGG16_BOOLEAN),
+        "features.28",
+        "features.28",
     )

@@ -117,7 +117,7 @@ def attack_chapter(model: nn.Module, digits: Digits, sizes: Sizes, folder: Path)
         f"{sizes.draws} draws. The text has a factor η and says neither how large it is nor how R is scaled, so three "
         "scalings are run.",
     )
-    panels, rows, gains = {}, [], {}
+    panels, rows, gains, lowest = {}, [], {}, {}
     for scaling, (scaled, factor) in SCALINGS.items():
         lines = {"uniform": (places, [0.0] * len(places))}
         for name, r in relevances.items():
@@ -126,6 +126,7 @@ def attack_chapter(model: nn.Module, digits: Digits, sizes: Sizes, folder: Path)
             gain = [a - b for a, b in zip(found, uniform, strict=True)]
             lines[name] = (places, gain)
             gains[scaling, name] = sum(gain) / len(gain)
+            lowest[scaling, name] = min(zip(gain, places, strict=True))
         panels[scaling] = lines
         rows.append((scaling, *(f"{gains[scaling, name]:+.2%}" for name in names)))
     curves_of(panels, folder / "attacks.png", "attacked pixels of 784")
@@ -133,7 +134,7 @@ def attack_chapter(model: nn.Module, digits: Digits, sizes: Sizes, folder: Path)
         Picture("attacks.png", "Accuracy above that of a uniform attack, against the number of attacked pixels.")
     )
     chapter.tables.append(Table("Mean accuracy above the uniform attack", ("scaling", *names), tuple(rows)))
-    chapter.claims += _attack_claims(gains)
+    chapter.claims += _attack_claims(gains, lowest)
     return chapter
 
 
@@ -151,10 +152,12 @@ def _accuracies(
     return found
 
 
-def _attack_claims(gains: dict[tuple[str, str], float]) -> list[Claim]:
-    plain = [value for (_, name), value in gains.items() if name != "LRP-0"]
-    good = [value > 0.005 for value in plain]
-    worst = min(gains.items(), key=lambda item: item[1])
+def _attack_claims(
+    gains: dict[tuple[str, str], float], lowest: dict[tuple[str, str], tuple[float, int]]
+) -> list[Claim]:
+    plain = [key for key in gains if key[1] != "LRP-0"]
+    good = [gains[key] > 0.005 and lowest[key][0] > -0.01 for key in plain]
+    (least, place), worst = min((lowest[key], key) for key in plain)
     by_scaling = {
         scaling: gains[scaling, "Viterbi"]
         <= min(gains[scaling, name] for name in ("composite LRP", "Boolean", "counting"))
@@ -164,8 +167,10 @@ def _attack_claims(gains: dict[tuple[str, str], float]) -> list[Claim]:
         Claim(
             "[Gro24] 3.3",
             "All LRP distributions outperform the uniform baseline",
-            f"{sum(good)} of {len(good)} pairs of relevance and scaling are above it by more than half a "
-            f"percent in mean accuracy; the worst is {worst[0][1]}, {worst[0][0]}: {worst[1]:+.2%}.",
+            f"{sum(good)} of {len(good)} pairs of relevance and scaling do: their mean accuracy is above it by "
+            "more than "
+            f"half a percent, and nowhere below it by one. The lowest is {worst[1]}, {worst[0]}: {least:+.1%} "
+            f"at {place} pixels, for sparing the ink means to attack the background first.",
             verdict(all(good), any(good)),
         ),
         Claim(

@@ -14,9 +14,6 @@ from provnet.applications.reproduction.findings import Chapter, Claim, Picture, 
 from provnet.applications.reproduction.subjects import Digits, Sizes, notebook_rule, trained_as_in_the_notebook
 
 SEMIRINGS = ("boolean", "counting", "viterbi")
-PRUNED = (0, 25, 50, 75, 100, 150, 200, 225, 250, 270, 285)
-"""Neurons taken from the first layer of 300. The notebook stops at 97."""
-
 Curves = Mapping[str, list[float]]
 
 
@@ -25,7 +22,7 @@ def pruning_chapter(model: nn.Module, digits: Digits, sizes: Sizes, folder: Path
     train = digits.ranked(sizes.ranked)
     like_theirs = trained_as_in_the_notebook(digits.train, digits.train_labels, sizes.steps)
     networks = {"the given network": model, "trained as in the notebook": like_theirs}
-    found = {name: _curves(one, train, digits.first(sizes.measured)) for name, one in networks.items()}
+    found = {name: _curves(one, train, digits.first(sizes.measured), sizes.pruned) for name, one in networks.items()}
     chapter = Chapter(
         "Pruning by relevance ([GSM25] Fig. 15, [Gro24] Fig. 3.4)",
         f"Neurons of the first layer (300) are ranked on {len(train[0]):,} training digits and taken away, the least "
@@ -37,8 +34,8 @@ def pruning_chapter(model: nn.Module, digits: Digits, sizes: Sizes, folder: Path
     )
     panels = {}
     for name, curves in found.items():
-        panels[f"accuracy, {name}"] = {method: (PRUNED, steps[0]) for method, steps in curves.items()}
-        panels[f"loss, {name}"] = {method: (PRUNED, steps[1]) for method, steps in curves.items()}
+        panels[f"accuracy, {name}"] = {method: (sizes.pruned, steps[0]) for method, steps in curves.items()}
+        panels[f"loss, {name}"] = {method: (sizes.pruned, steps[1]) for method, steps in curves.items()}
     curves_of(panels, folder / "pruning.png", "pruned neurons of 300")
     chapter.pictures.append(Picture("pruning.png", "What is left after pruning, for both networks."))
     for name, curves in found.items():
@@ -47,7 +44,7 @@ def pruning_chapter(model: nn.Module, digits: Digits, sizes: Sizes, folder: Path
                 f"Mean over the steps up to 285 pruned neurons, {name}",
                 ("ranking", "accuracy", "loss", "accuracy at 200", "ties"),
                 tuple(
-                    (m, f"{_mean(s[0]):.1%}", f"{_mean(s[1]):.3f}", f"{s[0][PRUNED.index(200)]:.1%}", str(s[2]))
+                    (m, f"{_mean(s[0]):.1%}", f"{_mean(s[1]):.3f}", f"{s[0][sizes.pruned.index(200)]:.1%}", str(s[2]))
                     for m, s in sorted(curves.items(), key=lambda item: -_mean(item[1][0]))
                 ),
             )
@@ -56,7 +53,9 @@ def pruning_chapter(model: nn.Module, digits: Digits, sizes: Sizes, folder: Path
     return chapter
 
 
-def _curves(model: nn.Module, train: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor]) -> dict[str, tuple]:
+def _curves(
+    model: nn.Module, train: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], pruned: tuple[int, ...]
+) -> dict[str, tuple]:
     asked = {"target": "label", "batch_size": 256, "progress": False}
     scores = {
         "LRP, text": relevance_scores(model, train, "0", "real", "mean", **asked),
@@ -69,7 +68,7 @@ def _curves(model: nn.Module, train: tuple[Tensor, Tensor], held: tuple[Tensor, 
     found = {}
     for name, one in scores.items():
         order = ranking(one)
-        steps = pruning_curve(model, held, "0", order, [count / 300 for count in PRUNED], bias="keep")
+        steps = pruning_curve(model, held, "0", order, [count / 300 for count in pruned], bias="keep")
         found[name] = ([step.accuracy for step in steps], [step.loss for step in steps], order.ties)
     return found
 
