@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from provnet.applications.ablation import ablated, masked_copy, smaller
 from provnet.applications.pruning import BASELINES, baseline_scores, pruning_curve, ranking, relevance_scores
 from provnet.applications.reproduction.figure_drawing import curves_of
-from provnet.applications.reproduction.findings import Chapter, Claim, Picture, Table, verdict
+from provnet.applications.reproduction.findings import BEYOND, Chapter, Claim, Picture, Table, verdict
 from provnet.applications.reproduction.image_networks import CASTLE, Subject
 from provnet.applications.reproduction.subjects import Digits, Sizes
 
@@ -82,7 +82,7 @@ def _removal(model: nn.Sequential, kept: Tensor, test: tuple[Tensor, Tensor]) ->
             difference = float((small(x) - model(x)).abs().max())
     before, after = (sum(p.numel() for p in one.parameters()) for one in (model, small))
     return Claim(
-        "[GSM25] 5.5",
+        BEYOND,
         "Pruned neurons can be removed for good",
         f"The network rebuilt with 8 of 16 channels has {after:,} of {before:,} parameters, and its logits differ from "
         f"masked evaluation by {difference:.1e} at most.",
@@ -124,7 +124,7 @@ def castle_pruning_chapter(subject: Subject, x: Tensor, folder: Path) -> Chapter
     norm = max(halves["l1"], halves["l2"])
     chapter.claims.append(
         Claim(
-            "[GSM25] 5.5",
+            BEYOND,
             "Relevance finds the channels that an answer needs",
             f"With half of the channels gone the probability of castle, {found['real'][0]:.2f} at first, is "
             f"{', '.join(f'{v:.2f} ({n})' for n, v in halves.items())}. It would need real and Viterbi above "

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+BEYOND = "not in the papers"
+"""The source of a claim that is ours."""
+
 Verdict = Literal["holds", "in part", "fails", "no test"]
 
 

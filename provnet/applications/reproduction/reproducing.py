@@ -132,7 +132,8 @@ def _cnn(folder: Path, sizes: Sizes, quick: bool) -> tuple[Sequence[Step], str]:
         deep = vgg16_subject(vgg16(file))
         steps.append(lambda path: castle_chapter(deep, x, path))
         said = f"VGG-16 has its weights from {file.name}."
-    return steps, f"SqueezeNet 1.1 takes the place of VGG-16. {said}"
+    place = "SqueezeNet 1.1 takes the place of VGG-16, of which the claims speak, so a failure may be the network's."
+    return steps, f"{place} {said}"
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from provnet.applications.reproduction.findings import Chapter, Table, tally_of
+from provnet.applications.reproduction.findings import BEYOND, Chapter, Table, tally_of
 from provnet.applications.reproduction.paper_errata import ERRATA
 from provnet.errors import FileFormatError, InputError
 
@@ -69,11 +69,12 @@ def page(folders: Mapping[str, Path], pictures: str) -> str:
     """Return the whole page from the folders of both reproductions. Raises as `read_results`."""
     found = {kind: read_results(folder) for kind, folder in folders.items()}
     claims = [claim for _, chapters in found.values() for chapter in chapters for claim in chapter.claims]
-    counts = tally_of(claims)
+    theirs = [claim for claim in claims if claim.source != BEYOND]
+    counts = tally_of(theirs)
     lines = [
         HEAD,
-        f"Of {len(claims)} claims, {counts['holds']} hold on these data, {counts['in part']} hold in part, "
-        f"{counts['fails']} fail, and {counts['no test']} cannot be decided by a test.",
+        f"Of {len(theirs)} claims of the papers, {counts['holds']} hold on these data, {counts['in part']} hold "
+        f"in part, {counts['fails']} fail, and {counts['no test']} cannot be decided by a test.",
         "",
         "| claim | source | |",
         "|---|---|---|",

@@ -48,7 +48,7 @@ def digits() -> Digits:
 def no_files(monkeypatch: pytest.MonkeyPatch, digits: Digits) -> None:
     """Small networks and made-up digits in place of the files of the data."""
     narrow = seeded(lambda: SqueezeNet(16), dtype=torch.float32).eval()
-    photograph = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    photograph = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     for name, value in {
         "data_files": lambda *names: None,
         "read_mnist": lambda folder: digits,
