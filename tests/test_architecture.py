@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -176,6 +177,22 @@ def test_every_file_stands_in_a_known_room():
 def test_no_module_is_called_utils():
     names = {part.removesuffix(".py") for path in files() for part in path.relative_to(PACKAGE).parts}
     assert not names & {"util", "utils", "helpers", "misc", "common"}
+
+
+ASKS_WHICH_COUNTS = re.compile(
+    r"""isinstance\([^)]*\bCounting\b|[!=]=\s*["']counting["']|["']counting["']\s*[!=]=|\.primes\b|\.overflow\b"""
+)
+
+
+@pytest.mark.guarantee("no file but its own asks whether a semiring counts, or how: each has its ladder of carriers")
+def test_only_counting_knows_how_counts_are_held():
+    def asking(source: str) -> list[str]:
+        return [line.strip() for line in source.splitlines() if ASKS_WHICH_COUNTS.search(line)]
+
+    for path in files():
+        if path != PACKAGE / "semirings" / "counting.py":
+            assert asking(path.read_text("utf-8")) == [], path
+    assert len(asking('if semiring.name == "counting":\nif isinstance(x, Boolean | Counting):\nif x.primes:')) == 3
 
 
 def program(name: str) -> str:
