@@ -195,6 +195,40 @@ def test_only_counting_knows_how_counts_are_held():
     assert len(asking('if semiring.name == "counting":\nif isinstance(x, Boolean | Counting):\nif x.primes:')) == 3
 
 
+def kinds(path: str) -> set[str]:
+    """Return the classes of a file of `provnet/circuit` but the base that the others have: wirings, or weights."""
+    tree = ast.parse((PACKAGE / "circuit" / path).read_text("utf-8"))
+    return {node.name for node in tree.body if isinstance(node, ast.ClassDef)} - {"Wiring", "Weight"}
+
+
+KINDS = kinds("wiring.py") | kinds("table.py") | kinds("weights.py")
+
+
+def asked_for(source: str) -> list[str]:
+    """Return the lines that ask which kind of wiring or weight something is, unless the file registers by kinds."""
+    tree = ast.parse(source)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    decorators = [one for function in functions for one in function.decorator_list]
+    if any(isinstance(one, ast.Attribute) and one.attr == "register" for one in decorators):
+        return []
+    found = []
+    for node in ast.walk(tree):
+        asks = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance"
+        if asks or isinstance(node, ast.pattern):
+            names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+            found += [ast.unparse(node)] if names & KINDS else []
+    return found
+
+
+@pytest.mark.guarantee("no file asks for the kind of a wiring or a weight, but those in which kinds are registered")
+def test_no_file_asks_for_the_kind_of_a_wiring_or_a_weight():
+    assert {"Dense", "Convolution", "Partner", "Stored", "Table"} <= KINDS
+    for path in files():
+        assert asked_for(path.read_text("utf-8")) == [], path
+    assert asked_for("if isinstance(block.wiring, Dense | Window): ...")
+    assert asked_for("match weight:\n    case Stored(values=x): ...")
+
+
 def program(name: str) -> str:
     """Return the path of a tool beside this Python, or on the PATH; the test skips where there is none."""
     beside = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
