@@ -1,7 +1,7 @@
 """What stands on the edges of an operand: one small class a kind of weight, all plain data.
 
 `wiring.source(output, slot)` gives the index of a weight; a weight says what lies at that index. What can be computed
-with a kind of weight is the backend's to know (`torch_backend/blocks/weights.py`).
+with a kind of weight is the backend's to know (`torch_backend/blocks/weight_factors.py`).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Ones(Weight):
 
 
 @dataclass(frozen=True, eq=False)
-class Given(Weight):
+class TensorWeight(Weight):
     """The base of weights that are a tensor, `values`."""
 
     values: Handle = deferrable()  # noqa: RUF009  # a descriptor: instances share nothing
@@ -85,7 +85,7 @@ class Given(Weight):
 
 
 @dataclass(frozen=True, eq=False)
-class Stored(Given):
+class Stored(TensorWeight):
     """A tensor that all examples share, flat after reshape(-1).
 
     memory   which entries of the model's tensor it shows, where it is a view of one: blocks that share weights,
@@ -100,7 +100,7 @@ class Stored(Given):
 
 
 @dataclass(frozen=True, eq=False)
-class PerExample(Given):
+class PerExample(TensorWeight):
     """A tensor [batch, ...] with weights of its own for every example."""
 
     by_example: ClassVar[bool] = True

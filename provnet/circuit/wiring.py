@@ -135,7 +135,7 @@ class OneToOne(Wiring):
 
 
 @dataclass(frozen=True, eq=False)
-class Lookup(Wiring):
+class IndexTable(Wiring):
     """The base of wirings that are a table of indices: output k is input index[..., k], nothing where that is -1."""
 
     index: Any = None
@@ -155,7 +155,7 @@ class Lookup(Wiring):
 
 
 @dataclass(frozen=True, eq=False)
-class Gather(Lookup):
+class Gather(IndexTable):
     """Output k is input index[k], or nothing where index[k] is -1 (fill). `index` has one integer an output."""
 
     @property
@@ -169,7 +169,7 @@ class Gather(Lookup):
 
 
 @dataclass(frozen=True, eq=False)
-class GatherByExample(Lookup):
+class GatherByExample(IndexTable):
     """Output k of example b is input index[b, k], or nothing where that is -1: masks, lengths, what a sort chose.
 
     It is a table of `Gather`s, `of_example(example)` each, of the shape [batch, outputs]. It has no `source` of its

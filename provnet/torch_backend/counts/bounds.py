@@ -45,7 +45,7 @@ def largest(x: Tensor) -> int:
 
 
 def at_most_one(annotation: Annotation) -> bool:
-    """Tell whether no edge is worth more than one path."""
+    """Return whether no edge is worth more than one path."""
     inner = getattr(annotation, "inner", None)
     if inner is None:
         return annotation.form == "threshold" or isinstance(annotation, Seed)
