@@ -57,14 +57,27 @@ class Input:
     """Stands in a call's arguments where the activation stood."""
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """Stands in a call's arguments for a result of another call, `Call.before[number]`."""
+
+    number: int
+    result: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
-    """How the function of unit edges is run again: an ATen op, its overload, its arguments as plain data."""
+    """How the function of unit edges is run again: an ATen op, its overload, its arguments as plain data.
+
+    before   calls that run first, in this order, for a function that takes several ops: x·σ(1.702 x) is a `mul` whose
+             `before` holds a `mul` and a `sigmoid`. Each has an empty `before` of its own.
+    """
 
     op: str
     overload: str
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    before: tuple[Call, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,6 +46,8 @@ class _Site:
     """What each op reads, by its index."""
     ops: tuple[TracedOp, ...] = ()
     """The recorded ops, with one op in place of each region that is a norm or an activation written out."""
+    inside: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """The values inside each region, by the index of the op in its place."""
     containers: frozenset[str] = frozenset()
     """The paths of modules that call other modules."""
 
@@ -57,6 +59,7 @@ class _Site:
             for op in region.ops:
                 del steps[op.index], self.reads[op.index]
             steps[region.op.index], self.reads[region.op.index] = region.op, region.reads
+            self.inside[region.op.index] = region.inside
             self.gone |= dict.fromkeys(region.inside, region.reason)
         self.ops = tuple(steps[index] for index in sorted(steps))
         calls = (call.path for call in self.execution.modules if not is_parametrisation(call.path))
@@ -140,6 +143,9 @@ def _place(site: _Site, traced: TracedOp, uses: Counter[int]) -> None:
         site.layouts[one.block.output] = one.layout
         site.ranks[one.block.output] = rank_of(one.block, site.ranks)
         site.makers[one.block.output] = (traced,)
+        for value in site.inside.get(traced.index, ()):  # they have no block, but another batch has them as well
+            if one.layout.fits(op.shape(value), op.batch):
+                site.layouts[value] = one.layout
 
 
 def ask(op: Op) -> list[Placed]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from provnet.capture.execution import Execution, Ref, TracedOp
-from provnet.circuit.blocks import Block, Call, Input, Kind, Operand, Role
+from provnet.circuit.blocks import Block, Call, Earlier, Input, Kind, Operand, Role
 from provnet.circuit.weights import Ones, PerExample, Stored, Weight
 from provnet.circuit.wiring import Dense, Gather, GatherByExample, OneToOne, Wiring, dense
 from provnet.errors import CrossExampleError, MissingRuleError, OptionError, TraceError
@@ -309,13 +309,17 @@ class Op:
                 f"{size_in} and {size_out}. The rule of {self.name!r} must be mended."
             )
 
-    def call(self) -> Call | None:
-        """Return how to run this op again, None if it is not one ATen op with plain arguments."""
+    def call(self, earlier: Mapping[int, Input | Earlier] | None = None) -> Call | None:
+        """Return how to run this op again, None if it is not one ATen op with plain arguments.
+
+        Args: `earlier` says of values which step of the same function makes them; other traced ones are the input.
+        """
         function = self.traced.func
         if not isinstance(function, OpOverload) or function.namespace != "aten":
             return None
         kwargs = {name: value for name, value in self.traced.kwargs.items() if not isinstance(value, _STORAGE)}
-        given = [_plain(self, argument) for argument in (*self.traced.args, *kwargs.values())]
+        stands = dict.fromkeys(self.inputs, Input()) | dict(earlier or {})
+        given = [_plain(self, argument, stands) for argument in (*self.traced.args, *kwargs.values())]
         parts = [part[0] for part in given if part is not None]
         if len(parts) < len(given):
             return None
@@ -412,12 +416,12 @@ def _columns(weight: Weight, first: int, size: int) -> Weight:
     return weight
 
 
-def _plain(op: Op, argument: Any) -> tuple[Any] | None:
+def _plain(op: Op, argument: Any, stands: Mapping[int, Input | Earlier]) -> tuple[Any] | None:
     """Return (an op's argument as plain data,), or None if it is neither a number, text, nor a tensor."""
     if isinstance(argument, Ref):
-        return (Input() if op.active(argument) else op.tensor(argument).detach(),)
+        return (stands[argument.id] if op.active(argument) else op.tensor(argument).detach(),)
     if isinstance(argument, list | tuple):
-        parts = [_plain(op, part) for part in argument]
+        parts = [_plain(op, part, stands) for part in argument]
         whole = [part[0] for part in parts if part is not None]
         return (tuple(whole),) if len(whole) == len(parts) else None
     return (argument,) if argument is None or isinstance(argument, bool | int | float | str) else None

@@ -73,8 +73,12 @@ def _plain_operand(operand: Operand, plain: Plain) -> Operand:
 def _plain_call(call: Call | None, plain: Plain) -> Call | None:
     if call is None:
         return None
-    named = {name: plain(value) for name, value in call.kwargs.items()}
-    return replace(call, args=tuple(map(plain, call.args)), kwargs=named)
+    before = tuple(replace(step, args=tuple(map(plain, step.args)), kwargs=_named(step, plain)) for step in call.before)
+    return replace(call, args=tuple(map(plain, call.args)), kwargs=_named(call, plain), before=before)
+
+
+def _named(call: Call, plain: Plain) -> dict[str, Any]:
+    return {name: plain(value) for name, value in call.kwargs.items()}
 
 
 def wants_graph(ready: Ready, relevance: Sequence[Tensor]) -> bool:
