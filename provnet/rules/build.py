@@ -15,7 +15,7 @@ from provnet.capture.names import is_parametrisation
 from provnet.circuit.blocks import Activation, Block, BlockCircuit, Kept, Operand
 from provnet.circuit.deferred import Deferred, raw
 from provnet.circuit.weights import Memory, Stored
-from provnet.errors import OptionError, TraceError
+from provnet.errors import CrossExampleError, OptionError, TraceError
 from provnet.rules.fusion import VIEWS, add_bias, can_bias, can_fuse, fuse
 from provnet.rules.ops import KNOWN_RULES, normalisation
 from provnet.rules.ops.arguments import references
@@ -94,7 +94,20 @@ def _placed(execution: Execution, batch_norm: str) -> _Site:
     uses = _uses(site)
     for op in site.ops:
         _place(site, op, uses)
+    _refuse_sorted_outputs(site)
     return site
+
+
+def _refuse_sorted_outputs(site: _Site) -> None:
+    """Refuse outputs whose rows do not lie as the examples do: row i would be taken for example i."""
+    for name, value in site.execution.outputs.items():
+        layout = site.layouts.get(value)
+        if layout is not None and layout.order is not None:
+            raise CrossExampleError(
+                f"the rows of the output {name!r}, of shape {list(site.execution.tensor(value).shape)}, are sorted "
+                "otherwise than the examples. Bring them back into the batch's order before the model returns them, or "
+                "trace one example at a time."
+            )
 
 
 def _source_layout(execution: Execution, value: int) -> Layout:

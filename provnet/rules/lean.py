@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from provnet.capture.execution import Execution
 from provnet.capture.lean import Again, Lean
-from provnet.circuit.blocks import BlockCircuit
+from provnet.circuit.blocks import Activation, BlockCircuit
 
 
 def lean_circuit(execution: Execution, circuit: BlockCircuit) -> BlockCircuit:
@@ -16,9 +16,18 @@ def lean_circuit(execution: Execution, circuit: BlockCircuit) -> BlockCircuit:
     these fall into one stretch of ops, or are kept. What is kept, and what it costs: `provnet.capture.lean.Lean`.
     """
     lean = Lean(execution, [(*block.reads, block.output) for block in circuit.blocks])
-    activations = {i: replace(held, handle=lean.handle(i, held.handle)) for i, held in circuit.activations.items()}
+    activations = {
+        i: held if _is_copy(execution, held) else replace(held, handle=lean.handle(i, held.handle))
+        for i, held in circuit.activations.items()
+    }
     blocks = tuple(replace(one, places=None) for one in circuit.blocks)
     return replace(circuit, activations=activations, blocks=blocks, lean=lean)
+
+
+def _is_copy(execution: Execution, held: Activation) -> bool:
+    """Return whether an activation's rows were sorted by example: it is no view of what was recorded."""
+    one, other = (tensor.untyped_storage().data_ptr() for tensor in (held.handle, execution.tensor(held.id)))
+    return one != other
 
 
 def whole_circuit(circuit: BlockCircuit) -> BlockCircuit:

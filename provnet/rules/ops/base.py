@@ -14,6 +14,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -170,6 +171,11 @@ class Op:
         """Return the shape of one example of an active value."""
         return self.layout(value).neurons(self.shape(value))
 
+    def size(self, value: Ref | int, layout: Layout | None = None) -> int:
+        """Return how many neurons one example of a value has; of a result, in the layout that it gets."""
+        layout = self.layout(value) if layout is None else layout
+        return prod(layout.neurons(self.shape(value)))
+
     def by_example(self, value: Ref | int) -> Tensor:
         """Return an active value as [batch, *neurons]."""
         return self.layout(value).by_example(self.tensor(value), self.batch)
@@ -246,8 +252,8 @@ class Op:
         output = self.output if output is None else output
         if not isinstance(weight, Weight):
             weight = _weight(weight, weight_by_example)
-        sizes = [self.tensor(i).numel() // self.batch for i in inputs]
-        self._check_sizes(sum(sizes), wiring, output)
+        sizes = [self.size(i) for i in inputs]
+        self._check_sizes(sum(sizes), wiring, self.size(output, layout))
         operands = operands_of(self, inputs, sizes, wiring, weight)
         return self.block(
             kind,
@@ -283,7 +289,7 @@ class Op:
                 f"the result {list(self.shape(output))} has no axis with the {self.batch} examples at {layout}"
             )
         for operand in operands:
-            self._check_sizes(self.tensor(operand.input).numel() // self.batch, operand.wiring, output)
+            self._check_sizes(self.size(operand.input), operand.wiring, self.size(output, layout))
         found = Block(
             path=self.traced.label,
             op=self.name,
@@ -301,8 +307,7 @@ class Op:
         )
         return Placed(found, layout)
 
-    def _check_sizes(self, size_in: int, wiring: Wiring, output: int) -> None:
-        size_out = self.tensor(output).numel() // self.batch
+    def _check_sizes(self, size_in: int, wiring: Wiring, size_out: int) -> None:
         if (wiring.inputs, wiring.outputs) != (size_in, size_out):
             raise TraceError(
                 f"{self}: its rule wires {wiring.inputs} to {wiring.outputs} neurons an example, but there are "
@@ -336,7 +341,7 @@ class Op:
         output = self.output if output is None else output
         if self.shape(source) != self.shape(output):
             self.missing(f"unit edges need equal shapes, the result is {list(self.shape(output))}")
-        size = self.tensor(source).numel() // self.batch
+        size = self.size(source)
         return self.place(
             "elementwise",
             "none",
@@ -419,12 +424,22 @@ def _columns(weight: Weight, first: int, size: int) -> Weight:
 def _plain(op: Op, argument: Any, stands: Mapping[int, Input | Earlier]) -> tuple[Any] | None:
     """Return (an op's argument as plain data,), or None if it is neither a number, text, nor a tensor."""
     if isinstance(argument, Ref):
-        return (stands[argument.id] if op.active(argument) else op.tensor(argument).detach(),)
+        return (stands[argument.id] if op.active(argument) else _as_held(op, argument),)
     if isinstance(argument, list | tuple):
         parts = [_plain(op, part, stands) for part in argument]
         whole = [part[0] for part in parts if part is not None]
         return (tuple(whole),) if len(whole) == len(parts) else None
     return (argument,) if argument is None or isinstance(argument, bool | int | float | str) else None
+
+
+def _as_held(op: Op, constant: Ref) -> Tensor:
+    """Return a constant as it goes with the only activation, whose rows a circuit holds example by example."""
+    values, source = op.tensor(constant).detach(), op.inputs[0]
+    layout, rank = op.layout(source), len(op.shape(source))
+    axis = layout.axis - (rank - values.dim())
+    if layout.order is None or axis < 0 or values.shape[axis] == 1:
+        return values
+    return replace(layout, axis=axis).sorted(values)
 
 
 def blocks_of(op: Op, given: Given) -> list[Placed]:
@@ -443,7 +458,7 @@ def blocks_of(op: Op, given: Given) -> list[Placed]:
 
 
 def _weighted(op: Op, weight: Tensor) -> Placed:
-    size_in, size_out = (sum(op.tensor(i).numel() for i in some) // op.batch for some in (op.inputs, (op.output,)))
+    size_in, size_out = sum(map(op.size, op.inputs)), op.size(op.output, op.layout(op.inputs[0]))
     shapes = ((size_out, size_in), (op.batch, size_out, size_in))
     if tuple(weight.shape) not in shapes:
         raise TraceError(

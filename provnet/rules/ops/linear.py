@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -195,7 +196,7 @@ def _stack(op: Op, x: Ref, weight: Tensor, bias: Tensor | None, labels: tuple[st
         einsum_wiring(mine, other, out, sizes),
         held,
         weight_by_example=not alike,
-        layout=Layout(labels[2].index(axis), layout.outer, layout.inner),
+        layout=replace(layout, axis=labels[2].index(axis)),
     )
 
 

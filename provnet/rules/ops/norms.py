@@ -49,7 +49,7 @@ def _last_axes(op: Op) -> tuple[Layout, int, int]:
     if layout.axis >= len(shape) - axes:
         op.crosses(f"it normalises over axis {layout.axis}, which holds the examples")
     size = prod(op["normalized_shape"])
-    return layout, op.tensor(source).numel() // op.batch // size, size
+    return layout, op.size(source) // size, size
 
 
 @op_rule("aten.native_group_norm", "aten.group_norm")

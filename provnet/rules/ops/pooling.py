@@ -108,7 +108,7 @@ def maximum(op: Op) -> Placed:
     """y = the maximum over the window: the first in row-major order wins. The indices are no activations, but tell."""
     placed = op.place("selection", "pooling", _window(op, _space(op)), op.layout(op.inputs[0]))
     indices = op.traced.outputs[1] if len(op.traced.outputs) > 1 else None
-    if indices is None or placed.layout.axis != 0 or placed.layout.outer > 1:
+    if indices is None or placed.layout.axis != 0 or placed.layout.outer > 1 or placed.layout.order is not None:
         return pooled(placed)
     return pooled(replace(placed, block=replace(placed.block, places=op.tensor(indices))))
 
