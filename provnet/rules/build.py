@@ -10,13 +10,14 @@ from typing import Literal
 
 from torch import Tensor
 
-from provnet.capture.execution import Execution, TracedOp
+from provnet.capture.execution import Execution, TracedOp, Value
 from provnet.capture.names import is_parametrisation
 from provnet.circuit.blocks import Activation, Block, BlockCircuit, Kept, Operand
 from provnet.circuit.deferred import Deferred, raw
 from provnet.circuit.weights import Memory, Stored
 from provnet.errors import CrossExampleError, OptionError, TraceError
 from provnet.rules.fusion import VIEWS, add_bias, can_bias, can_fuse, fuse
+from provnet.rules.in_steps import steps_of
 from provnet.rules.ops import KNOWN_RULES, normalisation
 from provnet.rules.ops.arguments import references
 from provnet.rules.ops.base import REGISTRY, Op, Placed, form_of
@@ -137,7 +138,7 @@ def _uses(site: _Site) -> Counter[int]:
 
 
 def _place(site: _Site, traced: TracedOp, uses: Counter[int]) -> None:
-    """Ask one op's rule and file what it gives."""
+    """File what one op becomes: joined with what is before it, in steps of their own, or as its rule says."""
     op = Op(site.execution, traced, site.layouts, site.ranks)
     missing = next((value for value in op.inputs if value not in site.layouts), None)
     if missing is not None:
@@ -151,6 +152,19 @@ def _place(site: _Site, traced: TracedOp, uses: Counter[int]) -> None:
             return
     if op.name == "aten.add" and traced.index not in site.execution.opaque and _join_bias(site, op, uses):
         return
+    steps = steps_of(op, max(site.execution.values) + 1) if op.name in REGISTRY else None
+    if steps is not None and traced.index not in site.execution.opaque:
+        made = {n: Value(n, tensor, "computed", active=True) for n, tensor in steps.made.items()}
+        site.execution = replace(site.execution, values={**site.execution.values, **made})
+        for step in steps.ops:
+            _file(site, Op(site.execution, step, site.layouts, site.ranks))
+        return
+    _file(site, op)
+
+
+def _file(site: _Site, op: Op) -> None:
+    """Ask an op's rule, and file the blocks that it gives."""
+    traced = op.traced
     for one in ask(op):
         site.placed[one.block.output] = one
         site.layouts[one.block.output] = one.layout

@@ -25,7 +25,9 @@ def lean_circuit(execution: Execution, circuit: BlockCircuit) -> BlockCircuit:
 
 
 def _is_copy(execution: Execution, held: Activation) -> bool:
-    """Return whether an activation's rows were sorted by example: it is no view of what was recorded."""
+    """Return whether an activation is no view of a recorded value: rows sorted by example, or a value of our own."""
+    if held.id not in execution.values:
+        return True
     one, other = (tensor.untyped_storage().data_ptr() for tensor in (held.handle, execution.tensor(held.id)))
     return one != other
 

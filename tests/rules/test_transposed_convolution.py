@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ LAYERS = {
 }
 
 
-def case(name: str) -> tuple[nn.Module, Tensor]:
+def case(name: str) -> tuple[Any, Tensor]:
     with torch.random.fork_rng():
         torch.manual_seed(3)
         layer = LAYERS[name]().double()
@@ -31,14 +32,14 @@ def case(name: str) -> tuple[nn.Module, Tensor]:
     return layer, seeded(90, 2, 4, *(3, 2, 2)[:space])
 
 
-def listed(layer: nn.Module, x: Tensor, y: Tensor) -> dict[tuple[tuple[int, ...], tuple[int, ...]], Tensor]:
+def listed(layer: Any, x: Tensor, y: Tensor) -> dict[tuple[tuple[int, ...], tuple[int, ...]], Tensor]:
     """Return (input, output) -> a · w for each example, by torch's own definition: the input is spread, tap by tap."""
-    weight, groups = layer.weight.detach(), layer.groups  # type: ignore[union-attr,operator]
+    weight, groups = layer.weight.detach(), layer.groups
     found: dict[tuple[tuple[int, ...], tuple[int, ...]], Tensor] = {}
     for at in product(*map(range, x.shape[1:])):
         for channel, *taps in product(*map(range, weight.shape[1:])):
-            group = at[0] // (x.shape[1] // groups)  # type: ignore[operator]
-            geometry = zip(at[1:], taps, layer.stride, layer.dilation, layer.padding, strict=True)  # type: ignore[arg-type]
+            group = at[0] // (x.shape[1] // groups)
+            geometry = zip(at[1:], taps, layer.stride, layer.dilation, layer.padding, strict=True)
             place = tuple(p * s + t * d - pad for p, t, s, d, pad in geometry)
             if all(0 <= p < size for p, size in zip(place, y.shape[2:], strict=True)):
                 to = (group * weight.shape[1] + channel, *place)

@@ -300,6 +300,7 @@ def _with_constants(op: Op, owner: np.ndarray) -> np.ndarray:
     "aten._upsample_nearest_exact2d",
     "aten._upsample_nearest_exact3d",
     "aten.where",
+    "provnet.gathered",
     "provnet.read_window",
     "provnet.write_window",
 )

@@ -70,7 +70,7 @@ class Order:
         return Order(found, self.size * outer)
 
     def once(self, outer: int) -> Order | None:
-        """Return the table of an axis that was parted into `outer` and the rest, None if rows of examples do not repeat."""
+        """Return the table of an axis whose first `outer` parts became an axis, None if rows do not repeat so."""
         if self.index.shape[1] % outer or self.size % outer:
             return None
         found = Order(self.index[:, : self.index.shape[1] // outer], self.size // outer)

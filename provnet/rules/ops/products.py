@@ -157,7 +157,10 @@ def _for_one_example(
         first_names, second_names, out = (names.replace(axis, split) for names in labels)
         return layout, (first_names, second_names, out), sizes | beside
     if op.batch > 1:
-        op.crosses("it multiplies every example's entries with those of every other")
+        op.crosses(
+            "it multiplies every example's entries with those of every other, as a model of images and texts does. "
+            "Where one of the two is the only source, trace(sources=[...]), the other is constant"
+        )
     # One example alone: any axis of size one may be its own, and its neurons are all entries in their order.
     shape = op.shape(op.output)
     whole = [Layout(dim) for dim, size in enumerate(shape) if size == 1]
