@@ -213,6 +213,7 @@ class BlockCircuit:
     absent   names of tensors that have no relevance of their own -> why, and the way out (a convolution that is fused
              with its batch norm; the bare name of a module that is called twice).
     rule     a propagation rule as JSON that goes with the circuit, for whoever loads it; it changes nothing here.
+    parameters   name -> where it lies in memory, of the parameters whose relevance was asked for when it was traced.
     lean     what makes activations again whose handles are promises of tensors; None: all handles are tensors.
     """
 
@@ -226,6 +227,7 @@ class BlockCircuit:
     absent: Mapping[str, str] = field(default_factory=dict)
     kept: tuple[Kept, ...] = ()
     rule: str | None = None
+    parameters: Mapping[str, Memory] = field(default_factory=dict)
     lean: Handle = None
 
     def find(self, name: str) -> int:

@@ -47,14 +47,14 @@ def steps_of(op: Op, number: int) -> Steps | None:
     try:
         wired(op, into, added, places, taken)
     except ProvnetError:
-        return _sum_of_gathered(op, into, added, (places, taken), number)
+        table = listed(places.numpy(), taken.numpy(), op.tensor(op.output).numel())
+        return _sum_of_gathered(op, into, added, torch.from_numpy(table.T), number)
     return None
 
 
-def _sum_of_gathered(op: Op, into: Ref, added: Ref, pairs: tuple[Tensor, Tensor], number: int) -> Steps:
-    """Return z = x + alpha * Σ over slots of the entries of y that are gathered into them."""
+def _sum_of_gathered(op: Op, into: Ref, added: Ref, table: Tensor, number: int) -> Steps:
+    """Return z = x + alpha * Σ over slots of the entries of y that are gathered into them, [slots, entries]."""
     shape, source = op.shape(op.output), op.tensor(added)
-    table = torch.from_numpy(listed(*(part.numpy() for part in pairs), op.tensor(op.output).numel())).movedim(1, 0)
     gather = _gathering(table.reshape(*((-1,) if len(table) > 1 else ()), *shape))
     steps, made = [], {number: gather(source)}
     steps.append(_step(op, GATHERED, gather, (added,), number, "gathered"))

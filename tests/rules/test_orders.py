@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_a_batch_of_routed_tokens_is_its_examples(
     experts: tuple[nn.Module, Tensor, provnet.Circuit], semiring: str
 ) -> None:
     net, x, circuit = experts
-    options = {} if semiring in ("real", "viterbi") else {"annotation": THRESHOLD}
+    options: dict[str, Any] = {} if semiring in ("real", "viterbi") else {"annotation": THRESHOLD}
     together = circuit.evaluate(semiring, 0, **options)
     for example in range(len(x)):
         alone = provnet.trace(net, x[example : example + 1]).evaluate(semiring, 0, **options)
