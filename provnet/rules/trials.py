@@ -10,7 +10,7 @@ from torch import Tensor
 
 from provnet.capture.execution import Execution, Ref, TracedOp
 from provnet.rules.ops.arguments import references, substitute
-from provnet.rules.ops.layout import Shape
+from provnet.rules.ops.example_layout import Shape
 from provnet.rules.ops.written_out import SPREADING
 
 Ops = tuple[TracedOp, ...]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from provnet.capture.execution import Ref, TracedOp
 from provnet.rules.ops.base import Op
-from provnet.rules.ops.layout import Shape
+from provnet.rules.ops.example_layout import Shape
 from provnet.rules.ops.norms import MATRIX, Deviation, WrittenNorm
 from provnet.rules.trials import Ops, Trial, alike
 

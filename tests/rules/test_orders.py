@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import provnet
 from provnet.errors import CrossExampleError
-from provnet.rules.ops.layout import Order, by_table, table_of, view_layout
+from provnet.rules.ops.example_layout import Order, by_table, table_of, view_layout
 from tests.nonlinear_cases import fill, seeded
 
 THRESHOLD = provnet.annotations.Threshold(0.0)

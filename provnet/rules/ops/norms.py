@@ -17,7 +17,7 @@ from provnet.circuit.weights import Centred, Jacobian, Ones, Stored, Weight
 from provnet.circuit.wiring import OneToOne, Scale, Wiring, dense, einsum_wiring
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.broadcasting import against
-from provnet.rules.ops.layout import Layout
+from provnet.rules.ops.example_layout import Layout
 from provnet.rules.ops.softmax import by_rows
 from provnet.rules.ops.written_out import WrittenOut, call_of
 

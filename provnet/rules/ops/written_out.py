@@ -51,15 +51,16 @@ def call_of(op: Op) -> Call | None:
     """Return how to run a `WrittenOut` again, None if one of its steps is no ATen op with plain arguments."""
     calls: list[Call] = []
     earlier: dict[int, Input | Earlier] = {}
+    made = (value for step in op.traced.func.steps for value in step.outputs if value is not None)
+    inside = replace(op, layouts={**op.layouts, **dict.fromkeys(made, op.layout(op.inputs[0]))})
     for step in op.traced.func.steps:
         if step.name == SPREADING:
             (of,) = references(step.args)
             earlier[step.outputs[0]] = earlier.get(of.id, Input())
             continue
-        call = replace(op, traced=step).call(earlier)
+        call = replace(inside, traced=step).call(earlier)
         if call is None:
             return None
-        made = ((value, number) for number, value in enumerate(step.outputs) if value is not None)
-        earlier |= {value: Earlier(len(calls), number) for value, number in made}
+        earlier |= {value: Earlier(len(calls), n) for n, value in enumerate(step.outputs) if value is not None}
         calls.append(call)
     return replace(calls[-1], before=tuple(calls[:-1]))

@@ -12,14 +12,14 @@ from provnet.circuit.weights import Stored
 from provnet.errors import UnsupportedOperationError
 from provnet.torch_backend.blocks.scatter import scatter_any
 from provnet.torch_backend.blocks.tiling import tiles
-from provnet.torch_backend.walk.evaluate import Job
+from provnet.torch_backend.walk.evaluate import WalkQuestion
 from provnet.torch_backend.walk.workspace import Workspace
 
 TILE = 1 << 22
 """Elements of a block's edges that are made at a time, for its biases."""
 
 
-def block_elements(workspace: Workspace, index: int, job: Job, outputs: Tensor, batch: slice) -> Tensor:
+def block_elements(workspace: Workspace, index: int, job: WalkQuestion, outputs: Tensor, batch: slice) -> Tensor:
     """Return Θ(d) on every slot of chosen outputs of a block, bias last: [batch, outputs, slots, *element].
 
     The definition, shared by messages and by the valuations of explicit gates. `job.start` gives only the dtype here.
@@ -29,7 +29,7 @@ def block_elements(workspace: Workspace, index: int, job: Job, outputs: Tensor, 
     return annotation(edges, job.semiring, job.start.dtype)
 
 
-def block_messages(workspace: Workspace, index: int, job: Job, relevance: Tensor | None) -> Tensor:
+def block_messages(workspace: Workspace, index: int, job: WalkQuestion, relevance: Tensor | None) -> Tensor:
     """Return the block's messages ([GSM25] eq. 6), [batch, outputs, inputs (+ 1 if there is a bias), *element].
 
     `relevance` of the block's output, [batch, outputs, *element]; None: none came. Memory: that of the result, twice.
@@ -53,7 +53,7 @@ def block_messages(workspace: Workspace, index: int, job: Job, relevance: Tensor
     return found
 
 
-def weight_relevance(workspace: Workspace, index: int, job: Job, relevance: Tensor | None) -> Tensor:
+def weight_relevance(workspace: Workspace, index: int, job: WalkQuestion, relevance: Tensor | None) -> Tensor:
     """Return the ⊕ of the messages that each weight of an affine block carries, [batch, *weight's shape, *element].
 
     A weight that is used at many places, as a convolution's is, gathers them all; the bias's messages are apart
@@ -83,13 +83,13 @@ def weight_relevance(workspace: Workspace, index: int, job: Job, relevance: Tens
     return found.narrow(1, 0, size).reshape(batch, *weight.values.shape, *element)
 
 
-def bias_relevance(workspace: Workspace, index: int, job: Job, relevance: Tensor | None) -> Tensor:
+def bias_relevance(workspace: Workspace, index: int, job: WalkQuestion, relevance: Tensor | None) -> Tensor:
     """Return the ⊕ of the messages that each bias of an affine block gets, [batch, biases, *element].
 
     `relevance` as for `block_messages`. Memory: the outputs' elements, bias slots only.
     """
     block, semiring, batch = workspace.circuit.blocks[index], job.semiring, workspace.circuit.batch
-    found = semiring.full((batch, block.bias[:1].numel() * len(block.bias)), semiring.zero, job.start)
+    found = semiring.full((batch, block.bias.numel()), semiring.zero, job.start)
     prepared = workspace.prepared(index, job.rule)
     outputs = torch.arange(block.wiring.outputs, device=found.device)
     if relevance is None or prepared.b is None:
@@ -101,7 +101,7 @@ def bias_relevance(workspace: Workspace, index: int, job: Job, relevance: Tensor
 
 
 def parameter_relevance(
-    workspace: Workspace, uses: Sequence[Use], size: int, job: Job, relevance: Mapping[int, Tensor]
+    workspace: Workspace, uses: Sequence[Use], size: int, job: WalkQuestion, relevance: Mapping[int, Tensor]
 ) -> Tensor:
     """Return the ⊕ of the messages over all edges that each entry of a parameter stands on, [batch, size, *element].
 
