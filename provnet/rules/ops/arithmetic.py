@@ -20,7 +20,7 @@ from provnet.rules.ops.broadcasting import spread as broadcast
 from provnet.rules.ops.elementwise import scaled
 from provnet.rules.ops.example_layout import Layout
 from provnet.rules.ops.index_maps import wiring_of
-from provnet.rules.ops.pooling import pooled
+from provnet.rules.ops.pooling import pooled, with_forms_of
 
 
 @op_rule("aten.add")
@@ -151,4 +151,6 @@ def minimum(op: Op) -> Placed:
     )
     sizes = [op.size(value) for value in (first, second)]
     index = np.where((y < x).cpu().numpy(), places[1] + sizes[0], places[0])
-    return op.place("index", "none", wiring_of(index, sum(sizes)), layout)
+    operands = [addend(op, first, 1, layout), addend(op, second, 1, layout)]
+    plain = pooled(op.block("selection", "pooling", operands, layout))
+    return with_forms_of(plain, op.place("index", "none", wiring_of(index, sum(sizes)), layout))

@@ -20,6 +20,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch._decomp import decomposition_table
 from torch._ops import OpOverload
 
 from provnet.capture.execution import Execution, Ref, TracedOp
@@ -218,12 +219,14 @@ class Op:
     def missing(self, why: str = "") -> NoReturn:
         """Refuse the op for want of a rule, with the ways out."""
         problem = f"no op rule for {self}{': ' + why if why else ''}. "
+        apart = "a" if self.traced.func in decomposition_table else "no"
         if any(not self.tensor(i).is_floating_point() for i in self.inputs):
             raise MissingRuleError(f"{problem}{WHOLE_NUMBERS}")
         whole = "its module" if self.traced.path else "the model"
         raise MissingRuleError(
             f"{problem}Write one with provnet.register_op({self.name!r}), or "
-            f"keep {whole} whole: trace(model, x, opaque={{{self.traced.path!r}: 'jacobian'}})."
+            f"keep {whole} whole: trace(model, x, opaque={{{self.traced.path!r}: 'jacobian'}}). torch has {apart} "
+            "decomposition of it into other ops."
         )
 
     # -- builders ------------------------------------------------------------------------------------------------------
