@@ -11,7 +11,7 @@ from provnet import __version__
 
 CLI = Path(__file__).with_name("cli")
 
-GROUPS = ("circuits", "datasets", "interventions", "reports")
+GROUPS = ("circuit_commands", "dataset_commands", "intervention_commands", "report_commands")
 """The files of `cli/` that hold commands, in the order of the help."""
 
 USAGE = """\

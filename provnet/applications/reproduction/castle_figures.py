@@ -11,8 +11,8 @@ from torch import Tensor
 
 from provnet.applications.comparison import box, rank_correlation
 from provnet.applications.reproduction.figure_drawing import Shown, curves_of, sheet_of
-from provnet.applications.reproduction.findings import Chapter, Claim, Picture, Table, verdict
-from provnet.applications.reproduction.image_networks import CASTLE, MEAN, STD, Subject
+from provnet.applications.reproduction.findings import Chapter, Claim, FigureFile, NumberTable, verdict
+from provnet.applications.reproduction.image_networks import CASTLE, MEAN, STD, ImageNetwork
 from provnet.applications.thresholds import VGG16_BOOLEAN, linear_maps
 from provnet.circuit.blocks import Block
 from provnet.face import Circuit, Relevance, trace
@@ -26,7 +26,7 @@ VGG16_KERNELS = (*(3,) * 13, 7, 1, 1)
 """Kernel sizes of VGG-16's linear maps, the first dense layer counted as a convolution over its 7 × 7 input."""
 
 
-def castle_chapter(subject: Subject, x: Tensor, folder: Path) -> Chapter:
+def castle_chapter(subject: ImageNetwork, x: Tensor, folder: Path) -> Chapter:
     """Explain the class castle in four semirings, at the pixels and inside the network.
 
     x   the photograph, [1, 3, height, width], normalised as for ImageNet.
@@ -47,7 +47,7 @@ def castle_chapter(subject: Subject, x: Tensor, folder: Path) -> Chapter:
     name = subject.name.lower().replace("-", "")
     _draw(x, real, boolean, counting, viterbi, subject.deep, folder / f"{name}.png")
     chapter.pictures.append(
-        Picture(f"{name}.png", f"The photograph, and relevance for castle; the last two inside, at {subject.deep}.")
+        FigureFile(f"{name}.png", f"The photograph, and relevance for castle; the last two inside, at {subject.deep}.")
     )
     sizes = {
         "real": real.inputs[0].double().clamp(min=0).sum(0),
@@ -62,7 +62,7 @@ def castle_chapter(subject: Subject, x: Tensor, folder: Path) -> Chapter:
         for name, size in sizes.items()
     ]
     columns = ("relevance", "share in the ruin's box", "pixels that hold half of it", "pixels that have any")
-    chapter.tables.append(Table(f"At the pixels; the box has {area:.0%} of the area", columns, tuple(rows)))
+    chapter.tables.append(NumberTable(f"At the pixels; the box has {area:.0%} of the area", columns, tuple(rows)))
     chapter.claims += [
         *_signed({name: result.inputs[0].double().sum(0) for name, result in reals.items()}, x),
         _zone(sizes, area, ruin),
@@ -202,7 +202,7 @@ def _viterbi_inside(viterbi: Relevance, boolean: Relevance, deep: str, x: Tensor
     )
 
 
-def threshold_chapter(subject: Subject, x: Tensor, folder: Path) -> Chapter:
+def threshold_chapter(subject: ImageNetwork, x: Tensor, folder: Path) -> Chapter:
     """Hold the hand-made thresholds of VGG-16, and the ones that a search found, against the layers' kernel sizes."""
     circuit = trace(subject.model, x)
     theta = subject.theta(circuit)
@@ -225,7 +225,7 @@ def threshold_chapter(subject: Subject, x: Tensor, folder: Path) -> Chapter:
         folder / "thresholds.png",
         "linear map, from the input up",
     )  # fmt: skip
-    chapter.pictures.append(Picture("thresholds.png", "Thresholds beside kernel sizes."))
+    chapter.pictures.append(FigureFile("thresholds.png", "Thresholds beside kernel sizes."))
     found = {}
     for name, thetas, sizes in (("VGG-16", VGG16_BOOLEAN, VGG16_KERNELS), (subject.name, ours, kernels)):
         following = [*sizes[1:], sizes[-1]]

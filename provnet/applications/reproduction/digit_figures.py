@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from provnet.applications.comparison import rank_correlation
 from provnet.applications.reproduction.figure_drawing import Shown, sheet_of
-from provnet.applications.reproduction.findings import Chapter, Claim, Picture, Table, verdict
-from provnet.applications.reproduction.subjects import Digits, Sizes, notebook_rule
+from provnet.applications.reproduction.findings import Chapter, Claim, FigureFile, NumberTable, verdict
+from provnet.applications.reproduction.subjects import Digits, Effort, notebook_rule
 from provnet.face import trace
 from provnet.semirings.annotations import Threshold
 
@@ -25,7 +25,7 @@ def gini(rows: Tensor) -> Tensor:
     return (sizes @ weights) / (sizes.shape[1] * sizes.sum(1)).clamp(min=torch.finfo(torch.float64).tiny)
 
 
-def digit_chapter(model: nn.Module, digits: Digits, sizes: Sizes, folder: Path) -> Chapter:
+def digit_chapter(model: nn.Module, digits: Digits, sizes: Effort, folder: Path) -> Chapter:
     """Draw the relevance of the first held-out zero, and measure the claims on the first held-out digits."""
     x, y = digits.first(sizes.explained)
     circuit = trace(model, x)
@@ -42,7 +42,7 @@ def digit_chapter(model: nn.Module, digits: Digits, sizes: Sizes, folder: Path) 
     )
     _draw(x, y, found, folder / "one-digit.png")
     chapter.pictures.append(
-        Picture("one-digit.png", "A held-out zero, then its relevance. θ = 1e-9 for Boolean and counting.")
+        FigureFile("one-digit.png", "A held-out zero, then its relevance. θ = 1e-9 for Boolean and counting.")
     )
     chapter.tables.append(_contrast(found))
     chapter.claims += [_on_ink(x, found), _boolean(x, found), _largest(y, found), _alike(found), _viterbi(found)]
@@ -68,7 +68,7 @@ def _draw(x: Tensor, y: Tensor, found: dict[str, Tensor], path: Path) -> None:
     sheet_of(pictures, path, columns=6)
 
 
-def _contrast(found: dict[str, Tensor]) -> Table:
+def _contrast(found: dict[str, Tensor]) -> NumberTable:
     rows = []
     for name, r in found.items():
         sizes = r.double().abs()
@@ -76,7 +76,7 @@ def _contrast(found: dict[str, Tensor]) -> Table:
         rows.append((name, f"{float((r != 0).double().mean()):.0%}", f"{float(gini(r).mean()):.2f}",
                      f"{float(tenth.mean()):.0%}"))  # fmt: skip
     columns = ("relevance", "pixels that have any", "Gini index over pixels", "share of the strongest tenth of pixels")
-    return Table("How relevance is spread over the 784 pixels (means over digits)", columns, tuple(rows))
+    return NumberTable("How relevance is spread over the 784 pixels (means over digits)", columns, tuple(rows))
 
 
 def _on_ink(x: Tensor, found: dict[str, Tensor]) -> Claim:

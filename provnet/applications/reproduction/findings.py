@@ -28,7 +28,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Picture:
+class FigureFile:
     """A figure's file in the folder of the reproduction, and the sentence below it."""
 
     file: str
@@ -36,7 +36,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Table:
+class NumberTable:
     """Numbers: a title, the names of the columns, and rows of text."""
 
     title: str
@@ -50,8 +50,8 @@ class Chapter:
 
     title: str
     text: str = ""
-    pictures: list[Picture] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
+    pictures: list[FigureFile] = field(default_factory=list)
+    tables: list[NumberTable] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -65,8 +65,11 @@ class Chapter:
         return cls(
             plain["title"],
             plain["text"],
-            [Picture(**one) for one in plain["pictures"]],
-            [Table(one["title"], tuple(one["columns"]), tuple(map(tuple, one["rows"]))) for one in plain["tables"]],
+            [FigureFile(**one) for one in plain["pictures"]],
+            [
+                NumberTable(one["title"], tuple(one["columns"]), tuple(map(tuple, one["rows"])))
+                for one in plain["tables"]
+            ],
             [Claim(**one) for one in plain["claims"]],
             plain["seconds"],
         )

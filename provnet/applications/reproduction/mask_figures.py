@@ -13,8 +13,8 @@ from provnet.applications.datasets.tally import Tally
 from provnet.applications.datasets.two_digits import halves_of_masks, two_digits, upper_share
 from provnet.applications.demo.train import perceptron
 from provnet.applications.reproduction.figure_drawing import Shown, sheet_of
-from provnet.applications.reproduction.findings import Chapter, Claim, Picture, Table, verdict
-from provnet.applications.reproduction.subjects import Digits, Sizes, trained_as_in_the_notebook
+from provnet.applications.reproduction.findings import Chapter, Claim, FigureFile, NumberTable, verdict
+from provnet.applications.reproduction.subjects import Digits, Effort, trained_as_in_the_notebook
 from provnet.semirings.annotations import Threshold
 
 SHARES = ("all", 0.5, "any")
@@ -42,7 +42,7 @@ def is_ring(mask: Tensor) -> bool:
     return not bool(mask[place])
 
 
-def mask_chapter(model: nn.Module, digits: Digits, sizes: Sizes, folder: Path) -> Chapter:
+def mask_chapter(model: nn.Module, digits: Digits, sizes: Effort, folder: Path) -> Chapter:
     """Draw AND, OR and half masks of class 0 and of all classes, and hold them against an untrained network's."""
     x = torch.cat([digits.ranked(sizes.ranked)[0], digits.first(sizes.measured)[0]])
     y = torch.cat([digits.ranked(sizes.ranked)[1], digits.first(sizes.measured)[1]])
@@ -67,9 +67,9 @@ def mask_chapter(model: nn.Module, digits: Digits, sizes: Sizes, folder: Path) -
         for share in SHARES
     ]
     sheet_of(pictures, folder / "masks.png", columns=3)
-    chapter.pictures.append(Picture("masks.png", "Masks of class 0 and of all classes; white is relevant."))
+    chapter.pictures.append(FigureFile("masks.png", "Masks of class 0 and of all classes; white is relevant."))
     chapter.tables.append(
-        Table(
+        NumberTable(
             "Pixels in the mask of each class, and what an untrained network's masks have in common with it (Jaccard)",
             ("mask", *map(str, range(10)), "untrained network"),
             tuple(
@@ -115,7 +115,7 @@ def relevant_share_of_all(tally: Tally, share: float | str) -> Tensor:
     return frequency >= (1.0 if share == "all" else float(share))
 
 
-def pair_chapter(digits: Digits, sizes: Sizes, folder: Path) -> Chapter:
+def pair_chapter(digits: Digits, sizes: Effort, folder: Path) -> Chapter:
     """Train a perceptron on pairs of digits, and see which half its relevance lies in."""
     square = (-1, 28, 28)
     train, train_labels = digits.ranked(sizes.ranked)
@@ -140,7 +140,7 @@ def pair_chapter(digits: Digits, sizes: Sizes, folder: Path) -> Chapter:
     )
     _draw_pairs(test, low, high, folder / "two-digits.png")
     chapter.pictures.append(
-        Picture(
+        FigureFile(
             "two-digits.png", f"A pair, and masks of all classes: θ = 1e-9, then θ = {HIGHER:g}, then mean |LRP-0|."
         )
     )
@@ -150,7 +150,7 @@ def pair_chapter(digits: Digits, sizes: Sizes, folder: Path) -> Chapter:
             above, below = halves_of_masks(tally, share, 28, semiring="boolean")
             rows.append((name, TITLES[share], str(above), str(below)))
     chapter.tables.append(
-        Table(
+        NumberTable(
             "Pixels of the masks of all classes together, of 784 a half", ("θ", "mask", "upper", "lower"), tuple(rows)
         )
     )

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from provnet.applications.perturbation import attacked, occluded
 from provnet.applications.reproduction.figure_drawing import Shown, curves_of, sheet_of
-from provnet.applications.reproduction.findings import Chapter, Claim, Picture, Table, verdict
-from provnet.applications.reproduction.subjects import Digits, Sizes, notebook_rule
+from provnet.applications.reproduction.findings import Chapter, Claim, FigureFile, NumberTable, verdict
+from provnet.applications.reproduction.subjects import Digits, Effort, notebook_rule
 from provnet.face import trace
 
 ZONE = 4
@@ -18,7 +18,7 @@ SCALINGS = {"R as it is": (False, 1.0), "R / max |R|": (True, 1.0), "10 R / max 
 """Name -> (whether R is divided by its largest size in each example, the factor η)."""
 
 
-def zone_chapter(model: nn.Module, digits: Digits, sizes: Sizes, folder: Path) -> Chapter:
+def zone_chapter(model: nn.Module, digits: Digits, sizes: Effort, folder: Path) -> Chapter:
     """Invert each zone of 4 x 4 pixels in turn, and see which zones cost the prediction."""
     x, y = digits.first(sizes.explained)
     wrong, ink, named, corners = _zones(model, x, y, sizes.zone_stride)
@@ -35,7 +35,7 @@ def zone_chapter(model: nn.Module, digits: Digits, sizes: Sizes, folder: Path) -
         pictures.append(Shown(f"{label}", 1 - wrong[:, y == label].double().mean(1).reshape(side, side)))
     sheet_of(pictures, folder / "zones.png", columns=5, side=1.5)
     chapter.pictures.append(
-        Picture(
+        FigureFile(
             "zones.png", "Accuracy where the zone with that upper left corner is inverted, by class: dark is a drop."
         )
     )
@@ -43,7 +43,7 @@ def zone_chapter(model: nn.Module, digits: Digits, sizes: Sizes, folder: Path) -
     near = (ink > 0) & ~covered
     rates = [float(wrong[chosen].double().mean()) for chosen in (covered, near, ink == 0)]
     chapter.tables.append(
-        Table(
+        NumberTable(
             "How often the answer becomes wrong, by what the zone covers",
             ("zone", "share of zones", "wrong answers"),
             tuple(
@@ -101,7 +101,7 @@ def _four(wrong: Tensor, named: Tensor, y: Tensor, corners: Tensor) -> Claim:
     )
 
 
-def attack_chapter(model: nn.Module, digits: Digits, sizes: Sizes, folder: Path) -> Chapter:
+def attack_chapter(model: nn.Module, digits: Digits, sizes: Effort, folder: Path) -> Chapter:
     """Invert pixels that are drawn by softmax(-η R), in five relevances and three scalings, and follow the accuracy."""
     x, y = digits.first(sizes.explained)
     names = ("composite LRP", "LRP-0", "Boolean", "counting", "Viterbi")
@@ -131,9 +131,9 @@ def attack_chapter(model: nn.Module, digits: Digits, sizes: Sizes, folder: Path)
         rows.append((scaling, *(f"{gains[scaling, name]:+.2%}" for name in names)))
     curves_of(panels, folder / "attacks.png", "attacked pixels of 784")
     chapter.pictures.append(
-        Picture("attacks.png", "Accuracy above that of a uniform attack, against the number of attacked pixels.")
+        FigureFile("attacks.png", "Accuracy above that of a uniform attack, against the number of attacked pixels.")
     )
-    chapter.tables.append(Table("Mean accuracy above the uniform attack", ("scaling", *names), tuple(rows)))
+    chapter.tables.append(NumberTable("Mean accuracy above the uniform attack", ("scaling", *names), tuple(rows)))
     chapter.claims += _attack_claims(gains, lowest)
     return chapter
 

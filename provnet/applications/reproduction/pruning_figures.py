@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from provnet.applications.pruning import BASELINES, baseline_scores, pruning_curve, ranking, relevance_scores
 from provnet.applications.reproduction.figure_drawing import curves_of
-from provnet.applications.reproduction.findings import Chapter, Claim, Picture, Table, verdict
-from provnet.applications.reproduction.subjects import Digits, Sizes, notebook_rule, trained_as_in_the_notebook
+from provnet.applications.reproduction.findings import Chapter, Claim, FigureFile, NumberTable, verdict
+from provnet.applications.reproduction.subjects import Digits, Effort, notebook_rule, trained_as_in_the_notebook
 
 SEMIRINGS = ("boolean", "counting", "viterbi")
 Curves = Mapping[str, list[float]]
 
 
-def pruning_chapter(model: nn.Module, digits: Digits, sizes: Sizes, folder: Path) -> Chapter:
+def pruning_chapter(model: nn.Module, digits: Digits, sizes: Effort, folder: Path) -> Chapter:
     """Rank the first layer's neurons in ten ways, for two networks, and follow what pruning costs."""
     train = digits.ranked(sizes.ranked)
     like_theirs = trained_as_in_the_notebook(digits.train, digits.train_labels, sizes.steps)
@@ -37,10 +37,10 @@ def pruning_chapter(model: nn.Module, digits: Digits, sizes: Sizes, folder: Path
         panels[f"accuracy, {name}"] = {method: (sizes.pruned, steps[0]) for method, steps in curves.items()}
         panels[f"loss, {name}"] = {method: (sizes.pruned, steps[1]) for method, steps in curves.items()}
     curves_of(panels, folder / "pruning.png", "pruned neurons of 300")
-    chapter.pictures.append(Picture("pruning.png", "What is left after pruning, for both networks."))
+    chapter.pictures.append(FigureFile("pruning.png", "What is left after pruning, for both networks."))
     for name, curves in found.items():
         chapter.tables.append(
-            Table(
+            NumberTable(
                 f"Mean over the steps up to 285 pruned neurons, {name}",
                 ("ranking", "accuracy", "loss", "accuracy at 200", "ties"),
                 tuple(

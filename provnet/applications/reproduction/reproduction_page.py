@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from provnet.applications.reproduction.findings import BEYOND, Chapter, Table, tally_of
+from provnet.applications.reproduction.findings import BEYOND, Chapter, NumberTable, tally_of
 from provnet.applications.reproduction.paper_errata import ERRATA
 from provnet.errors import FileFormatError, InputError
 
@@ -88,7 +88,7 @@ def page(folders: Mapping[str, Path], pictures: str) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _table(table: Table) -> list[str]:
+def _table(table: NumberTable) -> list[str]:
     return [
         f"{table.title}:",
         "",
