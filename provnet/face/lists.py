@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import product as product_of
 from typing import Any
 
+import torch
+
 from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import OptionError, UnknownNameError
 from provnet.face.neuron_names import check_patterns
@@ -15,7 +17,6 @@ from provnet.rules.lrp.base import Rule
 from provnet.semirings import annotations
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.base import Semiring
-from provnet.semirings.counting import Counting
 from provnet.semirings.lookup import get as get_semiring
 from provnet.semirings.lookup import names as semiring_names
 from provnet.symbolic.carriers.base import REGISTRY as CARRIERS
@@ -110,12 +111,14 @@ def annotations_of(circuit: BlockCircuit, algebras: Sequence[Semiring], given: A
 
 
 def exact_counting(semiring: Semiring) -> Semiring:
-    """Return counting in Python integers. Raises `OptionError` for another semiring, or one that asks for floats."""
-    if not isinstance(semiring, Counting):
+    """Return the semiring with its counts held exactly, of any size. Raises `OptionError` if it holds none, or if it
+    asks for floats."""
+    exact = semiring.held("exact")
+    if not exact.residues:
         raise OptionError(
             f"exact=True counts paths in Python integers, and {semiring.name!r} does not count. Leave it out; "
             "result.exact says whether elements were rounded, dtype=torch.float64 rounds less."
         )
-    if semiring.overflow == "float64":
+    if any(part.counts and part.dtype == torch.float64 for part, *_ in semiring.parts(None)):
         raise OptionError("exact=True contradicts Counting(overflow='float64'). Take 'counting', or leave exact= out.")
-    return semiring if semiring.primes else Counting("exact")
+    return exact

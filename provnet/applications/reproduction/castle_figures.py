@@ -12,7 +12,7 @@ from torch import Tensor
 from provnet.applications.comparison import box, rank_correlation
 from provnet.applications.reproduction.figure_drawing import Shown, curves_of, sheet_of
 from provnet.applications.reproduction.findings import Chapter, Claim, FigureFile, NumberTable, verdict
-from provnet.applications.reproduction.image_networks import CASTLE, MEAN, STD, ImageNetwork
+from provnet.applications.reproduction.image_networks import CASTLE, MEAN, STD, ImageSubject
 from provnet.applications.thresholds import VGG16_BOOLEAN, linear_maps
 from provnet.circuit.blocks import Block
 from provnet.face import Circuit, Relevance, trace
@@ -26,7 +26,7 @@ VGG16_KERNELS = (*(3,) * 13, 7, 1, 1)
 """Kernel sizes of VGG-16's linear maps, the first dense layer counted as a convolution over its 7 × 7 input."""
 
 
-def castle_chapter(subject: ImageNetwork, x: Tensor, folder: Path) -> Chapter:
+def castle_chapter(subject: ImageSubject, x: Tensor, folder: Path) -> Chapter:
     """Explain the class castle in four semirings, at the pixels and inside the network.
 
     x   the photograph, [1, 3, height, width], normalised as for ImageNet.
@@ -202,7 +202,7 @@ def _viterbi_inside(viterbi: Relevance, boolean: Relevance, deep: str, x: Tensor
     )
 
 
-def threshold_chapter(subject: ImageNetwork, x: Tensor, folder: Path) -> Chapter:
+def threshold_chapter(subject: ImageSubject, x: Tensor, folder: Path) -> Chapter:
     """Hold the hand-made thresholds of VGG-16, and the ones that a search found, against the layers' kernel sizes."""
     circuit = trace(subject.model, x)
     theta = subject.theta(circuit)

@@ -11,8 +11,8 @@ from provnet.applications.ablation import ablated, masked_copy, smaller
 from provnet.applications.pruning import BASELINES, baseline_scores, pruning_curve, ranking, relevance_scores
 from provnet.applications.reproduction.figure_drawing import curves_of
 from provnet.applications.reproduction.findings import BEYOND, Chapter, Claim, FigureFile, NumberTable, verdict
-from provnet.applications.reproduction.image_networks import CASTLE, ImageNetwork
-from provnet.applications.reproduction.subjects import Digits, Effort
+from provnet.applications.reproduction.image_networks import CASTLE, ImageSubject
+from provnet.applications.reproduction.subjects import Digits, StudySizes
 
 SEMIRINGS = ("real", "boolean", "counting", "viterbi")
 FRACTIONS = (0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875)
@@ -20,7 +20,7 @@ LAYER, BATCH_NORM = "4", "5"
 """The second convolution of the digits' network, and its batch norm, where its channels have relevance."""
 
 
-def channel_chapter(model: nn.Sequential, digits: Digits, sizes: Effort, folder: Path) -> Chapter:
+def channel_chapter(model: nn.Sequential, digits: Digits, sizes: StudySizes, folder: Path) -> Chapter:
     """Prune the 16 channels of a convolution of the digits' network in the order of nine rankings."""
     square = (-1, 1, 28, 28)
     (x, y), (held, labels) = digits.ranked(sizes.ranked // 4), digits.first(sizes.measured)
@@ -90,7 +90,7 @@ def _removal(model: nn.Sequential, kept: Tensor, test: tuple[Tensor, Tensor]) ->
     )
 
 
-def castle_pruning_chapter(subject: ImageNetwork, x: Tensor, folder: Path) -> Chapter:
+def castle_pruning_chapter(subject: ImageSubject, x: Tensor, folder: Path) -> Chapter:
     """Prune channels by the relevance of one photograph, and follow the probability of its class."""
     label = torch.tensor([CASTLE])
     data = (x, label)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from provnet.applications.comparison import rank_correlation
 from provnet.applications.reproduction.figure_drawing import Shown, sheet_of
 from provnet.applications.reproduction.findings import Chapter, Claim, FigureFile, NumberTable, verdict
-from provnet.applications.reproduction.subjects import Digits, Effort, notebook_rule
+from provnet.applications.reproduction.subjects import Digits, StudySizes, notebook_rule
 from provnet.face import trace
 from provnet.semirings.annotations import Threshold
 
@@ -25,7 +25,7 @@ def gini(rows: Tensor) -> Tensor:
     return (sizes @ weights) / (sizes.shape[1] * sizes.sum(1)).clamp(min=torch.finfo(torch.float64).tiny)
 
 
-def digit_chapter(model: nn.Module, digits: Digits, sizes: Effort, folder: Path) -> Chapter:
+def digit_chapter(model: nn.Module, digits: Digits, sizes: StudySizes, folder: Path) -> Chapter:
     """Draw the relevance of the first held-out zero, and measure the claims on the first held-out digits."""
     x, y = digits.first(sizes.explained)
     circuit = trace(model, x)

@@ -147,7 +147,7 @@ def _load(model: nn.Module, file: Path, read: Callable[[Path], Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class ImageNetwork:
+class ImageSubject:
     """A network with what the chapter on the castle needs to know of it.
 
     rule, theta   for Boolean and counting; `theta` gets the circuit.
@@ -171,10 +171,10 @@ def squeezenet_composite() -> Composite:
     return Composite([("features.0", ZBox(IMAGENET_LOW, IMAGENET_HIGH)), *low, *high])
 
 
-def squeezenet_subject(model: nn.Module) -> ImageNetwork:
+def squeezenet_subject(model: nn.Module) -> ImageSubject:
     """Return SqueezeNet as a subject."""
     theta = Threshold(SQUEEZENET_THETA, default=1e-9)
-    return ImageNetwork(
+    return ImageSubject(
         "SqueezeNet",
         model,
         "zero",
@@ -185,10 +185,10 @@ def squeezenet_subject(model: nn.Module) -> ImageNetwork:
     )
 
 
-def vgg16_subject(model: nn.Module) -> ImageNetwork:
+def vgg16_subject(model: nn.Module) -> ImageSubject:
     """Return VGG-16 as a subject: the papers' rule, their thresholds, and their layer 28."""
     rule = VGG16()
-    return ImageNetwork(
+    return ImageSubject(
         "VGG-16",
         model,
         rule,

@@ -14,7 +14,7 @@ from provnet.applications.datasets.two_digits import halves_of_masks, two_digits
 from provnet.applications.demo.train import perceptron
 from provnet.applications.reproduction.figure_drawing import Shown, sheet_of
 from provnet.applications.reproduction.findings import Chapter, Claim, FigureFile, NumberTable, verdict
-from provnet.applications.reproduction.subjects import Digits, Effort, trained_as_in_the_notebook
+from provnet.applications.reproduction.subjects import Digits, StudySizes, trained_as_in_the_notebook
 from provnet.semirings.annotations import Threshold
 
 SHARES = ("all", 0.5, "any")
@@ -42,7 +42,7 @@ def is_ring(mask: Tensor) -> bool:
     return not bool(mask[place])
 
 
-def mask_chapter(model: nn.Module, digits: Digits, sizes: Effort, folder: Path) -> Chapter:
+def mask_chapter(model: nn.Module, digits: Digits, sizes: StudySizes, folder: Path) -> Chapter:
     """Draw AND, OR and half masks of class 0 and of all classes, and hold them against an untrained network's."""
     x = torch.cat([digits.ranked(sizes.ranked)[0], digits.first(sizes.measured)[0]])
     y = torch.cat([digits.ranked(sizes.ranked)[1], digits.first(sizes.measured)[1]])
@@ -115,7 +115,7 @@ def relevant_share_of_all(tally: Tally, share: float | str) -> Tensor:
     return frequency >= (1.0 if share == "all" else float(share))
 
 
-def pair_chapter(digits: Digits, sizes: Effort, folder: Path) -> Chapter:
+def pair_chapter(digits: Digits, sizes: StudySizes, folder: Path) -> Chapter:
     """Train a perceptron on pairs of digits, and see which half its relevance lies in."""
     square = (-1, 28, 28)
     train, train_labels = digits.ranked(sizes.ranked)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from provnet.applications.perturbation import attacked, occluded
 from provnet.applications.reproduction.figure_drawing import Shown, curves_of, sheet_of
 from provnet.applications.reproduction.findings import Chapter, Claim, FigureFile, NumberTable, verdict
-from provnet.applications.reproduction.subjects import Digits, Effort, notebook_rule
+from provnet.applications.reproduction.subjects import Digits, StudySizes, notebook_rule
 from provnet.face import trace
 
 ZONE = 4
@@ -18,7 +18,7 @@ SCALINGS = {"R as it is": (False, 1.0), "R / max |R|": (True, 1.0), "10 R / max 
 """Name -> (whether R is divided by its largest size in each example, the factor η)."""
 
 
-def zone_chapter(model: nn.Module, digits: Digits, sizes: Effort, folder: Path) -> Chapter:
+def zone_chapter(model: nn.Module, digits: Digits, sizes: StudySizes, folder: Path) -> Chapter:
     """Invert each zone of 4 x 4 pixels in turn, and see which zones cost the prediction."""
     x, y = digits.first(sizes.explained)
     wrong, ink, named, corners = _zones(model, x, y, sizes.zone_stride)
@@ -101,7 +101,7 @@ def _four(wrong: Tensor, named: Tensor, y: Tensor, corners: Tensor) -> Claim:
     )
 
 
-def attack_chapter(model: nn.Module, digits: Digits, sizes: Effort, folder: Path) -> Chapter:
+def attack_chapter(model: nn.Module, digits: Digits, sizes: StudySizes, folder: Path) -> Chapter:
     """Invert pixels that are drawn by softmax(-η R), in five relevances and three scalings, and follow the accuracy."""
     x, y = digits.first(sizes.explained)
     names = ("composite LRP", "LRP-0", "Boolean", "counting", "Viterbi")

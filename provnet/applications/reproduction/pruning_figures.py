@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from provnet.applications.pruning import BASELINES, baseline_scores, pruning_curve, ranking, relevance_scores
 from provnet.applications.reproduction.figure_drawing import curves_of
 from provnet.applications.reproduction.findings import BEYOND, Chapter, Claim, FigureFile, NumberTable, verdict
-from provnet.applications.reproduction.subjects import Digits, Effort, notebook_rule, trained_as_in_the_notebook
+from provnet.applications.reproduction.subjects import Digits, StudySizes, notebook_rule, trained_as_in_the_notebook
 
 SEMIRINGS = ("boolean", "counting", "viterbi")
 Curves = Mapping[str, list[float]]
 
 
-def pruning_chapter(model: nn.Module, digits: Digits, sizes: Effort, folder: Path) -> Chapter:
+def pruning_chapter(model: nn.Module, digits: Digits, sizes: StudySizes, folder: Path) -> Chapter:
     """Rank the first layer's neurons in ten ways, for two networks, and follow what pruning costs."""
     train = digits.ranked(sizes.ranked)
     like_theirs = trained_as_in_the_notebook(digits.train, digits.train_labels, sizes.steps)

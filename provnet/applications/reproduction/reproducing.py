@@ -37,7 +37,7 @@ from provnet.applications.reproduction.subjects import (
     FULL,
     MNIST_CNN_WEIGHTS,
     QUICK,
-    Effort,
+    StudySizes,
     data_files,
     given_network,
     given_perceptron,
@@ -98,7 +98,7 @@ def reproduce(
     return chapters
 
 
-def _mnist(folder: Path, sizes: Effort) -> tuple[Sequence[Step], str]:
+def _mnist(folder: Path, sizes: StudySizes) -> tuple[Sequence[Step], str]:
     data_files(folder, MNIST_WEIGHTS)
     digits, model = read_mnist(folder), given_perceptron(folder)
     steps: list[Step] = [
@@ -113,7 +113,7 @@ def _mnist(folder: Path, sizes: Effort) -> tuple[Sequence[Step], str]:
     return steps, f"The perceptron 784-300-100-10 of the data names {right:.2%} of the held-out digits rightly."
 
 
-def _cnn(folder: Path, sizes: Effort, quick: bool) -> tuple[Sequence[Step], str]:
+def _cnn(folder: Path, sizes: StudySizes, quick: bool) -> tuple[Sequence[Step], str]:
     data_files(folder, SQUEEZENET_WEIGHTS, MNIST_CNN_WEIGHTS, CASTLE_PHOTOGRAPH)
     digits, small = read_mnist(folder), given_network(folder)
     side = QUICK_PIXELS if quick else 224

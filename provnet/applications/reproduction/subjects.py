@@ -26,7 +26,7 @@ MNIST_CNN_WEIGHTS = "mnist_cnn.safetensors"
 
 
 @dataclass(frozen=True)
-class Effort:
+class StudySizes:
     """How much is computed. Steps are the notebook's: one optimiser step for each batch of 32."""
 
     ranked: int
@@ -40,8 +40,8 @@ class Effort:
     """How many of 300 neurons are pruned. The notebook stops at 97."""
 
 
-FULL = Effort(8000, 2000, 1000, 1875, 1, 15, 2, (0, 25, 50, 75, 100, 150, 200, 225, 250, 270, 285))
-QUICK = Effort(60, 40, 20, 3, 12, 3, 1, (0, 200))
+FULL = StudySizes(8000, 2000, 1000, 1875, 1, 15, 2, (0, 25, 50, 75, 100, 150, 200, 225, 250, 270, 285))
+QUICK = StudySizes(60, 40, 20, 3, 12, 3, 1, (0, 200))
 """For tests: it says nothing about the claims."""
 
 
