@@ -108,7 +108,7 @@ def masks_of_classes(
     theta: Theta = None,
     batch_size: Batches = 64,
     checkpoint: Checkpoint = None,
-    out: Annotated[Path | None, typer.Option(help="write the masks [classes, …] as .npy")] = None,
+    out: Annotated[Path | None, typer.Option(help="write the masks, classes first, as .npy")] = None,
     key: Key = None,
     shape: Shape = None,
     divide: Divide = None,
