@@ -14,7 +14,7 @@ from provnet import __version__
 from provnet.applications.coverage import coverage
 from provnet.applications.demo import run_demo
 from provnet.applications.inspection import studio, write_html
-from provnet.applications.inspection.answers import SIDE_BY_SIDE
+from provnet.applications.inspection.algebras import SIDE_BY_SIDE
 from provnet.applications.inspection.cone import LIMIT as PAGE_LIMIT
 from provnet.applications.outputs import require_free, require_result, write_result
 from provnet.applications.questions import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from provnet import rules
+from provnet.applications.inspection.algebras import algebra_of, costs, semiring_called, thresholded
+from provnet.applications.inspection.edges import Edges, Floats
 from provnet.applications.inspection.model import Algebra, Question
 from provnet.applications.inspection.network import Ends, Ints, Network
 from provnet.applications.questions import parse_target
@@ -20,55 +22,15 @@ from provnet.errors import OptionError, UnknownNameError
 from provnet.face import Circuit, Relevance
 from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
-from provnet.semirings import annotations
-from provnet.semirings import get as get_semiring
 from provnet.semirings import names as semiring_names
 from provnet.semirings.annotations.threshold import Threshold
 from provnet.semirings.base import Semiring
-from provnet.semirings.counting import Counting
 
 KEPT = 24
 """Evaluations that are kept, each with the relevance of every tensor."""
 
 DEFINITION = 10_000_000
 """Edges of all examples up to which the reference route answers."""
-
-SIDE_BY_SIDE = ("real", "boolean", "counting", "viterbi", "tropical", "bottleneck")
-"""The semirings in which a neuron is shown at once."""
-
-JOINS = {
-    "sum-product": "sum",
-    "max-times": "max",
-    "max-plus": "max",
-    "max-min": "max",
-    "min-plus": "min",
-    "min-max": "min",
-    "or-and": "or",
-}
-"""How ⊕ joins two numbers, by a semiring's family."""
-
-Floats = NDArray[Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Edges:
-    """Edges of one block in columns, with their values in some semirings.
-
-    output, slot, source   as the wiring counts them;  end   the layer and the neuron that they come from
-    """
-
-    block: int
-    output: Ints
-    slot: Ints
-    source: Ints
-    end_layer: Ints
-    end_number: Ints
-    coefficient: Floats
-    element: Mapping[str, Floats]
-    message: Mapping[str, Floats]
-
-    def __len__(self) -> int:
-        return len(self.output)
 
 
 class Answers:
@@ -84,7 +46,7 @@ class Answers:
         """`semirings`, `rule_names`: more of them, by the names that the page shows. `output`: which output."""
         self.circuit, self.output = circuit, output
         self.network = Network(circuit.workspace(circuit.floating(None)).circuit)
-        self.semirings = {name: _algebra(name) for name in semiring_names()} | dict(semirings or {})
+        self.semirings = {name: semiring_called(name) for name in semiring_names()} | dict(semirings or {})
         self.semirings = {name: one for name, one in self.semirings.items() if not one.element_shape}
         self.rules: dict[str, Any] = {name: name for name in _rule_names()} | dict(rule_names or {})
         if circuit.rule is not None:
@@ -258,36 +220,6 @@ class Answers:
         if one.ring:
             return np.abs(x)
         return -x if costs(one) else x
-
-
-def algebra_of(name: str, semiring: Semiring) -> Algebra:
-    """Return what a page needs to know of a semiring, under the name that it has there."""
-    zero: Any = semiring.zero.item() if isinstance(semiring.zero, torch.Tensor) else semiring.zero
-    return Algebra(
-        name=name,
-        question=semiring.question,
-        plus=JOINS.get(semiring.family or "", ""),
-        selective=semiring.selective,
-        ring=semiring.ring,
-        zero=zero,
-        theta=thresholded(semiring),
-        costs=costs(semiring),
-    )
-
-
-def thresholded(semiring: Semiring) -> bool:
-    """Return whether a semiring's own annotation function is a threshold."""
-    return isinstance(annotations.resolve(None, semiring), Threshold)
-
-
-def costs(semiring: Semiring) -> bool:
-    """Return whether the smaller of two elements is the stronger: zero, the weakest, is above one."""
-    return float(semiring.zero) > float(semiring.one)
-
-
-def _algebra(name: str) -> Semiring:
-    """Return the semiring that a name means here: counts go on as floats where they exceed a word."""
-    return Counting("promote") if name == "counting" else get_semiring(name)
 
 
 def _rule_names() -> list[str]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from provnet.applications.inspection.answers import Edges
 from provnet.applications.inspection.details import gates_of
-from provnet.applications.inspection.explorer import Explorer, part_of
+from provnet.applications.inspection.edges import Edges, part_of
+from provnet.applications.inspection.explorer import Explorer
 from provnet.applications.inspection.model import Inspection, Question, Value
 from provnet.applications.inspection.network import identity
 from provnet.circuit.derivations import Path

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from provnet.applications.inspection.answers import Edges
-from provnet.applications.inspection.explorer import Explorer, part_of
+from provnet.applications.inspection.edges import Edges, part_of
+from provnet.applications.inspection.explorer import Explorer
 from provnet.applications.inspection.model import Question, Value
 from provnet.applications.inspection.network import identity
 from provnet.circuit.counts import count_terms

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,11 @@ def write_html(
     Raises: `OutputError`; `LimitError` for a cone above `limit` gates, with its size.
     Example: `write_html(circuit, "cone.html", at=("fc1", 3))`
     """
+    return write_string(path, one_file(subject, title, options))
+
+
+def one_file(subject: Circuit | GateCircuit | Inspection, title: str | None, options: Mapping[str, Any]) -> str:
+    """Return the page that `write_html` writes."""
     if isinstance(subject, Inspection):
         if options:
             raise OptionError(f"an inspection is finished: leave {', '.join(options)} out.")
@@ -87,10 +93,10 @@ def write_html(
             )
         seen = inspect(subject, **options)
     data = {"live": False, "inspection": seen, "formulas": formulas(subject, seen, options)}
-    return write_string(path, page(title or f"{seen.model}: provnet", data))
+    return page(title or f"{seen.model}: provnet", data)
 
 
-def formulas(subject: Any, seen: Inspection, options: dict[str, Any]) -> dict[str, Any]:
+def formulas(subject: Any, seen: Inspection, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the formula of each node that a file can carry, by id, nearest to the target first."""
     if isinstance(subject, GateCircuit) and len(subject) <= FORMULA_GATES:
         gates = {node.id: node.index for node in seen.nodes if node.kind in ("plus", "times")}

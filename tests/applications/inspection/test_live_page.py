@@ -388,7 +388,7 @@ def test_keyboard_alone(seen: Seen, studio: Studio, explorer: Explorer):
 
 
 def hashed(studio: Studio, state: Any, **over: Any) -> str:
-    content = {"v": 1, "f": studio.explorer.fingerprint, "s": state, **over}
+    content = {"v": 1, "f": studio.requests.explorer.fingerprint, "s": state, **over}
     return base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
 
 
