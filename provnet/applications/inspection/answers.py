@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,11 @@ from provnet.applications.inspection.edges import Edges, Floats
 from provnet.applications.inspection.model import Algebra, Question
 from provnet.applications.inspection.network import Ends, Ints, Network
 from provnet.applications.questions import parse_target
+from provnet.circuit.cone import find_cone
 from provnet.errors import OptionError, UnknownNameError
 from provnet.face import Circuit, Relevance
+from provnet.face.names import output_named
+from provnet.face.targets import target_neurons
 from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
 from provnet.semirings import names as semiring_names
@@ -55,6 +57,7 @@ class Answers:
         edges = circuit.edges * circuit.batch
         self.route = "reference" if edges <= DEFINITION else "auto"
         self._held: OrderedDict[tuple[Any, ...], Relevance] = OrderedDict()
+        self._reached: dict[tuple[str, int], Mapping[int, NDArray[np.bool_]]] = {}
 
     # -- the choices -----------------------------------------------------------------------------------------
 
@@ -127,11 +130,29 @@ class Answers:
         theta = question.theta if thresholded(self.semirings[name]) else None
         return name, question.rule, question.target, theta
 
+    def target_number(self, question: Question) -> int:
+        """Return the row-major number of the explained neuron in the output. Raises `TargetError`."""
+        held = self.circuit.data.activations[output_named(self.circuit.data, self.output)]
+        return int(target_neurons(parse_target(question.target), held, self.circuit.batch)[question.example])
+
     def reached(self, question: Question, activation: int) -> NDArray[np.bool_]:
         """Return which neurons of a tensor have a path to the target, whatever its coefficients, [neurons]."""
-        asked = replace(question, theta=-math.inf)
-        (one,) = self.relevance(asked, ("boolean",)).values()
-        return as_numbers(one.rows(activation)[question.example])
+        key = (question.target, question.example)
+        if key not in self._reached:
+            data = self.network.data
+            roots = [(layer, np.arange(data.activations[layer].size)) for layer in self.network.layers]
+            targets = np.array([self.target_number(question)])
+            output = output_named(self.circuit.data, self.output)
+            chosen = partial(self._wired, question)
+            self._reached[key] = find_cone(data, output, targets, roots, chosen, units=False, biases=False).live
+        live = self._reached[key].get(activation)
+        return np.zeros(self.network.data.activations[activation].size, bool) if live is None else live
+
+    def _wired(self, question: Question, block: int, outputs: Ints) -> NDArray[np.bool_] | None:
+        """Return which slots hold an edge, None: all that the wiring knows."""
+        if self.network.plain(block):
+            return None
+        return self.present(question, block, outputs)[:, : self.network.data.blocks[block].wiring.fan]
 
     def values(self, question: Question, names: Iterable[str], layer: int) -> dict[str, Floats]:
         """Return a layer's relevance in some semirings, [neurons]."""

@@ -9,7 +9,6 @@ import numpy as np
 from provnet.applications.inspection.answers import Answers
 from provnet.applications.inspection.model import Question
 from provnet.applications.inspection.network import Ints
-from provnet.circuit.blocks import BlockCircuit
 
 
 class Degrees:
@@ -28,7 +27,7 @@ class Degrees:
                 by_layer.setdefault(layer, []).append(row)
         for layer, mine in by_layer.items():
             block = self.answers.network.maker[layer]
-            if self._plain(block):
+            if self.answers.network.plain(block):
                 counts = [self.answers.network.fan_in(layer)] * len(mine)
             else:
                 outputs = np.array([places[row][1] for row in mine])
@@ -37,13 +36,6 @@ class Degrees:
             for row, count in zip(mine, counts, strict=True):
                 found[row] = int(count)
         return found
-
-    def _plain(self, block: int) -> bool:
-        """Whether every slot of the block is an edge: nothing in the padding, no losers of a pooling."""
-        held: BlockCircuit = self.answers.network.data
-        one = held.blocks[block]
-        full = one.wiring.edges == one.wiring.outputs * one.wiring.fan
-        return full and one.kind != "selection" and all(held.activations[i].void is None for i in one.reads)
 
     def outputs(self, question: Question, activation: int) -> Ints:
         """Return how many edges leave each neuron of a tensor towards the target, unit edges followed up."""
@@ -69,7 +61,7 @@ class Degrees:
                 some = np.arange(start, min(start + step, wiring.positions))
                 outputs = np.asarray(wiring.output(some, 0))
                 found, present = network.slots(number, outputs)
-                if not self._plain(number):
+                if not network.plain(number):
                     present = self.answers.present(question, number, outputs)[:, : wiring.fan]
                 channels = np.asarray(wiring.output(some[:, None], np.arange(wiring.channels)))
                 fed = np.broadcast_to(reached[channels].sum(1)[:, None], found.shape)

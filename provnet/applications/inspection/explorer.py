@@ -18,7 +18,6 @@ from provnet.applications.inspection.edges import Columns, Edges, part_of, posit
 from provnet.applications.inspection.model import Inspection, Layer, Node, Picture, Question
 from provnet.applications.inspection.network import identity
 from provnet.applications.inspection.pictures import picture_of
-from provnet.applications.questions import parse_target
 from provnet.errors import LimitError, OptionError, TargetError
 from provnet.face import Circuit
 from provnet.face.names import output_named
@@ -105,9 +104,7 @@ class Explorer:
 
     def target_number(self, question: Question) -> int:
         """Return the row-major number of the explained neuron in the output. Raises `TargetError`."""
-        held, batch = self.circuit.data.activations[self.output], self.circuit.batch
-        found = target_neurons(parse_target(question.target), held, batch)
-        return int(found[question.example])
+        return self.answers.target_number(question)
 
     def targets(self, question: Question) -> tuple[str, ...]:
         """Return the id of the neuron that the recursion starts from, below the unit edges on top of it."""
