@@ -10,10 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from provnet.applications.inspection.cone import inspect
 from provnet.applications.inspection.model import Inspection, plain
+from provnet.applications.pages import render
 from provnet.applications.questions import parse_target
 from provnet.circuit.gates import GateStore
 from provnet.circuit.variables import Place
@@ -24,7 +23,6 @@ from provnet.writers.atomic import write_string
 from provnet.writers.base import StrPath, gates_of, writer
 
 PAGE = Path(__file__).with_name("page")
-TEMPLATES = Environment(loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined)
 
 FORMULAS = 200_000
 """Characters of formulas that a file carries, those nearest to the target first."""
@@ -49,17 +47,17 @@ def policy(connect: str) -> str:
     )
 
 
-def page(title: str, data: Any, connect: str = "'none'", version: str = "") -> str:
+def page(title: str, data: Any, connect: str = "'none'") -> str:
     """Return the page with its data: {"inspection": …, "formulas": …}, or {"live": true, "base": …}."""
     # Inside a script element only "<" could end it; in JSON it stands in texts alone.
     text = json.dumps(plain(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return TEMPLATES.get_template("studio.html.j2").render(
+    return render(
+        "studio.html.j2",
         title=title,
         policy=policy(connect),
         style=part("studio.css"),
         script=part("studio.js"),
         data=text.replace("<", "\\u003c"),
-        version=version,
     )
 
 

@@ -20,7 +20,7 @@ from provnet.applications.inspection.model import plain
 from provnet.applications.inspection.requests import Requests
 from provnet.errors import OptionError, OutputError, ProvnetError
 from provnet.face import Circuit, GateCircuit
-from provnet.face.circuit import PAGES
+from provnet.face.pages import PAGES
 
 HOST = "127.0.0.1"
 LARGEST = 4_000_000
