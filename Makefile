@@ -42,8 +42,8 @@ docs: $(STAMP)
 	$(BIN)/python docs/make_hierarchy.py
 	$(BIN)/python docs/make_ops.py
 	$(PIP) -e '.[docs]'
-	$(BIN)/mkdocs build --strict --site-dir build/docs
-	$(BIN)/pdoc --output-directory build/docs/api provnet
+	$(BIN)/python docs/make_gallery.py
+	$(BIN)/python -m mkdocs build --strict --site-dir build/docs
 
 bench: $(STAMP)
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python -m tests.benchmarks.$$(basename $$script .py) || exit 1; done
