@@ -99,8 +99,8 @@ PAGES: dict[str, tuple[str, tuple[Part, ...]]] = {
                 "provnet.rules",
                 (
                     *("Composite", "EpsilonPlus", "EpsilonPlusFlat", "EpsilonAlpha2Beta1", "EpsilonAlpha2Beta1Flat"),
-                    *("EpsilonGammaBox", "DeepTaylor", "VGG16", "assignment", "Module", "Path", "Kind", "Op", "Entry"),
-                    *("Depth", "Where", "Choice"),
+                    *("EpsilonGammaBox", "DeepTaylor", "VGG16", "assignment", "Module", "Path", "Kind", "OpName"),
+                    *("Entry", "Depth", "Where", "Choice"),
                 ),
                 members=False,
             ),
@@ -112,8 +112,9 @@ PAGES: dict[str, tuple[str, tuple[Part, ...]]] = {
                     "Stabilised",
                     "Branch",
                     "Product",
+                    "Factors",
                     "Terms",
-                    "Edges",
+                    "RuleEdges",
                     "register",
                     "get",
                     "names",
@@ -189,7 +190,7 @@ INNER = {
     "inputs": "the command line",
     "models": "the command line",
     "outputs": "the command line",
-    "questions": "the command line",
+    "command_questions": "the command line",
     "datasets": "`provnet.sweep`, `provnet.Tally`, and the masks above",
 }
 """Modules of `provnet.applications` that a user does not import, and what they serve."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from provnet.circuit.derivations import Path
+from provnet.circuit.derivations import WeightedPath
 from provnet.circuit.gates import Neuron, Variable
 from provnet.symbolic.naming import Naming, number_text
 
 
-def sentence(path: Path, naming: Naming, meaning: str = "", root: Neuron | None = None) -> str:
+def sentence(path: WeightedPath, naming: Naming, meaning: str = "", root: Neuron | None = None) -> str:
     """Return one path as a sentence.
 
     naming    names of neurons, and the value of each edge.
@@ -28,7 +28,7 @@ def sentence(path: Path, naming: Naming, meaning: str = "", root: Neuron | None 
     return f"{start} reaches {end}{through} and {carried}{_edges(path, naming)}."
 
 
-def _edges(path: Path, naming: Naming) -> str:
+def _edges(path: WeightedPath, naming: Naming) -> str:
     if naming.values is None:
         return ""
     values: Any = naming.values

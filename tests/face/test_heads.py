@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -50,7 +52,7 @@ def test_relevance_by_head(circuit: provnet.Circuit, semiring: str) -> None:
 
 
 @pytest.mark.parametrize("rule", [provnet.rules.AttnLRP(), "gradient"], ids=str)
-def test_heads_are_found_whatever_form_the_softmax_takes(circuit: provnet.Circuit, rule: object) -> None:
+def test_heads_are_found_whatever_form_the_softmax_takes(circuit: provnet.Circuit, rule: Any) -> None:
     answer = circuit.evaluate("real", 1, rule=rule)
     given = answer[circuit.heads("blocks.1.attention")].reshape(2, HEADS, -1)
     torch.testing.assert_close(answer.heads("blocks.1.attention"), given.sum(2))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 
 from provnet.applications.demo import sections
-from provnet.applications.demo.answers import Answers
-from provnet.applications.demo.own import SOURCE
-from provnet.applications.demo.pictures import Drawing, curve, digit_picture, image
+from provnet.applications.demo.demo_answers import DemoAnswers
+from provnet.applications.demo.demo_pictures import Drawing, curve, digit_picture, image
+from provnet.applications.demo.odds import SOURCE
 from provnet.applications.pages import render, text_of
 
 
-def page(answers: Answers, drawing: Drawing) -> str:
+def page(answers: DemoAnswers, drawing: Drawing) -> str:
     """Return the report. Only its section "Time" differs between two runs with one seed."""
     return render(
         "report.html.j2",

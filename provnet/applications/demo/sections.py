@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from provnet.applications.demo.answers import Answers
-from provnet.applications.demo.pictures import (
+from provnet.applications.demo.demo_answers import DemoAnswers
+from provnet.applications.demo.demo_pictures import (
     Drawing,
     Image,
     answer_picture,
@@ -17,12 +17,12 @@ from provnet.applications.demo.pictures import (
     digit_picture,
     image,
 )
-from provnet.applications.demo.questions import Question
+from provnet.applications.demo.demo_questions import DemoQuestion
 
 Row = tuple[str, ...]
 
 
-def the_run(a: Answers) -> list[tuple[str, str]]:
+def the_run(a: DemoAnswers) -> list[tuple[str, str]]:
     """Return the facts of the run: (a number, what it counts)."""
     return [
         ("-".join(map(str, a.subject.sizes)), "perceptron with ReLU"),
@@ -33,7 +33,7 @@ def the_run(a: Answers) -> list[tuple[str, str]]:
     ]
 
 
-def answer_rows(a: Answers) -> list[tuple[Question, Image, str]]:
+def answer_rows(a: DemoAnswers) -> list[tuple[DemoQuestion, Image, str]]:
     """Return each question with its answer for the first digit: a picture and a number."""
     return [
         (q, image(answer_picture(a, q, 0), f"{q.name} relevance of a {a.label(0)}"), q.spoken(a.of(q, 0)))
@@ -41,7 +41,7 @@ def answer_rows(a: Answers) -> list[tuple[Question, Image, str]]:
     ]
 
 
-def digit_rows(a: Answers) -> list[dict[str, Any]]:
+def digit_rows(a: DemoAnswers) -> list[dict[str, Any]]:
     """Return the grid: for each digit its picture, what it was named, and a picture and a number for each semiring."""
     rows = []
     for k, named in enumerate(a.predicted):
@@ -60,7 +60,7 @@ def digit_rows(a: Answers) -> list[dict[str, Any]]:
     return rows
 
 
-def class_strips(a: Answers) -> list[dict[str, Any]]:
+def class_strips(a: DemoAnswers) -> list[dict[str, Any]]:
     """Return the first digit asked about every class: answers differ at a good threshold, and not at 1e-9."""
     ink = int((a.subject.inputs[a.chosen[0]] > 0).sum())
     words = {
@@ -86,7 +86,7 @@ def _sum(relevance: torch.Tensor) -> str:
     return str(int(relevance.sum())) if relevance.dtype == torch.bool else f"{float(relevance.sum()):.2f}"
 
 
-def drawn_cone(a: Answers, drawing: Drawing) -> dict[str, Any]:
+def drawn_cone(a: DemoAnswers, drawing: Drawing) -> dict[str, Any]:
     """Return the formula and the drawn circuit of one pixel."""
     cone = a.cone
     side = a.subject.images.shape[-1]
@@ -109,7 +109,7 @@ def drawn_cone(a: Answers, drawing: Drawing) -> dict[str, Any]:
     }
 
 
-def conservation_rows(a: Answers) -> list[Row]:
+def conservation_rows(a: DemoAnswers) -> list[Row]:
     """Return what came to each layer and where it went, of the first digit, from the answer down; all at the end."""
     report = a.relevance["real"].conservation()
     rows = [
@@ -123,7 +123,7 @@ def _first(x: torch.Tensor | None) -> str:
     return "–" if x is None else f"{float(x.reshape(-1)[0]):.6f}".replace("-0.000000", "0.000000")
 
 
-def laws(a: Answers) -> list[tuple[str, str]]:
+def laws(a: DemoAnswers) -> list[tuple[str, str]]:
     """Return (what must hold, what was found) for this run."""
     r = {name: result.inputs for name, result in a.relevance.items()}
     theta = a.search.theta
@@ -143,12 +143,12 @@ def _says(holds: bool) -> str:
     return "holds on every pixel" if holds else "FAILS"
 
 
-def time_rows(a: Answers) -> list[Row]:
+def time_rows(a: DemoAnswers) -> list[Row]:
     """Return how long each step took."""
     return [(name, f"{1000 * seconds:,.1f} ms") for name, seconds in a.seconds.items()]
 
 
-def lines(a: Answers) -> str:
+def lines(a: DemoAnswers) -> str:
     """Return the program that gets these answers, for a `model` and an `x` that are there."""
     shape = ", ".join(f"{i}-{o}" for i, o in pairwise(a.subject.sizes))
     return f"""import provnet

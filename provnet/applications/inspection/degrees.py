@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from provnet.applications.inspection.answers import Answers
-from provnet.applications.inspection.model import Question
+from provnet.applications.inspection.model import PageQuestion
 from provnet.applications.inspection.network import Ints
 
 
@@ -18,7 +18,7 @@ class Degrees:
         self.answers = answers
         self._outputs: dict[tuple[int, int, str], Ints] = {}
 
-    def inputs(self, question: Question, places: Sequence[tuple[int, int]]) -> list[int]:
+    def inputs(self, question: PageQuestion, places: Sequence[tuple[int, int]]) -> list[int]:
         """Return how many edges lead into each neuron, shown or not."""
         found = [0] * len(places)
         by_layer: dict[int, list[int]] = {}
@@ -37,7 +37,7 @@ class Degrees:
                 found[row] = int(count)
         return found
 
-    def outputs(self, question: Question, activation: int) -> Ints:
+    def outputs(self, question: PageQuestion, activation: int) -> Ints:
         """Return how many edges leave each neuron of a tensor towards the target, unit edges followed up."""
         key = (activation, question.example, question.target)
         if key not in self._outputs:
@@ -48,7 +48,7 @@ class Degrees:
             self._outputs[key] = counts
         return self._outputs[key]
 
-    def _fed_counts(self, question: Question, number: int) -> Ints:
+    def _fed_counts(self, question: PageQuestion, number: int) -> Ints:
         """Return how many edges leave each input of a block."""
         network = self.answers.network
         block = network.data.blocks[number]

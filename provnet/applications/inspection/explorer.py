@@ -14,13 +14,13 @@ import torch
 from provnet.applications.inspection.algebras import SIDE_BY_SIDE
 from provnet.applications.inspection.answers import Answers, as_numbers
 from provnet.applications.inspection.degrees import Degrees
-from provnet.applications.inspection.edges import Columns, Edges, part_of, positions
-from provnet.applications.inspection.model import Inspection, Layer, Node, Picture, Question
+from provnet.applications.inspection.model import Inspection, Layer, Node, PageQuestion, Picture
 from provnet.applications.inspection.network import identity
-from provnet.applications.inspection.pictures import picture_of
+from provnet.applications.inspection.source_pictures import picture_of
+from provnet.applications.inspection.wire_columns import EdgeColumns, WireColumns, part_of, positions
 from provnet.errors import LimitError, OptionError, TargetError
 from provnet.face import Circuit
-from provnet.face.names import output_named
+from provnet.face.neuron_names import output_named
 from provnet.face.targets import target_neurons
 from provnet.rules.lrp.base import Rule
 from provnet.semirings import names as semiring_names
@@ -88,11 +88,11 @@ class Explorer:
             digest.update(as_numbers(rows(data.activations[output], data.batch, torch.float64)).tobytes())
         return digest.hexdigest()
 
-    def question(self, **given: Any) -> Question:
+    def question(self, **given: Any) -> PageQuestion:
         """Return a question, checked: real, rule zero, the predicted class of example 0, unless `given` else."""
         target = given.pop("target", None)
         target = self._first_target() if target is None else _spelled(target)
-        asked = Question(**{"semiring": "real", "rule": "zero", "example": 0, **given, "target": target})
+        asked = PageQuestion(**{"semiring": "real", "rule": "zero", "example": 0, **given, "target": target})
         return self.answers.check(asked)
 
     def _first_target(self) -> str:
@@ -102,11 +102,11 @@ class Explorer:
             return ",".join("0" for _ in self.circuit.data.activations[self.output].shape)
         return "predicted"
 
-    def target_number(self, question: Question) -> int:
+    def target_number(self, question: PageQuestion) -> int:
         """Return the row-major number of the explained neuron in the output. Raises `TargetError`."""
         return self.answers.target_number(question)
 
-    def targets(self, question: Question) -> tuple[str, ...]:
+    def targets(self, question: PageQuestion) -> tuple[str, ...]:
         """Return the id of the neuron that the recursion starts from, below the unit edges on top of it."""
         ends = self.network.ends(self.output, np.array([self.target_number(question)]))
         places = zip(ends.layer.tolist(), ends.number.tolist(), strict=True)
@@ -122,7 +122,7 @@ class Explorer:
         ids = map(identity, ends.layer.tolist(), ends.number.tolist())
         return dict(zip(ids, (self.classes[n] for n in numbers.tolist()), strict=True))
 
-    def pictures(self, question: Question, names: Sequence[str]) -> tuple[Picture, ...]:
+    def pictures(self, question: PageQuestion, names: Sequence[str]) -> tuple[Picture, ...]:
         """Return every source of the example as a picture, with its relevance in some semirings."""
         data = self.circuit.data
         return tuple(
@@ -157,7 +157,7 @@ class Explorer:
 
     def view(
         self,
-        question: Question,
+        question: PageQuestion,
         shown: Asked | None = None,
         nodes: Iterable[str] = (),
         names: Sequence[str] | None = None,
@@ -178,7 +178,7 @@ class Explorer:
                 found += self._outputs_of(question, names, node, most)
         return self.inspection(question, names, found, [*targets, *nodes, *(node for node, *_ in asked)])
 
-    def _inputs(self, question: Question, names: Sequence[str], asked: Asked) -> list[Edges]:
+    def _inputs(self, question: PageQuestion, names: Sequence[str], asked: Asked) -> list[EdgeColumns]:
         by_layer: dict[int, dict[int, int]] = {}
         for node, most, _ in asked:
             layer, number = self.locate(node)
@@ -204,7 +204,7 @@ class Explorer:
             for layer, mine in by_layer.items()
         ]
 
-    def _outputs_of(self, question: Question, names: Sequence[str], node: str, most: int) -> list[Edges]:
+    def _outputs_of(self, question: PageQuestion, names: Sequence[str], node: str, most: int) -> list[EdgeColumns]:
         """Return the `most` strongest edges out of a neuron."""
         parts = self.answers.out_of(question, (*names, question.order), *self.locate(node))
         if not parts:
@@ -220,9 +220,9 @@ class Explorer:
 
     def inspection(
         self,
-        question: Question,
+        question: PageQuestion,
         names: Sequence[str],
-        edges: Sequence[Edges],
+        edges: Sequence[EdgeColumns],
         ids: Iterable[str],
         complete: bool = False,
     ) -> Inspection:
@@ -231,7 +231,7 @@ class Explorer:
         for node in ids:
             self.locate(node)
             order.setdefault(node, len(order))
-        columns = Columns(names)
+        columns = WireColumns(names)
         for part in edges:
             self._add(columns, part, order)
         data = self.circuit.data
@@ -249,7 +249,7 @@ class Explorer:
             complete=complete,
         )
 
-    def _add(self, columns: Columns, edges: Edges, order: dict[str, int]) -> None:
+    def _add(self, columns: WireColumns, edges: EdgeColumns, order: dict[str, int]) -> None:
         """Append edges that are not there yet, and the neurons at their ends."""
         edges = columns.new(edges, self.network.data.blocks[edges.block].wiring.fan)
         made = self.network.data.blocks[edges.block].output
@@ -258,7 +258,7 @@ class Explorer:
         segment = self.network.segment(edges.block, edges.output, edges.slot, edges.source)
         columns.variable += segment.names()
 
-    def nodes(self, question: Question, names: Sequence[str], ids: Sequence[str]) -> tuple[Node, ...]:
+    def nodes(self, question: PageQuestion, names: Sequence[str], ids: Sequence[str]) -> tuple[Node, ...]:
         """Return neurons with their values in some semirings."""
         places = [self.locate(node) for node in ids]
         layers = {layer for layer, _ in places}
@@ -275,7 +275,7 @@ class Explorer:
 
     # -- every threshold at once -------------------------------------------------------------------------------
 
-    def steps(self, question: Question) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    def steps(self, question: PageQuestion) -> tuple[tuple[float, ...], tuple[int, ...]]:
         """Return (θ, how many inputs are relevant at it), ascending, from one evaluation in Bottleneck.
 
         Exact at every θ listed, for x → [x ≥ θ] is a homomorphism to Boolean; of more than `STEPS`
@@ -290,7 +290,7 @@ class Explorer:
         alive = len(values) - np.searchsorted(values, thetas)
         return tuple(thetas.tolist()), tuple(alive.tolist())
 
-    def whole(self, question: Question, shown: Asked | None = None, nodes: Iterable[str] = ()) -> Inspection:
+    def whole(self, question: PageQuestion, shown: Asked | None = None, nodes: Iterable[str] = ()) -> Inspection:
         """Return a view with pictures and thresholds: what a page opens with."""
         steps, alive = self.steps(question)
         pictures = self.pictures(question, (question.semiring,))

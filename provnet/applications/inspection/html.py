@@ -10,10 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from provnet.applications.inspection.cone import inspect
+from provnet.applications.command_questions import parse_target
 from provnet.applications.inspection.model import Inspection, plain
+from provnet.applications.inspection.whole_cones import inspect
 from provnet.applications.pages import render
-from provnet.applications.questions import parse_target
 from provnet.circuit.gates import GateStore
 from provnet.circuit.variables import Place
 from provnet.errors import LimitError, OptionError

@@ -191,7 +191,7 @@ class Network:
         """Return whether every slot of a block is an edge: nothing in the padding, no losers of a pooling."""
         one = self.data.blocks[block]
         full = one.wiring.edges == one.wiring.outputs * one.wiring.fan
-        return full and one.kind != "selection" and all(self.data.activations[i].void is None for i in one.reads)
+        return full and one.kind != "selection" and all(self.data.activations[i].padding is None for i in one.reads)
 
     def fan_in(self, layer: int) -> int:
         """Return how many slots each neuron of a layer has, the bias apart: 0 for a source."""
@@ -200,7 +200,7 @@ class Network:
 
 
 TILE = 1 << 21
-"""Edges looked at together: sixteen megabytes of indices."""
+"""EdgeColumns looked at together: sixteen megabytes of indices."""
 
 
 def identity(layer: int, number: int) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from provnet.applications.inspection import best_paths, details, lookup
+from provnet.applications.inspection import details, neuron_search, shown_paths
 from provnet.applications.inspection.explorer import Explorer
-from provnet.applications.inspection.model import Question
+from provnet.applications.inspection.model import PageQuestion
 from provnet.errors import OptionError
 
 TARGETS = 100
@@ -33,12 +33,12 @@ class Requests:
             raise OptionError(f"the page asked for {name!r}, which this studio does not know.")
         return ANSWERS[name](self, given)
 
-    def question(self, given: Given) -> Question:
+    def question(self, given: Given) -> PageQuestion:
         """Return the question of a request. Raises `OptionError` where it is none."""
         asked = given.get("question")
         if not isinstance(asked, dict):
             raise OptionError("the question is missing.")
-        known = {field.name for field in fields(Question)}
+        known = {field.name for field in fields(PageQuestion)}
         unknown = sorted(set(asked) - known)
         if unknown:
             raise OptionError(f"a question has no {unknown[0]!r}.")
@@ -88,11 +88,11 @@ def _written(requests: Requests, given: Given) -> Any:
 
 def _paths(requests: Requests, given: Given) -> Any:
     node, k = _text(given.get("node")), _whole(given.get("k", 1))
-    return best_paths.best_paths(requests.explorer, requests.question(given), node, k)
+    return shown_paths.best_paths(requests.explorer, requests.question(given), node, k)
 
 
 def _search(requests: Requests, given: Given) -> Any:
-    return lookup.search(requests.explorer, requests.question(given), _text(given.get("text")))
+    return neuron_search.search(requests.explorer, requests.question(given), _text(given.get("text")))
 
 
 def _layer(requests: Requests, given: Given) -> Any:
@@ -100,7 +100,7 @@ def _layer(requests: Requests, given: Given) -> Any:
     if layer not in requests.explorer.network.layers:
         raise OptionError(f"there is no layer {layer}.")
     count = min(_whole(given.get("count", 8)), 10_000)
-    return lookup.strongest(requests.explorer, requests.question(given), layer, count)
+    return neuron_search.strongest(requests.explorer, requests.question(given), layer, count)
 
 
 def _conservation(requests: Requests, given: Given) -> Any:

@@ -20,7 +20,7 @@ from provnet.circuit.wiring import Gather, GatherByExample, OneToOne, Part, Wiri
 from provnet.rules.ops.arguments import references
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.broadcasting import against
-from provnet.rules.ops.layout import Layout, layouts, view_layout
+from provnet.rules.ops.example_layout import Layout, layouts, view_layout
 
 FILL = -1
 

@@ -62,7 +62,7 @@ def contract(
     direction: Direction,
     weights: Tensor,
     scalars: tuple[Tensor, ...],
-    alive: Tensor,
+    reached: Tensor,
     near: Tensor | None = None,
     constants: tuple[float, ...] = (),
     zero: float | int = 0,
@@ -73,5 +73,5 @@ def contract(
     assert isinstance(geometry, Geometry), "engine_for has seen it"
     return engine.contract(
         body,
-        Operands(geometry, direction, weights, scalars, alive, near, constants, zero, dtype or weights.dtype),
+        Operands(geometry, direction, weights, scalars, reached, near, constants, zero, dtype or weights.dtype),
     )

@@ -46,8 +46,8 @@ MATH = {"nnan", "nsz"}
 
 
 @njit(nogil=True, fastmath=MATH)
-def compress(first, last, at, row_step, far, positions, size, alive, s0, s1, starts, index, t0, t1):
-    """List the far ends that are alive at first:last (row * positions + position), block by block of `size`.
+def compress(first, last, at, row_step, far, positions, size, reached, s0, s1, starts, index, t0, t1):
+    """List the far ends that are reached at first:last (row * positions + position), block by block of `size`.
 
     `at` is where the first row's far ends begin, `row_step` how far the next one's are. starts [listed, blocks + 1],
     index, t0, t1 [listed, far].
@@ -56,12 +56,12 @@ def compress(first, last, at, row_step, far, positions, size, alive, s0, s1, sta
         p, n = at + o // positions * row_step + o % positions, 0
         starts[o, 0] = 0
         for c in range(far):
-            # Written whether it is alive or not, for a branch is a coin's toss; the next one overwrites it.
+            # Written whether it is reached or not, for a branch is a coin's toss; the next one overwrites it.
             index[o, n] = c
             t0[o, n] = s0[p]
             if SCALARS > 1:
                 t1[o, n] = s1[p]
-            n += alive[p]
+            n += reached[p]
             p += positions
             if (c + 1) % size == 0:
                 starts[o, (c + 1) // size] = n
@@ -262,7 +262,7 @@ LANES = 128
 
 
 @njit(nogil=True, fastmath=MATH)
-def rows(first, last, count, far, near, weights, alive, s0, s1, a, uses_a, c0, c1, zero, out, v):
+def rows(first, last, count, far, near, weights, reached, s0, s1, a, uses_a, c0, c1, zero, out, v):
     """Fold whole weight rows first:last, [near, far], into out [count, near]: a dense layer asked by a few examples.
 
     v: room for LANES numbers.
@@ -274,16 +274,16 @@ def rows(first, last, count, far, near, weights, alive, s0, s1, a, uses_a, c0, c
             vs = v[:LANES]
             for i in range(LANES):
                 vs[i] = zero
-            x, y, live = s0[row * far : (row + 1) * far], s1[row * far : (row + 1) * far], alive[row * far :]
+            x, y, here = s0[row * far : (row + 1) * far], s1[row * far : (row + 1) * far], reached[row * far :]
             whole = far // LANES * LANES
             for begin in range(0, whole, LANES):
                 for i in range(LANES):
                     u = update(vs[i], e, w[begin + i], x[begin + i], y[begin + i], c0, c1)
-                    vs[i] = u if live[begin + i] else vs[i]
+                    vs[i] = u if here[begin + i] else vs[i]
             total = vs[0]
             for i in range(1, LANES):
                 total = join(total, vs[i])
             for k in range(whole, far):
-                if live[k]:
+                if here[k]:
                     total = update(total, e, w[k], x[k], y[k], c0, c1)
             out[row * near + n] = total

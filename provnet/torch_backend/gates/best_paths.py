@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.adjoint import refuse_absorbed
-from provnet.circuit.derivations import Derivations, Path
+from provnet.circuit.derivations import Derivations, WeightedPath
 from provnet.circuit.gates import GateStore
 from provnet.errors import OptionError, UnsupportedOperationError
 from provnet.semirings.base import Semiring
-from provnet.torch_backend.gates.evaluate import evaluate_every_gate
+from provnet.torch_backend.gates.evaluate_gates import evaluate_every_gate
 
 TIMES: dict[str, Callable[[Any, Any], Any]] = {
     "max-times": operator.mul,
@@ -27,7 +27,7 @@ TIMES: dict[str, Callable[[Any, Any], Any]] = {
 """⊗ on Python numbers, by the semiring's family. Others call the semiring's own ⊗ on tensors without axes."""
 
 
-def best_paths(store: GateStore, gate: int, semiring: Semiring, valuation: Tensor, k: int) -> list[Path]:
+def best_paths(store: GateStore, gate: int, semiring: Semiring, valuation: Tensor, k: int) -> list[WeightedPath]:
     """Return the k best paths of one gate with their variables, best first; fewer if there are fewer.
 
     Args: `valuation` [variables], one element each; values are combined in float64 where they are floats.
@@ -56,7 +56,9 @@ def best_paths(store: GateStore, gate: int, semiring: Semiring, valuation: Tenso
     found = Derivations(
         store, values.numpy(), operator.neg if largest else operator.pos, _times(semiring, valuation), semiring.zero, k
     )
-    return [Path(value, tuple(store.variables[i] for i in numbers), numbers) for value, numbers in found.best(gate)]
+    return [
+        WeightedPath(value, tuple(store.variables[i] for i in numbers), numbers) for value, numbers in found.best(gate)
+    ]
 
 
 def _times(semiring: Semiring, like: Tensor) -> Callable[[Any, Any], Any]:

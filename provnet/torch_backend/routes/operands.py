@@ -15,8 +15,8 @@ from torch import Tensor
 from provnet.circuit.deferred import raw
 from provnet.torch_backend.blocks.prepared import Joined, Prepared, Ready
 from provnet.torch_backend.contractions.grouped import Grouped, grouped
-from provnet.torch_backend.routes.base import Pulled, Question, Route
-from provnet.torch_backend.routes.max_times import largest_contributions
+from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route
+from provnet.torch_backend.routes.max_times_route import largest_contributions
 
 Operands = tuple[Pulled, ...]
 """What a block passes back, one for each operand; what the bias took and what was lost stand in the last one."""
@@ -25,7 +25,7 @@ View = tuple[Prepared, Grouped | None]
 """An operand as a route takes it: as it is, or with its examples as groups of one map."""
 
 
-def fits(route: Route, ready: Ready, question: Question) -> str | None:
+def fits(route: Route, ready: Ready, question: BlockQuestion) -> str | None:
     """Return why a route gives the exact answer for a whole block, or None if it may not."""
     if isinstance(ready, Joined) and route.rank == 0:
         return route.fits(ready.parts[0], question)
@@ -36,7 +36,7 @@ def fits(route: Route, ready: Ready, question: Question) -> str | None:
     return None if None in whys else whys[0]
 
 
-def _view(route: Route, part: Prepared, question: Question) -> View | None:
+def _view(route: Route, part: Prepared, question: BlockQuestion) -> View | None:
     """Return an operand as the route takes it, None if it does not."""
     if route.fits(part, question) is not None and route.rank > 0:
         return part, None
@@ -46,7 +46,7 @@ def _view(route: Route, part: Prepared, question: Question) -> View | None:
     return (part, None) if route.rank == 0 else None
 
 
-def _unmasked(part: Prepared, question: Question) -> Prepared:
+def _unmasked(part: Prepared, question: BlockQuestion) -> Prepared:
     """Return an operand without its mask of neurons that are none, if the question cannot tell them from others.
 
     Their contribution is 0. Shares of the largest, their logarithms, and thresholds above 0 make an absent edge of it;
@@ -56,12 +56,12 @@ def _unmasked(part: Prepared, question: Question) -> Prepared:
     blind = theta.form in ("normalised", "neg-log") or (theta.form == "identity" and algebra.ring)
     if theta.form == "threshold":
         blind = theta.rounded(part.a[0].dtype) > 0  # type: ignore[attr-defined]  # the declared form has a θ
-    if part.void is None or not blind:
+    if part.padding is None or not blind:
         return part
-    return replace(part, void=None, w=raw(part, "w"), z=raw(part, "z"), winner=raw(part, "winner"))
+    return replace(part, padding=None, w=raw(part, "w"), z=raw(part, "z"), winner=raw(part, "winner"))
 
 
-def pull(route: Route, ready: Ready, question: Question, relevance: Sequence[Tensor]) -> list[Operands] | None:
+def pull(route: Route, ready: Ready, question: BlockQuestion, relevance: Sequence[Tensor]) -> list[Operands] | None:
     """Return what a block passes back for each tensor of relevance; None: it left the route's safe range."""
     if isinstance(ready, Joined) and route.rank == 0:
         return route.pull(ready, question, relevance)  # type: ignore[arg-type,return-value]  # the reference takes both
@@ -78,12 +78,12 @@ def pull(route: Route, ready: Ready, question: Question, relevance: Sequence[Ten
     )
     if rows is None:
         return None
-    dead = _dead(ready, largest)
-    return [_together(parts, question, r, dead) for parts, r in zip(rows, relevance, strict=True)]
+    undefined = _undefined(ready, largest)
+    return [_together(parts, question, r, undefined) for parts, r in zip(rows, relevance, strict=True)]
 
 
 def _one_by_one(
-    route: Route, views: Sequence[View | None], question: Question, relevance: Sequence[Tensor]
+    route: Route, views: Sequence[View | None], question: BlockQuestion, relevance: Sequence[Tensor]
 ) -> list[Operands] | None:
     """Pull through operands whose examples are groups of one map each."""
     columns: list[list[Pulled]] = []
@@ -98,7 +98,7 @@ def _one_by_one(
     return list(zip(*columns, strict=True))
 
 
-def _share_largest(ready: Ready, views: list[View], question: Question) -> Tensor | None:
+def _share_largest(ready: Ready, views: list[View], question: BlockQuestion) -> Tensor | None:
     """Give every operand the largest contribution of all, where Θ is a share of it: [batch, outputs]."""
     if question.annotation.uses != "p":
         return None
@@ -112,20 +112,20 @@ def _share_largest(ready: Ready, views: list[View], question: Question) -> Tenso
     return largest
 
 
-def _dead(ready: Ready, largest: Tensor | None) -> Tensor:
+def _undefined(ready: Ready, largest: Tensor | None) -> Tensor:
     """Return which outputs have no edge with a value, [batch, outputs]."""
     if largest is not None:
         return largest == 0
-    dead = ready.dead()
-    return torch.zeros((), dtype=torch.bool) if dead is None else dead
+    undefined = ready.undefined()
+    return torch.zeros((), dtype=torch.bool) if undefined is None else undefined
 
 
-def _together(parts: tuple[Pulled, ...], question: Question, relevance: Tensor, dead: Tensor) -> Operands:
+def _together(parts: tuple[Pulled, ...], question: BlockQuestion, relevance: Tensor, undefined: Tensor) -> Operands:
     """Return what all operands get, with what was lost at outputs that none of them has an edge to."""
     semiring, lost = question.semiring, None
     if any(part.lost is not None for part in parts):
         zero = semiring.full((), semiring.zero, relevance)
-        lost = semiring.sum(torch.where(dead, relevance, zero), 1)
+        lost = semiring.sum(torch.where(undefined, relevance, zero), 1)
     plain = [
         replace(part, lost=None, total=part.total if part.inputs.shape[0] == len(relevance) else None) for part in parts
     ]
