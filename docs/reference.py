@@ -56,6 +56,7 @@ PAGES: dict[str, tuple[str, tuple[Part, ...]]] = {
                 (
                     *(
                         "Identity",
+                        "AbsoluteValue",
                         "Absolute",
                         "Positive",
                         "MaxNormalised",
