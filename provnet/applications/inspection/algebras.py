@@ -11,7 +11,6 @@ from provnet.semirings import annotations
 from provnet.semirings import get as get_semiring
 from provnet.semirings.annotations.threshold import Threshold
 from provnet.semirings.base import Semiring
-from provnet.semirings.counting import Counting
 
 SIDE_BY_SIDE = ("real", "boolean", "counting", "viterbi", "tropical", "bottleneck")
 """The semirings in which a neuron is shown at once."""
@@ -55,4 +54,4 @@ def costs(semiring: Semiring) -> bool:
 
 def semiring_called(name: str) -> Semiring:
     """Return the semiring that a name means here: counts go on as floats where they exceed a word."""
-    return Counting("promote") if name == "counting" else get_semiring(name)
+    return get_semiring(name).held("promote")
