@@ -60,8 +60,10 @@ class Grouped:
 def grouped(part: Prepared) -> Grouped | None:
     """Return an operand of a contraction as one map of groups; None where it is none, or shares its weights."""
     wiring = part.block.wiring
-    if not isinstance(wiring, Einsum) or not part.block.weight_by_example or part.b is not None:
+    if not isinstance(wiring, Einsum) or not part.block.weight_by_example:
         return None
+    if part.b is not None and part.batch > 1:
+        return None  # what a bias took would be that of all examples together
     sets = _label_sets(wiring)
     if sets is None:
         return None
@@ -73,6 +75,8 @@ def grouped(part: Prepared) -> Grouped | None:
         name: prod(wiring.size[label] for label in labels)
         for name, labels in (("groups", both), ("places", rows), ("far", columns), ("near", summed))
     }
+    if part.b is not None and size["places"] > 1:
+        return None  # a convolution's places share their bias
     groups, places = part.batch * size["groups"], (size["places"],)
     one = (1,)
     shape = convolution(groups * size["near"], groups * size["far"], groups, places, places, one, one, (0,), one)
@@ -83,11 +87,12 @@ def grouped(part: Prepared) -> Grouped | None:
     hollow = None if part.hollow is None else bank.forth(part.hollow.expand(part.batch, -1)).reshape(-1)
     prepared = replace(
         part,
-        block=replace(part.block, operands=(operand,)),
+        block=replace(part.block, operands=(operand,), bias_by_example=False),
         void=void,
         hollow=hollow,
         a=tuple(near.forth(a) for a in part.a),
         w=weight,
+        b=None if part.b is None else far.forth(part.b.reshape(1, -1))[0],
         z=tuple(far.forth(z.expand(part.batch, z.shape[1])) for z in part.z),
     )
     return Grouped(prepared, part.batch, near, far)

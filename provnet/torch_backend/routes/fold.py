@@ -21,8 +21,9 @@ class Fold(Route):
 
     name = "reference"
     rank = 0
+    joins = True
 
-    def fits(self, prepared: Prepared, question: Question) -> str:
+    def fits(self, prepared: Ready, question: Question) -> str:
         return "the definition"
 
     def pull(self, prepared: Ready, question: Question, relevance: Sequence[Tensor]) -> list[Any]:

@@ -63,6 +63,12 @@ def _back(wiring: Einsum, semiring: Semiring, relevance: Tensor) -> Tensor:
     return rows.permute(0, *order, *behind).flatten(1, len(labels))
 
 
+def _feeds_all(wiring: Wiring) -> bool:
+    """Return whether every output has a source, as far as a wiring's kind says it: no look-up is made."""
+    whole = isinstance(wiring, Part) and wiring.first == 0 and wiring.size == wiring.width
+    return whole or isinstance(wiring, OneToOne | Einsum)
+
+
 def _pull_by_example(wiring: GatherByExample, semiring: Semiring, relevance: Tensor) -> Tensor:
     """The same where each example has a table of its own: all examples' neurons are numbered through, as one's."""
     batch, size = len(relevance), wiring.inputs
@@ -117,7 +123,7 @@ def has_constants(block: Block) -> bool:
 def constants_of(block: Block, device: torch.device) -> Tensor | None:
     """Return which outputs of a block of unit edges no input feeds, [outputs], or [batch, outputs] where examples
     differ; None if there are none."""
-    if all(isinstance(operand.wiring, OneToOne) for operand in block.operands):
+    if any(_feeds_all(operand.wiring) for operand in block.operands):
         return None
     fed = torch.zeros(block.wiring.outputs, dtype=torch.bool, device=device)
     for operand in block.operands:
