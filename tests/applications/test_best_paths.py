@@ -8,8 +8,8 @@ import torch
 import provnet
 from provnet.applications.best_paths import best_paths
 from provnet.errors import LimitError, OptionError, UnsupportedOperationError
-from tests.nonlinear_cases import CASES
 from tests.nets import perceptron
+from tests.nonlinear_cases import CASES
 
 
 @pytest.fixture(scope="module")
