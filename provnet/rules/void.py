@@ -11,7 +11,7 @@ from torch import Tensor
 
 from provnet.circuit.blocks import Block
 from provnet.circuit.examples import by_example
-from provnet.circuit.wiring import GatherByExample, OneToOne, Wiring
+from provnet.circuit.wiring import Einsum, GatherByExample, OneToOne, Wiring
 
 Mask = NDArray[np.bool_]
 
@@ -41,10 +41,15 @@ def void_of(block: Block, rows: Callable[[], Tensor], known: Mapping[int, Mask])
 
 
 def _of_unit_edges(block: Block, rows: Callable[[], Tensor], known: Mapping[int, Mask]) -> Mask | None:
+    if not any(i in known for i in block.inputs) and any(_feeds_all(operand.wiring) for operand in block.operands):
+        return None
     outputs = block.wiring.outputs if not by_example(block.wiring) else block.operands[0].wiring.outputs
     void, fed = np.zeros((1, outputs), bool), np.zeros((1, outputs), bool)
     for operand in block.operands:
         before = np.atleast_2d(known[operand.input]) if operand.input in known else None
+        if before is None and _feeds_all(operand.wiring):
+            fed = np.ones_like(fed)
+            continue
         if isinstance(operand.wiring, OneToOne):
             void = void if before is None else void | before
             fed = np.ones_like(fed)
@@ -63,6 +68,11 @@ def _of_unit_edges(block: Block, rows: Callable[[], Tensor], known: Mapping[int,
     values = rows()
     nothing, low = (values == 0).cpu().numpy(), masked(values).cpu().numpy()
     return _compact((void & nothing) | ((void | fill) & low))
+
+
+def _feeds_all(wiring: Wiring) -> bool:
+    """Return whether every output has a source, as far as a wiring's kind says it: no look-up is made."""
+    return isinstance(wiring, OneToOne | Einsum)
 
 
 def _table(wiring: Wiring) -> NDArray[np.int64]:

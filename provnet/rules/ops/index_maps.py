@@ -31,18 +31,20 @@ def wiring_of(index: np.ndarray, inputs: int) -> Wiring:
     An index [batch, outputs] has a row for each example; where all are one, so is the wiring.
     """
     if index.ndim == 2 and not (index == index[0]).all():
-        distinct = all(_distinct(row) for row in index)
+        distinct = all(_distinct(row, inputs) for row in index)
         return GatherByExample(inputs, index.shape[1], taps=1 if distinct else None, index=np.ascontiguousarray(index))
     index = index[0].copy() if index.ndim == 2 else index
     if len(index) == inputs and np.array_equal(index, np.arange(inputs)):
         return OneToOne(inputs, inputs)
-    return Gather(inputs, len(index), taps=1 if _distinct(index) else None, index=index)
+    return Gather(inputs, len(index), taps=1 if _distinct(index, inputs) else None, index=index)
 
 
-def _distinct(index: np.ndarray) -> bool:
-    """Return whether no input is used twice."""
+def _distinct(index: np.ndarray, inputs: int) -> bool:
+    """Return whether no input is used twice. A flag for each is several times faster than numpy's unique."""
     found = index[index != FILL]
-    return len(np.unique(found)) == len(found)
+    used = np.zeros(inputs, bool)
+    used[found] = True
+    return int(used.sum()) == len(found)
 
 
 # --- views that keep the order ----------------------------------------------------------------------------------------
