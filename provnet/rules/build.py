@@ -44,6 +44,8 @@ class _Site:
     """Where an outside tensor lies in memory -> its name."""
     reads: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """What each op reads, by its index."""
+    memo: dict[object, object] = field(default_factory=dict)
+    """What rules keep of one op for others."""
     ops: tuple[TracedOp, ...] = ()
     """The recorded ops, with one op in place of each region that is a norm or an activation written out."""
     containers: frozenset[str] = frozenset()
@@ -122,7 +124,7 @@ def _uses(site: _Site) -> Counter[int]:
 
 def _place(site: _Site, traced: TracedOp, uses: Counter[int]) -> None:
     """Ask one op's rule and file what it gives."""
-    op = Op(site.execution, traced, site.layouts, site.ranks)
+    op = Op(site.execution, traced, site.layouts, site.ranks, site.memo)
     missing = next((value for value in op.inputs if value not in site.layouts), None)
     if missing is not None:
         raise TraceError(

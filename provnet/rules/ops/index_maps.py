@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 from provnet.capture.execution import Ref
 from provnet.circuit.blocks import Operand
@@ -275,15 +277,36 @@ def index_map(op: Op) -> list[Placed | None]:
     Memory: four float64 or int64 tensors of the inputs' and results' sizes.
     """
     inputs = tuple(dict.fromkeys(op.inputs))
-    numbers = numbering(op, inputs)
+    key = _called(op)
+    known = op.memo if key is not None else {}
+    if key not in known:
+        numbers = numbering(op, inputs)
+        known[key] = numbers, origins(op, numbers), {}
+    numbers, found, maps = known[key]
     placed: list[Placed | None] = []
-    for output, origin in zip(op.traced.outputs, origins(op, numbers), strict=True):
+    for place, (output, origin) in enumerate(zip(op.traced.outputs, found, strict=True)):
         if output is None or origin is None or not op.execution.values[output].active:
             placed.append(None)
             continue
         _check_entries(op, inputs, origin, output)
-        placed.append(entries_placed(op, inputs, numbers, origin, output))
+        if place not in maps:
+            maps[place] = _map(op, inputs, numbers, origin)
+        placed.append(op.place("index", "none", *maps[place], inputs=inputs, output=output))
     return placed
+
+
+def _called(op: Op) -> Any:
+    """Return what an op's index map depends on: the function, and its arguments, of which one is a tensor.
+
+    None: it has several, which may be indices, or is no op of torch.
+    """
+    tensors = references((op.traced.args, op.traced.kwargs))
+    if len(tensors) != 1 or not isinstance(op.traced.func, OpOverload):
+        return None
+    (source,) = tensors
+    tensor = op.tensor(source)
+    given = repr((op.traced.args, dict(op.traced.kwargs))).replace(repr(source), "tensor")
+    return op.traced.func, given, tuple(tensor.shape), tensor.stride(), op.layout(source)
 
 
 def entries_placed(op: Op, inputs: tuple[int, ...], numbers: Numbering, origin: Tensor, output: int) -> Placed:
@@ -292,10 +315,15 @@ def entries_placed(op: Op, inputs: tuple[int, ...], numbers: Numbering, origin: 
 
     Raises: `CrossExampleError` if the entries of one example do not lie together in the result.
     """
+    return op.place("index", "none", *_map(op, inputs, numbers, origin), inputs=inputs, output=output)
+
+
+def _map(op: Op, inputs: tuple[int, ...], numbers: Numbering, origin: Tensor) -> tuple[Wiring, Layout]:
+    """Return the wiring of the entries with the numbers `origin`, and where the result holds its examples."""
     layout = holding(op, numbers.example[origin], op.layout(inputs[0]))
     rows = layout.by_example(numbers.neuron[origin], op.batch).reshape(op.batch, -1)
     size = sum(op.tensor(i).numel() for i in inputs) // op.batch
-    return op.place("index", "none", wiring_of(rows.numpy(), size), layout, inputs=inputs, output=output)
+    return wiring_of(rows.numpy(), size), layout
 
 
 def _check_entries(op: Op, inputs: tuple[int, ...], origin: Tensor, output: int) -> None:
