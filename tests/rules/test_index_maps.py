@@ -242,7 +242,7 @@ def origins(block: Block) -> list[tuple[int, int] | None]:
 def test_equal_ops_have_equal_maps() -> None:
     """What one op's map is serves others that are called alike; another stride, argument or layout is another call."""
 
-    def model(x: Tensor) -> Tensor:
+    def model(x: torch.Tensor) -> torch.Tensor:
         first, second = x.split(2, 1)
         third, fourth = (2 * x).split(2, 1)
         turned = x.flip(1) + x.transpose(1, 2).flip(1).transpose(1, 2) + (3 * x).flip(1)
