@@ -59,6 +59,10 @@ class Wiring:
         """Return the output index of `channel` at `position`."""
         return position * self.channels + channel
 
+    def by_position(self, values: Any) -> Any:
+        """Return what stands at outputs, an array [outputs], as [positions, channels]."""
+        return values.reshape(self.positions, self.channels)
+
     def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
         """Return (input index, present, weight index) of one slot of one output."""
         raise NotImplementedError
@@ -310,6 +314,10 @@ class Convolution(Window):
     def output(self, position: Index, channel: Index) -> Index:
         area = prod(self.target_shape)
         return (position // area * self.channels + channel) * area + position % area
+
+    def by_position(self, values: Any) -> Any:
+        area = prod(self.target_shape)
+        return values.reshape(self.groups, self.channels, area).swapaxes(1, 2).reshape(-1, self.channels)
 
     def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
         area, taps = prod(self.target_shape), prod(self.kernel)
