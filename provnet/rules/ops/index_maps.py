@@ -6,25 +6,19 @@ entries' numbers, and again on the numbers turned round; what turns with them is
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch._ops import OpOverload
 
-from provnet.capture.execution import Ref
 from provnet.circuit.blocks import Operand
 from provnet.circuit.wiring import Gather, GatherByExample, OneToOne, Part, Wiring, permuted, spread
 from provnet.rules.ops.arguments import references
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.broadcasting import against
+from provnet.rules.ops.entries import FILL, Entries, Numbering, called, entries_of
 from provnet.rules.ops.layout import Layout, layouts, view_layout
-
-FILL = -1
 
 
 def wiring_of(index: np.ndarray, inputs: int) -> Wiring:
@@ -140,66 +134,6 @@ def expand(op: Op) -> Placed:
 # --- anything else: ask the op ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class Numbering:
-    """All entries of an op's active inputs are numbered through; entry n is neuron `neuron[n]` of example `example[n]`.
-
-    Neurons are counted over the concatenation of the inputs, example by example. The last place of both stands for
-    fill.
-    """
-
-    tensors: dict[int, Tensor]
-    neuron: Tensor
-    example: Tensor
-    entries: int
-
-
-def numbering(op: Op, inputs: tuple[int, ...]) -> Numbering:
-    """Return the numbers of the inputs' entries, as float64 tensors of the inputs' shapes: exact up to 2**53."""
-    entries = sum(op.tensor(i).numel() for i in inputs)
-    neuron, example = torch.full((entries + 1,), FILL), torch.full((entries + 1,), FILL)
-    tensors, first, offset = {}, 0, 0
-    for i in inputs:
-        count = op.tensor(i).numel()
-        numbers = torch.arange(first, first + count).reshape(op.shape(i))
-        rows = op.layout(i).by_example(numbers, op.batch).reshape(op.batch, -1)
-        neuron[rows] = torch.arange(offset, offset + rows.shape[1]).expand(op.batch, -1)
-        example[rows] = torch.arange(op.batch)[:, None].expand_as(rows)
-        tensors[i] = numbers.to(torch.float64)
-        first, offset = first + count, offset + rows.shape[1]
-    return Numbering(tensors, neuron, example, entries)
-
-
-def origins(op: Op, numbers: Numbering) -> list[Tensor | None]:
-    """Return for each result which entry each of its entries is, -1 for fill; None for results that are no tensors."""
-
-    def given(change: Callable[[Tensor], Tensor]) -> Callable[[Ref], Tensor]:
-        def give(ref: Ref) -> Tensor:
-            if ref.id in numbers.tensors:
-                return change(numbers.tensors[ref.id])
-            fixed = op.tensor(ref).cpu()
-            return fixed.to(torch.float64) if fixed.is_floating_point() else fixed.clone()
-
-        return give
-
-    found: list[Tensor | None] = []
-    for plain, turned in zip(op.replay(given(lambda n: n)), op.replay(given(_turned)), strict=True):
-        if not isinstance(plain, Tensor) or plain.dtype != torch.float64:
-            found.append(None)
-            continue
-        still = (turned == plain) | (turned.isnan() & plain.isnan())
-        moved = ~still & (turned == _turned(plain))
-        if not bool((moved | still).all()):
-            op.missing("it was taken for an index map, but it computes new numbers, or chooses by value")
-        found.append(torch.where(moved, plain, torch.full_like(plain, FILL)).to(torch.int64))
-    return found
-
-
-def _turned(numbers: Tensor) -> Tensor:
-    """Return other numbers in the opposite order: what is added to a number, or chosen by its size, does not follow."""
-    return -numbers - 1
-
-
 def holding(op: Op, example: Tensor, near: Layout) -> Layout:
     """Return the layout in which every entry belongs to the example that `example` says (-1: to any)."""
     shape = tuple(example.shape)
@@ -274,39 +208,24 @@ def index_map(op: Op) -> list[Placed | None]:
     The routing may differ from example to example: masks, lengths, indices of each example's own.
     Raises: `CrossExampleError` if a result's entry comes from another example than its neighbours' layout says,
     `MissingRuleError` if the op computes.
-    Memory: four float64 or int64 tensors of the inputs' and results' sizes.
+    Memory: four float64 or int64 tensors of the inputs' and results' sizes; of a view, of the result's alone.
     """
     inputs = tuple(dict.fromkeys(op.inputs))
-    key = _called(op)
+    key = called(op)
     known = op.memo if key is not None else {}
     if key not in known:
-        numbers = numbering(op, inputs)
-        known[key] = numbers, origins(op, numbers), {}
-    numbers, found, maps = known[key]
+        known[key] = entries_of(op, inputs, key is not None and op.traced.func.is_view), {}
+    found, maps = known[key]
     placed: list[Placed | None] = []
-    for place, (output, origin) in enumerate(zip(op.traced.outputs, found, strict=True)):
-        if output is None or origin is None or not op.execution.values[output].active:
+    for place, (output, entries) in enumerate(zip(op.traced.outputs, found, strict=True)):
+        if output is None or entries is None or not op.execution.values[output].active:
             placed.append(None)
             continue
-        _check_entries(op, inputs, origin, output)
+        _check_entries(op, inputs, entries.origin, output)
         if place not in maps:
-            maps[place] = _map(op, inputs, numbers, origin)
+            maps[place] = _map(op, inputs, entries)
         placed.append(op.place("index", "none", *maps[place], inputs=inputs, output=output))
     return placed
-
-
-def _called(op: Op) -> Any:
-    """Return what an op's index map depends on: the function, and its arguments, of which one is a tensor.
-
-    None: it has several, which may be indices, or is no op of torch.
-    """
-    tensors = references((op.traced.args, op.traced.kwargs))
-    if len(tensors) != 1 or not isinstance(op.traced.func, OpOverload):
-        return None
-    (source,) = tensors
-    tensor = op.tensor(source)
-    given = repr((op.traced.args, dict(op.traced.kwargs))).replace(repr(source), "tensor")
-    return op.traced.func, given, tuple(tensor.shape), tensor.stride(), op.layout(source)
 
 
 def entries_placed(op: Op, inputs: tuple[int, ...], numbers: Numbering, origin: Tensor, output: int) -> Placed:
@@ -315,13 +234,14 @@ def entries_placed(op: Op, inputs: tuple[int, ...], numbers: Numbering, origin: 
 
     Raises: `CrossExampleError` if the entries of one example do not lie together in the result.
     """
-    return op.place("index", "none", *_map(op, inputs, numbers, origin), inputs=inputs, output=output)
+    entries = Entries(origin, numbers.neuron[origin], numbers.example[origin])
+    return op.place("index", "none", *_map(op, inputs, entries), inputs=inputs, output=output)
 
 
-def _map(op: Op, inputs: tuple[int, ...], numbers: Numbering, origin: Tensor) -> tuple[Wiring, Layout]:
-    """Return the wiring of the entries with the numbers `origin`, and where the result holds its examples."""
-    layout = holding(op, numbers.example[origin], op.layout(inputs[0]))
-    rows = layout.by_example(numbers.neuron[origin], op.batch).reshape(op.batch, -1)
+def _map(op: Op, inputs: tuple[int, ...], entries: Entries) -> tuple[Wiring, Layout]:
+    """Return the wiring of a result's entries, and where it holds its examples."""
+    layout = holding(op, entries.example, op.layout(inputs[0]))
+    rows = layout.by_example(entries.neuron, op.batch).reshape(op.batch, -1)
     size = sum(op.tensor(i).numel() for i in inputs) // op.batch
     return wiring_of(rows.numpy(), size), layout
 
@@ -332,7 +252,8 @@ def _check_entries(op: Op, inputs: tuple[int, ...], origin: Tensor, output: int)
     What a top-k or a sort chooses depends on the values: on numbers it chooses others.
     """
     recorded = op.tensor(output)
-    entries = torch.cat([op.tensor(i).reshape(-1).to(recorded.dtype) for i in inputs])
+    parts = [op.tensor(i).reshape(-1).to(recorded.dtype) for i in inputs]
+    entries = parts[0] if len(parts) == 1 else torch.cat(parts)
     found = torch.where(origin == FILL, recorded.cpu(), entries.cpu()[origin])
     same = (found == recorded.cpu()) | (found.isnan() & recorded.cpu().isnan())
     if not bool(same.all()):

@@ -61,9 +61,9 @@ def _is_blind(question: Question, dtype: torch.dtype) -> bool:
     theta, algebra = question.annotation, question.semiring
     match theta.form:
         case "normalised":
-            return algebra.zero == 0
+            return bool(algebra.zero == 0)
         case "neg-log":
-            return algebra.zero == torch.inf
+            return bool(algebra.zero == torch.inf)
         case "threshold":
             return theta.rounded(dtype) > 0  # type: ignore[attr-defined]  # the declared form has a θ
         case "identity":
