@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 import tests.zoo  # noqa: E402, F401
 from provnet.applications.coverage import coverage  # noqa: E402
 from provnet.errors import ProvnetError  # noqa: E402
-from provnet.rules.coverage import Coverage  # noqa: E402
+from provnet.rules.op_coverage import Coverage  # noqa: E402
 from tests.zoo.entries import ZOO  # noqa: E402
 
 PAGE = ROOT / "docs" / "coverage.md"

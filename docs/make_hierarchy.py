@@ -72,7 +72,7 @@ def unconditional() -> list[Carrier[Any]]:
 
 
 def fits(carrier: Carrier[Any], semiring: Semiring) -> bool:
-    """Tell whether the semiring's flags are those that the carrier asks for."""
+    """Return whether the semiring's flags are those that the carrier asks for."""
     return semiring.commutative and all(getattr(semiring, flag) for flag in carrier.valid_for)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import provnet.public  # noqa: F401  # registers every rule
-from provnet.applications.questions import one_line
+from provnet.applications.command_questions import one_line
 from provnet.rules.ops.base import REGISTRY
 
 PAGE = Path(__file__).with_name("supported-ops.md")

@@ -11,13 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from provnet import __version__
-from provnet.applications.coverage import coverage
-from provnet.applications.demo import run_demo
-from provnet.applications.inspection import studio, write_html
-from provnet.applications.inspection.answers import SIDE_BY_SIDE
-from provnet.applications.inspection.cone import LIMIT as PAGE_LIMIT
-from provnet.applications.outputs import require_free, require_result, write_result
-from provnet.applications.questions import (
+from provnet.applications.command_questions import (
     describe,
     describe_circuit,
     describe_plainly,
@@ -33,6 +27,12 @@ from provnet.applications.questions import (
     theta_of,
     to_json,
 )
+from provnet.applications.coverage import coverage
+from provnet.applications.demo import run_demo
+from provnet.applications.inspection import studio, write_html
+from provnet.applications.inspection.answers import SIDE_BY_SIDE
+from provnet.applications.inspection.whole_cones import LIMIT as PAGE_LIMIT
+from provnet.applications.outputs import require_free, require_result, write_result
 from provnet.command import help_text
 from provnet.errors import OptionError, ProvnetError
 from provnet.face import save
@@ -309,7 +309,7 @@ def open_studio(
     served.wait()
 
 
-class Kind(StrEnum):  # typer shows the values as choices
+class Listing(StrEnum):  # typer shows the values as choices
     """What `provnet list` can list."""
 
     semirings = "semirings"
@@ -320,14 +320,14 @@ class Kind(StrEnum):  # typer shows the values as choices
 
 
 @app.command("list")
-def list_names(kind: Annotated[Kind, typer.Argument(help="what to list")], as_json: AsJson = False) -> None:
+def list_names(kind: Annotated[Listing, typer.Argument(help="what to list")], as_json: AsJson = False) -> None:
     """List semirings, rules, annotation functions, writers or ops, each with a sentence."""
     known = {
-        Kind.semirings: SEMIRINGS,
-        Kind.rules: RULES,
-        Kind.annotations: ANNOTATIONS,
-        Kind.writers: WRITERS,
-        Kind.ops: OPS,
+        Listing.semirings: SEMIRINGS,
+        Listing.rules: RULES,
+        Listing.annotations: ANNOTATIONS,
+        Listing.writers: WRITERS,
+        Listing.ops: OPS,
     }
     found = {name: one_line(known[kind].get(name)) for name in known[kind].names()}
     if as_json:

@@ -38,31 +38,31 @@ class Case:
 CASES = {
     "max-times": Case(MAX_TIMES_ABS, lambda v, a, w, s, t, c, d: max(v, s * abs(w))),
     "max-times, a test of life": Case(
-        replace(MAX_TIMES_ABS, dead=None), lambda v, a, w, s, t, c, d: max(v, s * abs(w))
+        replace(MAX_TIMES_ABS, unreached=None), lambda v, a, w, s, t, c, d: max(v, s * abs(w))
     ),
     "signed maximum": Case(Body("signed", "max(v, s0 * w)"), lambda v, a, w, s, t, c, d: max(v, s * w), zero=-INF),
     "min-plus": Case(
-        Body("min_plus", "min(v, w + s0)", join="min(v, s0)", dead=(INF,)),
+        Body("min_plus", "min(v, w + s0)", join="min(v, s0)", unreached=(INF,)),
         lambda v, a, w, s, t, c, d: min(v, w + s),
         zero=INF,
     ),
     "reach": Case(
-        Body("reach", "1 if a * w >= s0 else v", near=True, join="max(v, s0)", dead=(NAN,)),
+        Body("reach", "1 if a * w >= s0 else v", near=True, join="max(v, s0)", unreached=(NAN,)),
         lambda v, a, w, s, t, c, d: 1 if a * w >= s else v,
     ),
     "reach, in truth values": Case(
-        Body("reached", "v or a * w >= s0", near=True, join="v or s0", dead=(NAN,)),
+        Body("reached", "v or a * w >= s0", near=True, join="v or s0", unreached=(NAN,)),
         lambda v, a, w, s, t, c, d: bool(v) or bool(a * w >= s),
         element=torch.bool,
     ),
     "counting": Case(
-        Body("count", "v + (s1 if a * w >= s0 else 0)", 2, near=True, join="v + s0", dead=(INF, 0)),
+        Body("count", "v + (s1 if a * w >= s0 else 0)", 2, near=True, join="v + s0", unreached=(INF, 0)),
         lambda v, a, w, s, t, c, d: v + (t if a * w >= s else type(t)(0)),
         element=torch.int64,
         second=torch.int64,
     ),
     "bottleneck": Case(
-        Body("bottleneck", "max(v, min(a * w / s0, s1))", 2, near=True, join="max(v, s0)", dead=(1, -INF)),
+        Body("bottleneck", "max(v, min(a * w / s0, s1))", 2, near=True, join="max(v, s0)", unreached=(1, -INF)),
         lambda v, a, w, s, t, c, d: max(v, min(a * w / s, t)),
         zero=-INF,
     ),
@@ -73,7 +73,7 @@ CASES = {
         sums=True,
     ),
     "a softened maximum": Case(
-        Body("softened", SOFTENED.format("(w + s0)"), join=SOFTENED.format("s0"), dead=(-1e30,)),
+        Body("softened", SOFTENED.format("(w + s0)"), join=SOFTENED.format("s0"), unreached=(-1e30,)),
         lambda v, a, w, s, t, c, d: np.logaddexp(v, w + s),
         zero=-1e30,
         sums=True,
@@ -115,7 +115,7 @@ def operands_of(
     batch: int,
     dtype: torch.dtype,
     seed: int,
-    alive: float = 0.7,
+    reached: float = 0.7,
     device: str = "cpu",
 ) -> Operands:
     geometry = geometry_of(wiring)
@@ -133,7 +133,7 @@ def operands_of(
         direction,
         make(geometry.groups * geometry.near * geometry.far * geometry.taps),
         (first, second)[: case.body.scalars],
-        torch.from_numpy(generator.random((batch, far)) < alive).to(device),
+        torch.from_numpy(generator.random((batch, far)) < reached).to(device),
         make(batch, near) if case.body.near else None,
         case.constants,
         case.zero,
@@ -145,16 +145,18 @@ def looped(case: Case, wiring: Wiring, operands: Operands) -> Tensor:
     """Return v by a loop over the edges that the wiring lists, in numpy's scalars of the operands' types."""
     pull = operands.direction == "pull"
     scalars = [s.cpu().numpy() for s in operands.scalars]
-    weights, alive = operands.weights.cpu().numpy(), operands.alive.cpu().numpy()
+    weights, reached = operands.weights.cpu().numpy(), operands.reached.cpu().numpy()
     near = None if operands.near is None else operands.near.cpu().numpy()
     c, d = (weights.dtype.type(number) for number in (*operands.constants, 0, 0)[:2])
-    v = torch.full((len(alive), wiring.inputs if pull else wiring.outputs), operands.zero, dtype=operands.dtype).numpy()
+    v = torch.full(
+        (len(reached), wiring.inputs if pull else wiring.outputs), operands.zero, dtype=operands.dtype
+    ).numpy()
     for output in range(wiring.outputs):
         for slot in range(wiring.fan):
             source, present, weight = wiring.source(output, slot)
             j, k = (source, output) if pull else (output, source)
-            for b in range(len(alive)):
-                if present and alive[b, k]:
+            for b in range(len(reached)):
+                if present and reached[b, k]:
                     s, t = scalars[0][b, k], scalars[-1][b, k]
                     a = None if near is None else near[b, j]
                     v[b, j] = case.update(v[b, j], a, weights[weight], s, t, c, d)

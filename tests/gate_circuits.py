@@ -242,7 +242,7 @@ def recursive(store: GateStore, plus, times, zero, one, value_of_variable) -> tu
 
 
 def same_arrays(a: GateStore, b: GateStore) -> bool:
-    """Tell whether two stores are equal, column by column."""
+    """Return whether two stores are equal, column by column."""
     columns = ("kind", "first", "operands", "variable", "root_gates")
     equal = all(np.array_equal(getattr(a, name), getattr(b, name)) for name in columns)
     return equal and a.roots == b.roots and list(a.variables) == list(b.variables) and a.assumption == b.assumption

@@ -35,7 +35,7 @@ def entries(golden: dict[str, np.ndarray]) -> dict[Question, dict[str, np.ndarra
 
 
 def matches(found: Any, wanted: np.ndarray, tolerance: float = 1e-12) -> bool:
-    """Tell whether two arrays agree: integers and booleans exactly, floats to `tolerance` of the largest finite entry.
+    """Return whether two arrays agree: integers and booleans exactly, floats to `tolerance` of the largest entry.
 
     Infinities must stand at the same places with the same signs; a NaN never agrees.
     """

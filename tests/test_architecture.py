@@ -178,6 +178,24 @@ def test_no_module_is_called_utils():
     assert not names & {"util", "utils", "helpers", "misc", "common"}
 
 
+def named() -> Iterator[tuple[str, Path]]:
+    """Yield the name and the file of every class and every module of the package."""
+    for path in files():
+        if not path.name.startswith("__"):
+            yield path.stem, path
+        tree = ast.parse(path.read_text("utf-8"))
+        yield from ((node.name, path) for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+
+
+@pytest.mark.guarantee("one name, one thing: no class and no module of the package shares its name with another")
+def test_a_name_of_a_class_or_a_module_occurs_once():
+    places: dict[str, list[str]] = {}
+    for name, path in named():
+        places.setdefault(name, []).append(str(path.relative_to(PACKAGE)))
+    del places["base"]  # in every room, what its other files derive from
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
 def program(name: str) -> str:
     """Return the path of a tool beside this Python, or on the PATH; the test skips where there is none."""
     beside = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)

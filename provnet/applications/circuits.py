@@ -30,7 +30,7 @@ def multiply(a: GateCircuit, b: GateCircuit) -> GateCircuit:
 
 
 @dataclass(frozen=True)
-class Difference:
+class CircuitDifference:
     """How the circuit of a second execution differs from that of a first: edges by name, roots by structure.
 
     A max pooling with another winner, another branch of control flow, or a cut path makes edges appear and disappear.
@@ -51,7 +51,7 @@ class Difference:
         )
 
 
-def difference(before: GateCircuit, after: GateCircuit) -> Difference:
+def difference(before: GateCircuit, after: GateCircuit) -> CircuitDifference:
     """Return which variables the second circuit has that the first lacks, and the other way round.
 
     Variables are compared by name, and only those that a root uses; roots that are in both, by their structural hash.
@@ -59,7 +59,7 @@ def difference(before: GateCircuit, after: GateCircuit) -> Difference:
     old, new = _used(before.store), _used(after.store)
     hashes = [dict(zip(map(str, g.roots), structural_hashes(g.store), strict=True)) for g in (before, after)]
     changed = tuple(root for root in hashes[0] if root in hashes[1] and hashes[0][root] != hashes[1][root])
-    return Difference(
+    return CircuitDifference(
         appeared=tuple(new[name] for name in new if name not in old),
         disappeared=tuple(old[name] for name in old if name not in new),
         shared=sum(name in new for name in old),

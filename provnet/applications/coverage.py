@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from provnet.capture.record import record
-from provnet.rules.coverage import Coverage, coverage_of
+from provnet.rules.op_coverage import Coverage, coverage_of
 
 
 def coverage(model: Any, *args: Any, **options: Any) -> Coverage:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from provnet.circuit.fingerprint import structural_hashes
 from provnet.errors import UnsupportedOperationError
 from provnet.face.gate_circuit import GateCircuit
-from provnet.torch_backend.gates.identity import Equivalence, identity_test, semantic_hashes
+from provnet.torch_backend.gates.polynomial_identity import Equivalence, identity_test, semantic_hashes
 
 
 def equivalent(a: GateCircuit, b: GateCircuit, trials: int = 2, seed: int | None = None) -> Equivalence:
-    """Tell whether two circuits have the same provenance polynomials, root by root, variables matched by name.
+    """Return whether two circuits have the same provenance polynomials, root by root, variables matched by name.
 
     The answer is true or false; "different" is certain, "equal" carries a bound on its probability of being wrong, and
-    holds in every commutative semiring. Source, proof: `provnet.torch_backend.gates.identity`.
+    holds in every commutative semiring. Source, proof: `provnet.torch_backend.gates.polynomial_identity`.
 
     Example: `equivalent(gates, gates.simplify())` is true.
     """

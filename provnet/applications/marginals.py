@@ -11,11 +11,11 @@ from torch import Tensor
 from provnet.circuit.blocks import Block
 from provnet.circuit.weights import Stored
 from provnet.errors import LimitError, OptionError, UnsupportedOperationError
-from provnet.face.names import blocks_named
+from provnet.face.neuron_names import blocks_named
 from provnet.face.relevance import Relevance
 from provnet.torch_backend.blocks.rows import shaped
 from provnet.torch_backend.blocks.scatter import scatter_any
-from provnet.torch_backend.walk.evaluate import Evaluation, Job
+from provnet.torch_backend.walk.evaluate import Evaluation, WalkQuestion
 from provnet.torch_backend.walk.forward import block_marginals, sweep_forward
 
 LIMIT = 50_000_000
@@ -42,7 +42,7 @@ class Marginals:
         self.semiring = relevance.semiring
 
     @property
-    def _job(self) -> Job:
+    def _job(self) -> WalkQuestion:
         return self._asked.jobs[0]
 
     @cached_property

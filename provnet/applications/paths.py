@@ -37,7 +37,7 @@ def lengths(gates: GateCircuit) -> dict[str, Counter[int]]:
     return dict(zip(map(str, gates.roots), path_lengths(gates.store), strict=True))
 
 
-class Shares(Annotation):
+class WeightAndSurprise(Annotation):
     """(|d|, −|d| log |d|), for Expectation: what an edge adds to a path's weight, and to its surprise."""
 
     name = "path-shares"
@@ -73,7 +73,7 @@ def path_entropy(circuit: Circuit, target: Any = "predicted", rule: Any = "zero"
     section 6.1; [Du23] section 3. `options` go to `Circuit.evaluate`. Raises: as it does.
     """
     found = circuit.evaluate(
-        Expectation("real"), target=target, rule=rule, annotation=Shares(), dtype=torch.float64, **options
+        Expectation("real"), target=target, rule=rule, annotation=WeightAndSurprise(), dtype=torch.float64, **options
     ).inputs
     return entropy_of(*found.unbind(-1))
 

@@ -17,7 +17,7 @@ from provnet.circuit.variables import names_of, numbers_of
 from provnet.errors import OptionError, ValuationError
 from provnet.face.gate_circuit import GateCircuit
 from provnet.semirings.bitset64 import Bitset64
-from provnet.torch_backend.gates.evaluate import evaluate_gates
+from provnet.torch_backend.gates.evaluate_gates import evaluate_gates
 
 BITS = 32
 """Chances are rounded to multiples of 2^-32 when worlds are drawn."""

@@ -21,7 +21,7 @@ from provnet.semirings.graded import Graded
 from provnet.semirings.lookup import get
 from provnet.semirings.non_negative import NonNegative
 from provnet.semirings.real import Real
-from provnet.torch_backend.gates.marginals import gate_marginals
+from provnet.torch_backend.gates.gate_marginals import gate_marginals
 
 Index = Literal["shapley", "banzhaf"]
 MULTILINEAR_LIMIT = 20_000

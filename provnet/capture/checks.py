@@ -11,8 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
 
-from provnet.capture.kinds import kind_of
 from provnet.capture.sources import is_finite
+from provnet.capture.special_tensors import kind_of
 from provnet.errors import (
     CrossExampleError,
     DeviceError,
@@ -41,7 +41,7 @@ def check_model(model: Any, modules: Mapping[str, nn.Module]) -> None:
 
 
 def _all_finite(tensors: list[Tensor]) -> bool:
-    """Tell whether the sums of all tensors are finite, which says that all entries are; False may mean nothing.
+    """Return whether the sums of all tensors are finite, which says that all entries are; False may mean nothing.
 
     One look at all sums: a deep net has a hundred small tensors, and a look at each costs more than its sum.
     """

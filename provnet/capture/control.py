@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from provnet.capture.replay import run_call
-from provnet.capture.steps import Step, refs_in
-from provnet.capture.store import Entry, Origin
+from provnet.capture.steps import RecordedStep, refs_in
+from provnet.capture.store import ConstantOrigin, StoreEntry
 from provnet.errors import CrossExampleError
 
 _SCALING = frozenset(["aten.mul", "aten.div", "aten.bmm", "aten.mm", "aten.where", "aten.masked_fill"])
@@ -24,9 +24,9 @@ CHANGES = ("raised", "lowered", "copied")
 """What is done to the other examples: beyond all values that occur, below them, or made one that is left alone."""
 
 
-def constants_made(steps: Sequence[Step], entries: Sequence[Entry]) -> list[Origin]:
+def constants_made(steps: Sequence[RecordedStep], entries: Sequence[StoreEntry]) -> list[ConstantOrigin]:
     """Return the ops that made constants of traced floats which take a share, in the order in which they are read."""
-    found: dict[Origin, None] = {}
+    found: dict[ConstantOrigin, None] = {}
     for step in steps:
         for value in refs_in((step.args, step.kwargs)):
             origin = entries[value].origin
@@ -39,9 +39,9 @@ def constants_made(steps: Sequence[Step], entries: Sequence[Entry]) -> list[Orig
 
 
 def check_control(
-    steps: Sequence[Step],
-    recorded: Sequence[Step],
-    entries: Sequence[Entry],
+    steps: Sequence[RecordedStep],
+    recorded: Sequence[RecordedStep],
+    entries: Sequence[StoreEntry],
     sources: Sequence[int],
     batch: int,
     dim: int,
@@ -83,7 +83,7 @@ def _compares(tensor: Tensor) -> bool:
     return tensor.dtype is torch.bool or tensor.is_floating_point()
 
 
-def _cone(recorded: Sequence[Step], looked: set[int]) -> list[Step]:
+def _cone(recorded: Sequence[RecordedStep], looked: set[int]) -> list[RecordedStep]:
     wanted, found = set(looked), []
     for step in reversed(recorded):
         if any(value in wanted for value in step.outputs if value is not None):
@@ -104,7 +104,7 @@ def _changed(tensor: Tensor, kept: Tensor, dim: int, change: str) -> Tensor:
     return other.movedim(0, dim)
 
 
-def _run(cone: Sequence[Step], entries: Sequence[Entry], values: dict[int, Tensor]) -> bool:
+def _run(cone: Sequence[RecordedStep], entries: Sequence[StoreEntry], values: dict[int, Tensor]) -> bool:
     """Compute the values of the steps from changed sources; return whether that was possible."""
     try:
         with torch.no_grad():
@@ -123,7 +123,9 @@ def _run(cone: Sequence[Step], entries: Sequence[Entry], values: dict[int, Tenso
     return True
 
 
-def _compare(entries: Sequence[Entry], values: Mapping[int, Tensor], looked: set[int], kept: Tensor, dim: int) -> None:
+def _compare(
+    entries: Sequence[StoreEntry], values: Mapping[int, Tensor], looked: set[int], kept: Tensor, dim: int
+) -> None:
     for value in sorted(looked):
         before, after, origin = entries[value].tensor, values.get(value), entries[value].origin
         if after is None or after.shape != before.shape or origin is None:

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from provnet.capture.identity import is_plain, storage_key
+from provnet.capture.storage_identity import is_plain, storage_key
 
 SHAPE_ONLY = frozenset(
     [

@@ -106,5 +106,5 @@ class Execution:
         return self.values[ref.id if isinstance(ref, Ref) else ref].tensor
 
     def active(self, argument: Any) -> bool:
-        """Tell whether an op's argument is a reference to an active value."""
+        """Return whether an op's argument is a reference to an active value."""
         return isinstance(argument, Ref) and self.values[argument.id].active

@@ -7,9 +7,9 @@ from collections.abc import Container, Iterable, Mapping
 
 from provnet.capture.execution import Execution, ModuleCall, TracedOp, Value
 from provnet.capture.mode import Recorder
-from provnet.capture.names import Frame, free_name
-from provnet.capture.steps import Step, refs_in
-from provnet.capture.store import Entry, Origin
+from provnet.capture.module_names import Frame, free_name
+from provnet.capture.steps import RecordedStep, refs_in
+from provnet.capture.store import ConstantOrigin, StoreEntry
 
 
 def finish(
@@ -60,8 +60,8 @@ def finish(
     )
 
 
-def _needed(steps: list[Step], entries: list[Entry], wanted: set[int]) -> list[Step]:
-    found: list[Step] = []
+def _needed(steps: list[RecordedStep], entries: list[StoreEntry], wanted: set[int]) -> list[RecordedStep]:
+    found: list[RecordedStep] = []
     for step in reversed(steps):
         if any(value in wanted and entries[value].active for value in step.outputs if value is not None):
             found.append(step)
@@ -69,12 +69,14 @@ def _needed(steps: list[Step], entries: list[Entry], wanted: set[int]) -> list[S
     return found[::-1]
 
 
-def needed(recorder: Recorder, outputs: Mapping[str, int]) -> list[Step]:
+def needed(recorder: Recorder, outputs: Mapping[str, int]) -> list[RecordedStep]:
     """Return the active steps that an output depends on."""
     return _needed(recorder.steps, recorder.store.entries, set(outputs.values()))
 
 
-def _origin_names(origins: Iterable[Origin | None], called: Mapping[int, str], taken: Container[str]) -> dict[int, str]:
+def _origin_names(
+    origins: Iterable[ConstantOrigin | None], called: Mapping[int, str], taken: Container[str]
+) -> dict[int, str]:
     """Return id(origin) -> a unique name of the op that made a constant of a traced tensor, "path/sign_1"."""
     counts: Counter[tuple[str, str]] = Counter()
     found: dict[int, str] = {}
@@ -88,7 +90,7 @@ def _origin_names(origins: Iterable[Origin | None], called: Mapping[int, str], t
 
 
 def _value(
-    number: int, entry: Entry, source: str | None, computed: bool, copy: bool, origins: Mapping[int, str]
+    number: int, entry: StoreEntry, source: str | None, computed: bool, copy: bool, origins: Mapping[int, str]
 ) -> Value:
     origin = None if entry.origin is None else origins[id(entry.origin)]
     if source is not None:
@@ -109,7 +111,7 @@ def _call_names(frames: list[Frame]) -> dict[int, str]:
     }
 
 
-def _labels(steps: list[Step], called: Mapping[int, str], taken: Container[str]) -> list[str]:
+def _labels(steps: list[RecordedStep], called: Mapping[int, str], taken: Container[str]) -> list[str]:
     """Return a unique name for each op: its call's if the module is a leaf with just this op, else call/op_1.
 
     A module may itself be called "add_1": then the op goes by another name.

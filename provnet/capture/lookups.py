@@ -16,8 +16,8 @@ from torch import Tensor
 from provnet.capture.execution import Ref
 from provnet.capture.operations import Facts
 from provnet.capture.replay import run_call
-from provnet.capture.steps import Step, refs_in
-from provnet.capture.store import Entry
+from provnet.capture.steps import RecordedStep, refs_in
+from provnet.capture.store import StoreEntry
 from provnet.errors import CrossExampleError, InputError
 
 _TABLES = {"embedding": 1, "_embedding_bag": 1, "_embedding_bag_forward_only": 1}
@@ -67,12 +67,12 @@ class Lookups:
             return self.explicit
         return any(_holds(args[place], t) for t in active)
 
-    def argument_of(self, steps: Sequence[Step], value: int) -> str:
+    def argument_of(self, steps: Sequence[RecordedStep], value: int) -> str:
         """Return the names of the integer arguments that a value was made of, joined by "+"."""
         _, roots = self._way_to(steps, value)
         return "+".join(name for number, name in self.numbers.items() if number in roots)
 
-    def check(self, facts: Facts, args: Sequence[Any], steps: Sequence[Step], value: int, path: str) -> None:
+    def check(self, facts: Facts, args: Sequence[Any], steps: Sequence[RecordedStep], value: int, path: str) -> None:
         """Refuse indices that are out of the table, or none at all, by the name of the argument they came from."""
         place = _TABLES.get(facts.base)
         if place is None:
@@ -93,7 +93,7 @@ class Lookups:
             )
 
     def axis_of(
-        self, facts: Facts, entries: Sequence[Entry], steps: Sequence[Step], value: int, result: Tensor
+        self, facts: Facts, entries: Sequence[StoreEntry], steps: Sequence[RecordedStep], value: int, result: Tensor
     ) -> tuple[tuple[int, ...], list[int]] | None:
         """Return how to lay out a look-up's result so that examples lie on `batch_dim`: (shape, permutation).
 
@@ -135,13 +135,13 @@ class Lookups:
             return (batch, size, *result.shape[1:]), list(range(result.dim()))
         raise self._no_axis(steps, value)
 
-    def _no_axis(self, steps: Sequence[Step], value: int) -> CrossExampleError:
+    def _no_axis(self, steps: Sequence[RecordedStep], value: int) -> CrossExampleError:
         return CrossExampleError(
             f"{self.argument_of(steps, value)!r} is looked up in an order in which its examples have no axis of their "
             "own. Trace one example at a time, or say where the examples are: batch_dim=."
         )
 
-    def _way_to(self, steps: Sequence[Step], value: int) -> tuple[list[Step], set[int]]:
+    def _way_to(self, steps: Sequence[RecordedStep], value: int) -> tuple[list[RecordedStep], set[int]]:
         """Return the steps that lead from integer arguments to a value, and these arguments."""
         wanted, way = {value}, []
         for step in reversed(steps):
@@ -150,7 +150,7 @@ class Lookups:
                 wanted.update(refs_in((step.args, step.kwargs)))
         return way[::-1], wanted & set(self.numbers)
 
-    def revive(self, entries: Sequence[Entry]) -> None:
+    def revive(self, entries: Sequence[StoreEntry]) -> None:
         """Look up again above autograd, so that gradients go on from the sources to the tables."""
 
         def live(ref: Ref) -> Tensor:
@@ -209,7 +209,9 @@ def index_of(facts: Facts, args: Sequence[Any], active: Sequence[Tensor]) -> Ten
     return active[0] if place is None else next(t for t in active if _holds(args[place], t))
 
 
-def _rerun(steps: Sequence[Step], entries: Sequence[Entry], numbers: Mapping[int, Tensor], wanted: int) -> Tensor:
+def _rerun(
+    steps: Sequence[RecordedStep], entries: Sequence[StoreEntry], numbers: Mapping[int, Tensor], wanted: int
+) -> Tensor:
     """Run integer steps on other numbers. Those that renumber entries hand on the first traced operand as it is."""
     made = dict(numbers)
 

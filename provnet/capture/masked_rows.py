@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from provnet.capture.execution import Ref
-from provnet.capture.store import Entry
+from provnet.capture.store import StoreEntry
 from provnet.errors import NonFiniteError
 
 SOFTMAXES = frozenset({"aten._softmax", "aten.softmax", "aten._log_softmax", "aten.log_softmax"})
 """The ops that give NaN for such a row. `aten._safe_softmax` gives zeros, and passes."""
 
 
-def check_masked_rows(steps: Sequence[Any], entries: Sequence[Entry]) -> None:
+def check_masked_rows(steps: Sequence[Any], entries: Sequence[StoreEntry]) -> None:
     """Raise `NonFiniteError` for the first softmax with a row of nothing but -inf; it gives NaN there.
 
     Args: `steps`, the recorded ops, with `name`, `args`, `outputs` and `frame`; `entries`, the values by number.

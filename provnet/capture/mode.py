@@ -16,14 +16,14 @@ from provnet.capture.decompose import DECOMPOSED, completed, is_decomposed
 from provnet.capture.dependence import SHAPE_ONLY, Dependence
 from provnet.capture.escape import CUTS
 from provnet.capture.execution import Ref
-from provnet.capture.kinds import kind_of
 from provnet.capture.lookups import Found, Lookups, index_of, made_again
-from provnet.capture.names import Names
-from provnet.capture.opaque import OpaqueCalls
+from provnet.capture.module_names import CallNames
+from provnet.capture.opaque_calls import OpaqueCalls
 from provnet.capture.operations import Facts, facts_of
 from provnet.capture.remarks import Remarks
-from provnet.capture.steps import Step
-from provnet.capture.store import Origin, Store
+from provnet.capture.special_tensors import kind_of
+from provnet.capture.steps import RecordedStep
+from provnet.capture.store import ConstantOrigin, Store
 from provnet.capture.structure import replace_tensors, tensors_in
 from provnet.errors import TraceError
 
@@ -40,9 +40,9 @@ class Recorder(TorchDispatchMode):
 
     def __init__(self, model: str) -> None:
         super().__init__()
-        self.steps: list[Step] = []
+        self.steps: list[RecordedStep] = []
         self.store = Store(self.emit)
-        self.names = Names(model, self)
+        self.names = CallNames(model, self)
         self.opaque = OpaqueCalls(self.store, self.emit)
         self.lookups = Lookups()
         self.source_modules: dict[str, set[int] | None] = {}
@@ -113,7 +113,7 @@ class Recorder(TorchDispatchMode):
         opaque: Any = None,
     ) -> None:
         """Write down one op at the place where the run is now."""
-        self.steps.append(Step(name, function, args, kwargs, outputs, self.names.here, opaque))
+        self.steps.append(RecordedStep(name, function, args, kwargs, outputs, self.names.here, opaque))
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -234,13 +234,15 @@ class Recorder(TorchDispatchMode):
         )
         self.emit(facts.name, function, refs, named, ids)
 
-    def _origin(self, facts: Facts, active: list[Tensor]) -> Origin | None:
+    def _origin(self, facts: Facts, active: list[Tensor]) -> ConstantOrigin | None:
         """Return what is told of a constant that an op makes of traced floats; None if it reads integers only."""
         if not any(t.is_floating_point() for t in active):
             return None
-        return Origin(facts.name, self.names.here, choice=not facts.steps and facts.base != "_to_copy")
+        return ConstantOrigin(facts.name, self.names.here, choice=not facts.steps and facts.base != "_to_copy")
 
-    def _freeze(self, facts: Facts, args: Any, kwargs: Mapping[str, Any], result: Any, origin: Origin | None) -> None:
+    def _freeze(
+        self, facts: Facts, args: Any, kwargs: Mapping[str, Any], result: Any, origin: ConstantOrigin | None
+    ) -> None:
         """Write down an op whose results count as constant, though they depend on a source: they are followed on."""
         outputs = result if isinstance(result, tuple | list) else (result,)
         fresh = [isinstance(o, Tensor) and o.numel() > 0 and self.store.known(o) is None for o in outputs]
@@ -361,7 +363,7 @@ class Recorder(TorchDispatchMode):
                 self.emit(facts.name, facts.function, *call, made)
         return result
 
-    def _written_origin(self, facts: Facts, active: list[Tensor], read: list[Tensor]) -> Origin | None:
+    def _written_origin(self, facts: Facts, active: list[Tensor], read: list[Tensor]) -> ConstantOrigin | None:
         """Return the origin of a constant that an op writes, None if it depends on no source."""
         if facts.constant:
             return None

@@ -13,17 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from provnet.capture.attributes import Attributes
+from provnet.capture.autograd_graph import check_gradients, replay_with_graph, with_live_views
 from provnet.capture.call import ModelCall, model_call
 from provnet.capture.checks import check_model, check_other_arguments, check_outputs, check_sources, count_examples
 from provnet.capture.control import check_control, constants_made
 from provnet.capture.escape import Escapes
 from provnet.capture.execution import Execution
 from provnet.capture.finish import finish, needed
-from provnet.capture.graph import check_gradients, replay_with_graph, with_live_views
 from provnet.capture.masked_rows import check_masked_rows
 from provnet.capture.mode import Recorder
-from provnet.capture.names import modules_of
-from provnet.capture.opaque import Opaque, opaque_modes, whole_function
+from provnet.capture.module_names import modules_of
+from provnet.capture.opaque_calls import Opaque, opaque_modes, whole_function
 from provnet.capture.replay import check_examples
 from provnet.capture.sources import Chosen, Sources, choose_sources, named_arguments, own_arguments
 from provnet.capture.structure import distinct, tensors_in

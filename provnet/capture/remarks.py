@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 
-from provnet.capture.names import Frame
-from provnet.capture.store import Origin
+from provnet.capture.module_names import Frame
+from provnet.capture.store import ConstantOrigin
 from provnet.errors import TraceWarning
 
 SHOWN = 3
@@ -24,7 +24,7 @@ class Remarks:
         """Note something, and what follows from it, where it happens for the first time."""
         self.messages.setdefault(what, f"{what} (in {self._place(frame)}): {therefore}.")
 
-    def add_constants(self, origins: Iterable[Origin]) -> None:
+    def add_constants(self, origins: Iterable[ConstantOrigin]) -> None:
         """Note the ops that made constants of traced tensors, once for each kind of op."""
         places: dict[str, dict[str, None]] = {}
         for origin in origins:

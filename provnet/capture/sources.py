@@ -173,7 +173,7 @@ def _matching(want: str | int | Tensor, arguments: list[tuple[str, Tensor]], giv
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Tell whether no entry is NaN or Inf. A sum is finite only if its terms are, and costs one pass."""
+    """Return whether no entry is NaN or Inf. A sum is finite only if its terms are, and costs one pass."""
     if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.numel() == 0:
         return True
     return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from provnet.capture.execution import Ref
-from provnet.capture.names import Frame
+from provnet.capture.module_names import Frame
 from provnet.capture.operations import RENUMBERING
 
 
 @dataclass(eq=False)
-class Step:
+class RecordedStep:
     """An op as it is recorded, before anything is left out."""
 
     name: str

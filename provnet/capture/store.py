@@ -15,7 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from provnet.capture.execution import Ref, ValueKind
-from provnet.capture.identity import Geometry, flat, geometry, is_plain, is_whole, numbering, overlap, show, storage_key
+from provnet.capture.storage_identity import (
+    StorageGeometry,
+    flat,
+    geometry,
+    is_plain,
+    is_whole,
+    numbering,
+    overlap,
+    show,
+    storage_key,
+)
 from provnet.capture.windows import read_window, write_window
 from provnet.errors import TraceError
 
@@ -35,7 +45,7 @@ class Emit(Protocol):
 
 
 @dataclass(eq=False)
-class Entry:
+class StoreEntry:
     """A value in the making. Its tensor is exchanged for a copy before somebody writes over it."""
 
     tensor: Tensor
@@ -45,11 +55,11 @@ class Entry:
     version: int | None = None
     owner: Tensor | None = None
     live: Tensor | None = None
-    origin: Origin | None = None
+    origin: ConstantOrigin | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Origin:
+class ConstantOrigin:
     """The op that made a constant of a traced tensor.
 
     choice   it chose or compared (a mask, an index), and did not compute a number
@@ -71,11 +81,11 @@ class Memory:
     """
 
     storage: torch.UntypedStorage
-    fresh: dict[Geometry, int] = field(default_factory=dict)
-    live: dict[int, Geometry] = field(default_factory=dict)
-    base: tuple[Geometry, int] | None = None
+    fresh: dict[StorageGeometry, int] = field(default_factory=dict)
+    live: dict[int, StorageGeometry] = field(default_factory=dict)
+    base: tuple[StorageGeometry, int] | None = None
     snapshot: Tensor | None = None
-    pending: dict[Geometry, int] = field(default_factory=dict)
+    pending: dict[StorageGeometry, int] = field(default_factory=dict)
     active: bool = False
 
 
@@ -83,7 +93,7 @@ class Store:
     """All values so far and the storages that they lie on. `emit` is told of each index map that becomes needful."""
 
     def __init__(self, emit: Emit) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[StoreEntry] = []
         self.memories: dict[Hashable, Memory] = {}
         self.owned: dict[Hashable, list[tuple[str, ValueKind, Tensor]]] = {}
         self.has_origins = False
@@ -126,12 +136,12 @@ class Store:
             found = self._read(memory, tensor)
         return found if found is not None and self.entries[found].active else None
 
-    def origin(self, tensor: Tensor) -> Origin | None:
+    def origin(self, tensor: Tensor) -> ConstantOrigin | None:
         """Return where the constant that `tensor` shows comes from, None if it depends on no source."""
         found = self.known(tensor) if self.has_origins else None
         return None if found is None else self.entries[found].origin
 
-    def freeze(self, tensor: Tensor, origin: Origin) -> int:
+    def freeze(self, tensor: Tensor, origin: ConstantOrigin) -> int:
         """Record a constant that was made of a traced tensor."""
         value = self.add(tensor, active=False, kind="computed")
         self.entries[value].origin = origin
@@ -139,7 +149,7 @@ class Store:
         return value
 
     def is_stale(self, tensor: Tensor) -> bool:
-        """Tell whether `tensor` shows memory that depends on a source, but no value that is recorded already."""
+        """Return whether `tensor` shows memory that depends on a source, but no value that is recorded already."""
         memory = self.memories.get(storage_key(tensor)) if is_plain(tensor) else None
         known = memory is None or not memory.active or geometry(tensor) in memory.fresh
         return not known and tensor.numel() > 0
@@ -161,7 +171,7 @@ class Store:
         live = None
         if tensor.requires_grad and kind != "computed":  # a source is copied, for the model may write over it
             live = tensor.clone() if active else tensor
-        entry = Entry(tensor.detach(), kind or "computed", active, name, version, owner, live)
+        entry = StoreEntry(tensor.detach(), kind or "computed", active, name, version, owner, live)
         where, memory = geometry(tensor), self._memory(tensor)
         memory.fresh[where] = len(self.entries)
         memory.live[len(self.entries)] = where
@@ -171,7 +181,7 @@ class Store:
 
     def entry(self, tensor: Tensor, kind: ValueKind = "source") -> int:
         """Record an active value that no tensor of the model shows, such as another layout of one that it does."""
-        self.entries.append(Entry(tensor.detach(), kind, active=True))
+        self.entries.append(StoreEntry(tensor.detach(), kind, active=True))
         return len(self.entries) - 1
 
     def settle_integers(self) -> None:
@@ -187,7 +197,7 @@ class Store:
 
     def constant(self, tensor: Tensor) -> int:
         """Record a tensor of the recorder's own, which nobody else can write."""
-        self.entries.append(Entry(tensor, "constant", active=False))
+        self.entries.append(StoreEntry(tensor, "constant", active=False))
         return len(self.entries) - 1
 
     def _memory(self, tensor: Tensor) -> Memory:
@@ -297,7 +307,7 @@ class Store:
         memory.snapshot = show(memory.storage, flat(memory.storage, dtype)).clone()
         memory.pending = {where: value for where, value in memory.fresh.items() if self.entries[value].active}
 
-    def _flush(self, memory: Memory, wanted: Geometry) -> tuple[Geometry, int]:
+    def _flush(self, memory: Memory, wanted: StorageGeometry) -> tuple[StorageGeometry, int]:
         """Bring the base up to date and return it. A constant base takes the wanted form, if that shows all of it."""
         self._ensure_base(memory, wanted.dtype)
         if memory.snapshot is not None:
@@ -318,7 +328,7 @@ class Store:
             memory.fresh.setdefault(where, base)
         return memory.base
 
-    def _index(self, numbers: Tensor, window: Geometry) -> Ref:
+    def _index(self, numbers: Tensor, window: StorageGeometry) -> Ref:
         return Ref(self.constant(numbers.as_strided(window.shape, window.stride, window.offset).clone()))
 
     def _read(self, memory: Memory, tensor: Tensor) -> int:

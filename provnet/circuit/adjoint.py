@@ -34,7 +34,7 @@ def adjoint(store: GateStore, roots: Sequence[int] | None = None, derivative: bo
     """
     refuse_absorbed(store, "the paths through an edge")
     small = restrict(store, roots)
-    build = _Build(small)
+    build = _AdjointBuild(small)
     found = build.sweep()
     leaf = np.zeros(len(small.variables), np.int64)
     leaves = np.flatnonzero(small.kind == VARIABLE)
@@ -54,7 +54,7 @@ def refuse_absorbed(store: GateStore, what: str) -> None:
 
 
 @dataclass(eq=False)
-class _Build:
+class _AdjointBuild:
     """The store under construction: gate 0 is zero, 1 is one, then the gates of `small`, then new ones."""
 
     small: GateStore

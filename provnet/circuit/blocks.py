@@ -30,8 +30,8 @@ class Activation:
     shape   of one example, the examples' axis removed; neurons are counted row-major over it.
     handle  the recorded tensor in its own layout, examples on axis `axis`; where that axis carries more than examples
             (a batch merged with tokens), index i on it belongs to example i // inner, and `shape` keeps `inner`.
-    void    [size], True where a neuron is none: what an op padded with zeros (a maximum counts these in), or a masked
-            score. Its edges are absent. [batch, size] where examples differ in it. None: all are
+    padding [size], True where an entry is padding and no neuron: what an op padded with zeros (a maximum counts these
+            in), or a masked score. Its edges are absent. [batch, size] where examples differ in it. None: there is none
     names   every name it goes by, the canonical one first; "path:in" names are kept in `BlockCircuit.names` only.
     """
 
@@ -41,7 +41,7 @@ class Activation:
     handle: Handle
     axis: int = 0
     inner: int = 1
-    void: NDArray[np.bool_] | None = None
+    padding: NDArray[np.bool_] | None = None
 
     @property
     def name(self) -> str:

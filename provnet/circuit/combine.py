@@ -17,7 +17,7 @@ Numbers = NDArray[np.int64]
 
 
 def same_variables(a: Sequence[Variable], b: Sequence[Variable]) -> bool:
-    """Tell whether two sequences hold the same variables in the same order; for two edge tables without their names."""
+    """Return whether two sequences hold the same variables in the same order; edge tables need no names for it."""
     if a is b:
         return True
     if len(a) != len(b):

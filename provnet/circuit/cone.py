@@ -28,20 +28,20 @@ TILE = 1 << 20
 class Cone:
     """The neurons on some path from a root to a target.
 
-    live     activation -> [size], which neurons lie on a path
+    inside     activation -> [size], which neurons lie on a path
     wanted   the blocks to be walked: those that are reached and that some root feeds
     edges    block -> number of its edges within the cone that are variables or could be, the bias's among them
     neurons  how many neurons have a ⊕ of their own: all but those whose relevance is one unit edge's
     """
 
-    live: Mapping[int, Mask]
+    inside: Mapping[int, Mask]
     wanted: tuple[int, ...]
     edges: Mapping[int, int]
     neurons: int
 
 
 @dataclass(eq=False)
-class _Walk:
+class _ConeWalk:
     circuit: BlockCircuit
     chosen: Chosen | None
     units: bool
@@ -56,11 +56,11 @@ class _Walk:
             masks[activation] = np.zeros(self.circuit.activations[activation].size, bool)
         return masks[activation]
 
-    def tiles(self, number: int, live: Mask) -> Iterator[tuple[Any, NDArray[np.int64], Any, NDArray[np.int64]]]:
-        """Yield (positions, sources [positions, slots], present, live channels of each position) of a block."""
+    def tiles(self, number: int, inside: Mask) -> Iterator[tuple[Any, NDArray[np.int64], Any, NDArray[np.int64]]]:
+        """Yield (positions, sources [positions, slots], present, number of channels inside, by position) of a block."""
         block = self.circuit.blocks[number]
         wiring = block.wiring
-        count = wiring.by_position(live).sum(1)
+        count = wiring.by_position(inside).sum(1)
         for part in _parts(np.flatnonzero(count), wiring.fan):
             found, present = edges_of(block, number, wiring.output(part, 0), self.chosen)
             yield part, found, present, count[part]
@@ -110,7 +110,7 @@ def find_cone(
     With `biases`, every bias of a reached neuron is a root too. `tagged` are the neurons whose edges are variables;
     None: all. Memory: a flag for each neuron, and tiles of TILE edges.
     """
-    walk = _Walk(circuit, chosen, units, tagged)
+    walk = _ConeWalk(circuit, chosen, units, tagged)
     walk.mask(walk.reached, output)[targets] = True
     for activation, neurons in roots:
         walk.mask(walk.needed, activation)[neurons] = True
@@ -118,18 +118,18 @@ def find_cone(
     for number in reversed(wanted):
         _reach(walk, number)
     edges = {number: _need(walk, number, biases) for number in wanted}
-    live = {i: mask & walk.mask(walk.needed, i) for i, mask in walk.reached.items()}
-    neurons = sum(int((row > 1).sum()) for row in walk.terms.values()) + int(live[output].sum())
+    inside = {i: mask & walk.mask(walk.needed, i) for i, mask in walk.reached.items()}
+    neurons = sum(int((row > 1).sum()) for row in walk.terms.values()) + int(inside[output].sum())
     if biases:
-        neurons += sum(len(bias_entries(circuit.blocks[n], live)) for n in wanted)
-    return Cone(live, wanted, edges, neurons)
+        neurons += sum(len(bias_entries(circuit.blocks[n], inside)) for n in wanted)
+    return Cone(inside, wanted, edges, neurons)
 
 
-def bias_entries(block: Block, live: Mapping[int, Mask]) -> NDArray[np.int64]:
+def bias_entries(block: Block, inside: Mapping[int, Mask]) -> NDArray[np.int64]:
     """Return which entries of the block's bias feed a neuron of the cone."""
     if block.bias is None:
         return np.zeros(0, np.int64)
-    return np.unique(block.wiring.bias(np.flatnonzero(live[block.output])))
+    return np.unique(block.wiring.bias(np.flatnonzero(inside[block.output])))
 
 
 def _wanted(circuit: BlockCircuit, output: int, roots: set[int]) -> tuple[int, ...]:
@@ -149,7 +149,7 @@ def _wanted(circuit: BlockCircuit, output: int, roots: set[int]) -> tuple[int, .
     return tuple(wanted)
 
 
-def _reach(walk: _Walk, number: int) -> None:
+def _reach(walk: _ConeWalk, number: int) -> None:
     """Mark the neurons of a block's inputs that feed a reached neuron of its output."""
     block = walk.circuit.blocks[number]
     into = np.zeros(walk.circuit.input_size(block), bool)
@@ -159,7 +159,7 @@ def _reach(walk: _Walk, number: int) -> None:
         walk.mask(walk.reached, activation)[part] = True
 
 
-def _need(walk: _Walk, number: int, biases: bool) -> int:
+def _need(walk: _ConeWalk, number: int, biases: bool) -> int:
     """Mark the neurons of a block's output that a needed neuron feeds; return how many edges lie in the cone."""
     circuit, block = walk.circuit, walk.circuit.blocks[number]
     reached, needed = walk.mask(walk.reached, block.output), walk.mask(walk.needed, block.output)
@@ -171,14 +171,14 @@ def _need(walk: _Walk, number: int, biases: bool) -> int:
     terms, edges = np.zeros(len(source), np.int64), 0
     channels = np.arange(block.wiring.channels)
     for part, found, present, count in walk.tiles(number, reached):
-        own = inside = source[found] & present
-        needed[block.wiring.output(part[inside.any(1), None], channels)] = True
+        own = within = source[found] & present
+        needed[block.wiring.output(part[within.any(1), None], channels)] = True
         if variables:
-            own = inside if tagged is None else inside & tagged[found]
+            own = within if tagged is None else within & tagged[found]
             edges += int((own.sum(1) * count).sum())
             terms[found[own]] = 2
         if tagged is not None or not variables:
-            rest = (inside & ~own) if variables else inside
+            rest = (within & ~own) if variables else within
             weights = np.broadcast_to(count[:, None], rest.shape)[rest]
             terms += np.bincount(found[rest], weights, len(terms)).astype(np.int64)
     if biases and block.bias is not None:

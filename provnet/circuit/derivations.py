@@ -17,7 +17,7 @@ Choice = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Path:
+class WeightedPath:
     """One path from a root's neuron to the target: its value, and its variables, the root's end first.
 
     On circuits that come from no network a path is a derivation: one choice at every ⊕, the factors of all ⊗.

@@ -62,7 +62,7 @@ def expand(
     assigned = assign(circuit, lists, known)
     if known != "edge":
         _check_size(circuit, cone, known, limit, len(assigned.table))
-    build = _Build(circuit, cone, len(assigned.table))
+    build = _ExpansionBuild(circuit, cone, len(assigned.table))
     build.gates[output] = np.where(_flags(circuit, output, targets), 1, 0).astype(np.int32)
     for edges, variables in zip(reversed(lists), reversed(assigned.of), strict=True):
         build.pull(edges, variables)
@@ -79,14 +79,14 @@ def list_edges(
     """Return the edges of one block within the cone, by (output, slot)."""
     block = circuit.blocks[number]
     fan = block.wiring.fan
-    live = np.concatenate([cone.live[i] for i in block.inputs])
-    outputs = np.flatnonzero(cone.live[block.output])
+    inside = np.concatenate([cone.inside[i] for i in block.inputs])
+    outputs = np.flatnonzero(cone.inside[block.output])
     step = max((1 << 20) // max(fan, 1), 1)
     parts = []
     for at in range(0, len(outputs), step):
         some = outputs[at : at + step]
         found, present = edges_of(block, number, some, chosen)
-        row, slot = np.nonzero(live[found] & present)
+        row, slot = np.nonzero(inside[found] & present)
         parts.append((some[row], slot, found[row, slot]))
     if biases and block.bias is not None:
         parts.append((outputs, np.full(len(outputs), fan), np.full(len(outputs), -1)))
@@ -99,7 +99,7 @@ def list_edges(
 
 
 @dataclass(eq=False)
-class _Build:
+class _ExpansionBuild:
     """The gates under construction. 0 is zero, 1 is one, then come the variables, then ⊗ and ⊕ in topological order."""
 
     circuit: BlockCircuit

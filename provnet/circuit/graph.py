@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import networkx as nx
 import numpy as np
 
-from provnet.circuit.check import check
 from provnet.circuit.description import assumption_from, describe_texts, roots_from, variables_from
+from provnet.circuit.gate_check import check
 from provnet.circuit.gates import KINDS, PLUS, VARIABLE, GateStore, Neuron, Variable
 from provnet.circuit.variables import names_of
 from provnet.errors import CircuitError

@@ -14,7 +14,7 @@ Gates = NDArray[np.signedinteger]
 
 
 @dataclass(eq=False)
-class Wires:
+class OperandRows:
     """Some gates of one kind and their operands, row by row: those of row r are operand[first[r]:first[r + 1]]."""
 
     fan: Gates
@@ -28,17 +28,17 @@ class Wires:
     def row(self) -> Gates:
         return np.repeat(np.arange(len(self.fan)), self.fan)
 
-    def rows(self, rows: Gates) -> Wires:
+    def rows(self, rows: Gates) -> OperandRows:
         """Return some of the gates, in ascending order: all of them are these."""
         if len(rows) == len(self.fan):
             return self
-        return Wires(self.fan[rows], self.operand[ragged(self.first[rows], self.fan[rows])])
+        return OperandRows(self.fan[rows], self.operand[ragged(self.first[rows], self.fan[rows])])
 
-    def keep(self, wires: NDArray[np.bool_]) -> Wires:
+    def keep(self, wires: NDArray[np.bool_]) -> OperandRows:
         """Return the gates with some of their wires only."""
-        return Wires(np.bincount(self.row[wires], minlength=len(self.fan)), self.operand[wires])
+        return OperandRows(np.bincount(self.row[wires], minlength=len(self.fan)), self.operand[wires])
 
-    def sorted(self) -> Wires:
+    def sorted(self) -> OperandRows:
         """Return the gates with each one's operands in ascending order."""
         if len(self.operand) == 0:
             return self
@@ -47,7 +47,7 @@ class Wires:
         if (keyed[1:] >= keyed[:-1]).all():
             return self
         keyed.sort()
-        return Wires(self.fan, keyed - base)
+        return OperandRows(self.fan, keyed - base)
 
 
 @dataclass(eq=False)
@@ -73,7 +73,7 @@ class Merger:
         self._append(own, np.zeros(len(unique), np.int64), np.zeros(0, np.int64), unique.astype(np.int64))
         return numbers
 
-    def add(self, kind: int, wires: Wires) -> Gates:
+    def add(self, kind: int, wires: OperandRows) -> Gates:
         """Add gates of one kind and of one level; return the number of each. No two are the same gate, or ever were.
 
         A level's gates are compared among themselves: equal gates have equal operands and so the same level.
@@ -140,11 +140,11 @@ def hash_cons(store: GateStore) -> GateStore:
             continue
         for kind in (TIMES, PLUS):
             some = gates[store.kind[gates] == kind]
-            number[some] = merger.add(kind, Wires(store.fan[some], number[store.below(some)]))
+            number[some] = merger.add(kind, OperandRows(store.fan[some], number[store.below(some)]))
     return merger.store(store, number[store.root_gates], frozenset())
 
 
-def hash_rows(wires: Wires) -> NDArray[np.uint64]:
+def hash_rows(wires: OperandRows) -> NDArray[np.uint64]:
     """Return a 64-bit hash of each row, whatever the order of its operands: the sum of its mixed operands."""
     with np.errstate(over="ignore"):
         x = wires.operand.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
@@ -169,7 +169,7 @@ def first_equals(hashes: NDArray[np.uint64]) -> Gates:
     return found
 
 
-def _equal_rows(wires: Wires, other: Gates) -> NDArray[np.bool_]:
+def _equal_rows(wires: OperandRows, other: Gates) -> NDArray[np.bool_]:
     """Return for each row whether row `other` of the same wires has the same operands in the same order."""
     same = wires.fan == wires.fan[other]
     rows = np.flatnonzero(same & (other != np.arange(len(other))))  # a row is equal to itself
@@ -181,7 +181,7 @@ def _equal_rows(wires: Wires, other: Gates) -> NDArray[np.bool_]:
     return same & ~differs
 
 
-def _by_content(wires: Wires) -> Gates:
+def _by_content(wires: OperandRows) -> Gates:
     """Return for each row the first row with the same operands."""
     seen: dict[bytes, int] = {}
     first = wires.first

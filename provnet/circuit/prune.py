@@ -33,12 +33,12 @@ def of_paths(store: GateStore, paths: Sequence[Iterable[Numbers]]) -> GateStore:
 
     Paths that begin with the same edge share it: x ⊗ (y ⊕ z) in place of x ⊗ y ⊕ x ⊗ z.
     """
-    build = _Build()
+    build = _PrunedBuild()
     roots = [build.sum_of(list(of_root)) for of_root in paths]
     return hash_cons(build.store(store, roots))
 
 
-class _Build:
+class _PrunedBuild:
     """Gates under construction: zero and one, then variables and operators as they are met."""
 
     def __init__(self) -> None:

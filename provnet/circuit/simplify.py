@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provnet.circuit.gates import PLUS, TIMES, GateStore, ragged
-from provnet.circuit.hash_cons import Merger, Wires
+from provnet.circuit.hash_cons import Merger, OperandRows
 from provnet.errors import OptionError
 
 FLAGS = ("idempotent", "absorptive", "times_idempotent")
@@ -48,12 +48,14 @@ def _sweep(store: GateStore, flags: frozenset[str]) -> GateStore:
         for kind in (TIMES, PLUS):
             some = gates[store.kind[gates] == kind]
             _, operands = store.wires_of(some)
-            wires = Wires(store.fan[some], number[operands])
+            wires = OperandRows(store.fan[some], number[operands])
             number[some] = _rewritten(merger, kind, wires, flags, used)
     return merger.store(store, number[store.root_gates], frozenset(used))
 
 
-def _rewritten(merger: Merger, kind: int, wires: Wires, flags: frozenset[str], used: set[str]) -> NDArray[np.int64]:
+def _rewritten(
+    merger: Merger, kind: int, wires: OperandRows, flags: frozenset[str], used: set[str]
+) -> NDArray[np.int64]:
     """Return the gate that stands for each row of `wires`: 0, 1, its one operand, or a new gate."""
     result = np.full(len(wires.fan), -1)
     neutral = 1 if kind == TIMES else 0
@@ -83,8 +85,8 @@ def _rewritten(merger: Merger, kind: int, wires: Wires, flags: frozenset[str], u
 
 
 def _without_repeats(
-    wires: Wires, result: NDArray[np.int64], either: tuple[str, ...], flags: frozenset[str], used: set[str]
-) -> Wires:
+    wires: OperandRows, result: NDArray[np.int64], either: tuple[str, ...], flags: frozenset[str], used: set[str]
+) -> OperandRows:
     """Drop operands that stand in the same row before, if one of the flags `either` allows it."""
     allowed = [flag for flag in either if flag in flags]
     if not allowed or len(wires.operand) == 0:
@@ -98,14 +100,14 @@ def _without_repeats(
     return wires.keep(keep)
 
 
-def _without_absorbed(merger: Merger, wires: Wires, result: NDArray[np.int64], used: set[str]) -> Wires:
+def _without_absorbed(merger: Merger, wires: OperandRows, result: NDArray[np.int64], used: set[str]) -> OperandRows:
     """Drop terms x ⊗ y of a ⊕ that has x as a term too."""
     if len(wires.operand) == 0:
         return wires
     kind, fan, first, operand = merger.columns()
     products = np.flatnonzero(kind[wires.operand] == TIMES)
     term = wires.operand[products]
-    factors = Wires(fan[term], operand[ragged(first[term], fan[term])])
+    factors = OperandRows(fan[term], operand[ragged(first[term], fan[term])])
     width = merger.count + 1
     own = wires.row * width + wires.operand
     hit = np.isin(wires.row[products][factors.row] * width + factors.operand, own)

@@ -106,10 +106,10 @@ def activation_faults(activation: Activation, batch: int) -> Iterator[str]:
         yield f"one example is said to have the shape {activation.shape}, of {shape}"
     if handle.dtype.is_complex:
         yield f"its numbers are {handle.dtype}"
-    void = activation.void
+    padding = activation.padding
     shapes = ((activation.size,), (batch, activation.size))
-    if void is not None and (void.dtype != np.bool_ or void.shape not in shapes):
-        yield f"its mask of absent neurons is {void.dtype} {void.shape}"
+    if padding is not None and (padding.dtype != np.bool_ or padding.shape not in shapes):
+        yield f"its mask of padding is {padding.dtype} {padding.shape}"
 
 
 def block_faults(block: Block, circuit: BlockCircuit) -> Iterator[str]:

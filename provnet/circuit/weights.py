@@ -1,7 +1,7 @@
 """What stands on the edges of an operand: one small class a kind of weight, all plain data.
 
 `wiring.source(output, slot)` gives the index of a weight; a weight says what lies at that index. What can be computed
-with a kind of weight is the backend's to know (`torch_backend/blocks/weights.py`).
+with a kind of weight is the backend's to know (`torch_backend/blocks/weight_factors.py`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from provnet.face.circuit import Circuit
-from provnet.face.conservation import Conservation
+from provnet.face.conservation_report import Conservation
 from provnet.face.files import load, save
 from provnet.face.gate_circuit import Elements, GateCircuit
 from provnet.face.pictures import plot

@@ -16,13 +16,13 @@ from provnet.face.freshness import Freshness
 from provnet.face.gate_circuit import GateCircuit, expand_gates
 from provnet.face.heads import attention_in
 from provnet.face.lists import annotations_of, asks_of
-from provnet.face.names import At, masks_of, output_named
+from provnet.face.neuron_names import At, masks_of, output_named
 from provnet.face.other_inputs import named_inputs
 from provnet.face.plan import Plan, Summary, plan_of, summary_of
 from provnet.face.recording import Recording
 from provnet.face.relevance import Relevance, kept_tensors
 from provnet.face.targets import Target
-from provnet.face.task import Task, tile_of
+from provnet.face.task import QuestionSetting, tile_of
 from provnet.notebook import card
 from provnet.registry import Registry
 from provnet.rules import lrp
@@ -262,7 +262,7 @@ class Circuit:
         asks, several = asks_of(self.data, semiring, rule, annotation, exact)
         self.check_fresh()
         floating = self.floating(dtype)
-        task = Task(
+        task = QuestionSetting(
             self,
             output_named(self.data, output),
             target,

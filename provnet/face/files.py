@@ -15,7 +15,7 @@ from provnet.face.circuit import Circuit, RuleLike
 from provnet.face.gate_circuit import GateCircuit
 from provnet.face.relevance import Relevance
 from provnet.rules import lrp
-from provnet.rules.lean import whole_circuit
+from provnet.rules.lean_circuit import whole_circuit
 from provnet.writers.archive import load_archive, save_archive
 
 

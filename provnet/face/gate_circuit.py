@@ -16,7 +16,7 @@ from torch import Tensor
 
 from provnet.circuit.cone import find_cone
 from provnet.circuit.conventions import NAMES, Conventions
-from provnet.circuit.derivations import Path
+from provnet.circuit.derivations import WeightedPath
 from provnet.circuit.examples import example_of
 from provnet.circuit.expand import expand
 from provnet.circuit.gates import VARIABLE, GateStore, Neuron, Variable, spelled
@@ -35,8 +35,8 @@ from provnet.errors import (
     ValuationError,
 )
 from provnet.face.edge_elements import EdgeElements
-from provnet.face.names import At, neurons_at, output_named
-from provnet.face.pruning import MOST_PATHS, Pruned, Wish, joined, pruned, strengths_of, threshold_of, worths
+from provnet.face.gate_pruning import MOST_PATHS, Pruned, Wish, joined, pruned, strengths_of, threshold_of, worths
+from provnet.face.neuron_names import At, neurons_at, output_named
 from provnet.face.python_values import Values, fold_gates, provenance_of
 from provnet.face.spelling import path_and_index
 from provnet.face.switched_off import dead_neurons, reached_neurons, without_sources
@@ -52,16 +52,16 @@ from provnet.semirings.carrier import into_carrier
 from provnet.semirings.counting import Counting, bits
 from provnet.semirings.lookup import get as get_semiring
 from provnet.symbolic.canonical import find_gate
-from provnet.symbolic.expand import polynomial
+from provnet.symbolic.expand_polynomial import polynomial
 from provnet.symbolic.formula import Formula, formula
 from provnet.symbolic.naming import Naming, aliases_of
 from provnet.symbolic.polynomial import Polynomial
 from provnet.symbolic.sentences import sentence
 from provnet.torch_backend.gates.best_paths import best_paths
-from provnet.torch_backend.gates.evaluate import as_tensor, evaluate_every_gate, evaluate_gates
-from provnet.torch_backend.gates.marginals import gate_marginals
+from provnet.torch_backend.gates.evaluate_gates import as_tensor, evaluate_every_gate, evaluate_gates
+from provnet.torch_backend.gates.gate_marginals import gate_marginals
 from provnet.torch_backend.settings import plain_torch
-from provnet.torch_backend.walk.evaluate import Job
+from provnet.torch_backend.walk.evaluate import WalkQuestion
 from provnet.torch_backend.walk.messages import block_elements
 from provnet.torch_backend.walk.workspace import Workspace
 from provnet.writers.base import drawn
@@ -509,7 +509,7 @@ class GateCircuit:
         rule: str | Rule | None = None,
         annotation: str | Annotation | None = None,
         dtype: torch.dtype | None = None,
-    ) -> list[Path]:
+    ) -> list[WeightedPath]:
         """Return the k best paths from a root to the target, with their edges, best first; in a selective semiring.
 
         Source: `provnet.torch_backend.gates.best_paths`. Raises `UnsupportedOperationError` in other semirings.
@@ -548,7 +548,7 @@ class GateCircuit:
         device = origin.circuit.data.activations[origin.circuit.data.outputs[0]].handle.device
         like = torch.empty((0, *algebra.element_shape), dtype=algebra.element_dtype(floating), device=device)
         theta = annotations.resolve(annotation, algebra)
-        job = Job(algebra, theta, lrp.get(self._rule if rule is None else rule), -1, like)
+        job = WalkQuestion(algebra, theta, lrp.get(self._rule if rule is None else rule), -1, like)
         _refuse_edges(
             origin, job, [segment.block for segment in table.segments if isinstance(segment, EdgeSegment)], floating
         )
@@ -559,7 +559,7 @@ class GateCircuit:
         ]
         return torch.cat([like, *parts])
 
-    def _segment(self, origin: Origin, segment: EdgeSegment, job: Job, floating: torch.dtype) -> Tensor:
+    def _segment(self, origin: Origin, segment: EdgeSegment, job: WalkQuestion, floating: torch.dtype) -> Tensor:
         workspace = origin.workspace(floating, job.rule)
         block = workspace.circuit.blocks[segment.block]
         if not block.has_coefficients:
@@ -588,7 +588,7 @@ def root_numbers(store: GateStore, roots: Sequence[Root]) -> list[int]:
     return [place[root] for root in wanted]
 
 
-def unit_elements(origin: Origin, segment: EdgeSegment, job: Job, floating: torch.dtype) -> Tensor:
+def unit_elements(origin: Origin, segment: EdgeSegment, job: WalkQuestion, floating: torch.dtype) -> Tensor:
     """Return the elements of unit edges that are variables, [variables, *element_shape]."""
     edges = origin.workspace(floating, job.rule).unit_edges(segment.block, job.rule)
     if edges is None:
@@ -598,7 +598,7 @@ def unit_elements(origin: Origin, segment: EdgeSegment, job: Job, floating: torc
     return elements[_index(segment.output, elements)]
 
 
-def _refuse_edges(origin: Origin, job: Job, segments: Sequence[int], floating: torch.dtype) -> None:
+def _refuse_edges(origin: Origin, job: WalkQuestion, segments: Sequence[int], floating: torch.dtype) -> None:
     """Refuse a rule that gives a value to an edge that the gates lack. Raises `ValuationError`."""
     workspace = origin.workspace(floating, job.rule)
     made = origin.workspace(floating, lrp.get("zero")).circuit.blocks
@@ -720,8 +720,8 @@ def _chooser(origin: Origin) -> Callable[[int, NDArray[np.int64]], NDArray[np.bo
 
     def chosen(index: int, outputs: NDArray[np.int64]) -> NDArray[np.bool_] | None:
         block = workspace.circuit.blocks[index]
-        void = any(workspace.circuit.activations[i].void is not None for i in block.reads)
-        if not void and block.kind != "selection":
+        padding = any(workspace.circuit.activations[i].padding is not None for i in block.reads)
+        if not padding and block.kind != "selection":
             return None
         edges = workspace.prepared(index, zero).at(
             _index(outputs, workspace.rows(block.inputs[0])), slice(batch, batch + 1)

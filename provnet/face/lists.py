@@ -8,7 +8,7 @@ from typing import Any
 
 from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import OptionError, UnknownNameError
-from provnet.face.names import check_patterns
+from provnet.face.neuron_names import check_patterns
 from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
 from provnet.semirings import annotations
@@ -22,7 +22,7 @@ from provnet.symbolic.carriers.base import plain
 
 
 @dataclass(frozen=True, eq=False)
-class Ask:
+class EdgeQuestion:
     """What the edges are worth in one question."""
 
     semiring: Semiring
@@ -32,7 +32,7 @@ class Ask:
 
 def asks_of(
     circuit: BlockCircuit, semiring: Any, rule: Any, annotation: Any, exact: bool = False
-) -> tuple[list[Ask], bool]:
+) -> tuple[list[EdgeQuestion], bool]:
     """Return the questions of one call, and whether any of its arguments was a list, so that a list is the answer.
 
     Lists (or tuples) run side by side: question n takes the n-th entry of each, and what is no list stands for all.
@@ -45,7 +45,7 @@ def asks_of(
     algebras = [exact_counting(one) for one in algebras] if exact else algebras
     rules = [lrp.get(one) for one in _spread(rule, count)]
     thetas = annotations_of(circuit, algebras, annotation)
-    return [Ask(*parts) for parts in zip(algebras, thetas, rules, strict=True)], count is not None
+    return [EdgeQuestion(*parts) for parts in zip(algebras, thetas, rules, strict=True)], count is not None
 
 
 def _algebra(given: Any) -> Semiring:

@@ -9,17 +9,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from provnet.capture.autograd_graph import alike
 from provnet.capture.checks import check_outputs, check_sources, count_examples
 from provnet.capture.execution import Execution, Value
-from provnet.capture.graph import alike
 from provnet.capture.other_batch import Shapes, for_batch, values_on
 from provnet.capture.record import record_again
 from provnet.capture.unseen import ValueNeededError, without_values
 from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import InputError, ProvnetError, ReplayError, StaleCircuitError
 from provnet.rules.build import build
-from provnet.rules.lean import lean_circuit
-from provnet.rules.ops.layout import Layout
+from provnet.rules.lean_circuit import lean_circuit
+from provnet.rules.ops.example_layout import Layout
 
 
 @dataclass(frozen=True)

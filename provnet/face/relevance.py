@@ -13,9 +13,9 @@ from torch import Tensor
 from provnet.circuit.blocks import BlockCircuit
 from provnet.circuit.gates import Neuron
 from provnet.errors import LimitError, OptionError, UnsupportedOperationError
-from provnet.face.conservation import Conservation, conservation_of
+from provnet.face.conservation_report import Conservation, conservation_of
 from provnet.face.heads import attention_in
-from provnet.face.names import blocks_named, tensors_at
+from provnet.face.neuron_names import blocks_named, tensors_at
 from provnet.face.pictures import inline_picture, plot, tokens_of
 from provnet.face.question import Question
 from provnet.face.spelling import neuron_or_none
@@ -26,7 +26,7 @@ from provnet.semirings.counting import Counting
 from provnet.torch_backend.blocks.rows import shaped
 from provnet.torch_backend.counts.bounds import EXACT_FLOAT
 from provnet.torch_backend.settings import plain_torch
-from provnet.torch_backend.walk.evaluate import Evaluation, Job, Step
+from provnet.torch_backend.walk.evaluate import Evaluation, Step, WalkQuestion
 from provnet.torch_backend.walk.messages import block_elements, block_messages, weight_relevance
 from provnet.torch_backend.walk.workspace import Workspace
 
@@ -34,14 +34,14 @@ MESSAGES_LIMIT = 50_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class AskedQuestion:
     """What a result remembers of its question, so that more of it can be had: one job for each target.
 
     `again` evaluates the same jobs and keeps the relevance of the activations it is given.
     """
 
     circuit: BlockCircuit
-    jobs: tuple[Job, ...]
+    jobs: tuple[WalkQuestion, ...]
     several: bool
     workspace: Callable[[], Workspace]
     again: Callable[[frozenset[int]], list[Evaluation]]
@@ -69,7 +69,7 @@ class Relevance:
     Example: `r = circuit.evaluate("boolean"); r.inputs.sum(); r["conv1"]; print(r.conservation())`
     """
 
-    def __init__(self, asked: Asked, evaluations: list[Evaluation], peak_memory: int | None = None) -> None:
+    def __init__(self, asked: AskedQuestion, evaluations: list[Evaluation], peak_memory: int | None = None) -> None:
         self._asked = asked
         self._evaluations = evaluations
         self.peak_memory = peak_memory
@@ -165,7 +165,7 @@ class Relevance:
         parts = [shaped(rows, held, batch, job.semiring.element_shape) for job, rows in self._rows(activation)]
         return self._shown(parts)
 
-    def _rows(self, activation: int) -> list[tuple[Job, Tensor]]:
+    def _rows(self, activation: int) -> list[tuple[WalkQuestion, Tensor]]:
         """Return each job with its relevance of an activation, [batch, neurons, *element]."""
         if activation not in self._kept:
             self._keep_all()

@@ -13,7 +13,7 @@ from torch import Tensor
 from provnet.circuit.blocks import Activation
 from provnet.circuit.gates import Neuron
 from provnet.errors import OptionError, TargetError, ValuationError
-from provnet.face.given import with_values
+from provnet.face.meta_device import with_values
 from provnet.face.spelling import nearest, neuron_in_text, path_and_index
 from provnet.semirings.base import Semiring
 from provnet.semirings.carrier import into_carrier

@@ -15,18 +15,18 @@ from tqdm import tqdm
 from provnet.circuit.blocks import Block
 from provnet.circuit.conventions import Conventions
 from provnet.errors import CountOverflowError, OptionError
-from provnet.face.lists import Ask
+from provnet.face.lists import EdgeQuestion
 from provnet.face.question import Question, neurons_explained
-from provnet.face.relevance import Asked, Relevance
+from provnet.face.relevance import AskedQuestion, Relevance
 from provnet.face.targets import Target, Targets, start_rows, target_neurons
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.base import Semiring
 from provnet.semirings.counting import Counting, bits
 from provnet.torch_backend.counts import residues
 from provnet.torch_backend.settings import plain_torch
-from provnet.torch_backend.walk.evaluate import Evaluation, Job
+from provnet.torch_backend.walk.evaluate import Evaluation, WalkQuestion
 from provnet.torch_backend.walk.memory_peak import Peak
-from provnet.torch_backend.walk.sweep import evaluate_all
+from provnet.torch_backend.walk.threshold_sweep import evaluate_all
 from provnet.torch_backend.walk.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ TILE_COPIES = 8
 SHOW_PROGRESS = 200_000_000
 """Edges from which an evaluation may take longer than two seconds and gets a progress bar."""
 
-Answer = tuple[tuple[Job, ...], list[Evaluation]]
+Answer = tuple[tuple[WalkQuestion, ...], list[Evaluation]]
 """The jobs of one question, one a target, and what each gave."""
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class QuestionSetting:
     """All of an evaluation but what edges are worth and which tensors it keeps. `tile` counts edges."""
 
     circuit: Circuit
@@ -63,7 +63,7 @@ class Task:
         targets = self.target if isinstance(self.target, Targets) else (self.target,)
         return [target_neurons(one, held, self.circuit.batch, self.circuit.classes) for one in targets]
 
-    def _question(self, job: Job) -> Question:
+    def _question(self, job: WalkQuestion) -> Question:
         """Return what the results of a job remember."""
         held = self.circuit.data.activations[self.output]
         explained = tuple(neurons_explained(numbers, held) for numbers in self.neurons)
@@ -79,7 +79,7 @@ class Task:
             self.conventions,
         )
 
-    def answer(self, asks: Sequence[Ask], keep: frozenset[int], measure: bool = False) -> list[Relevance]:
+    def answer(self, asks: Sequence[EdgeQuestion], keep: frozenset[int], measure: bool = False) -> list[Relevance]:
         """Return one result for each question. `measure`: note the peak of memory, the whole call's for each."""
         device = self.circuit.data.activations[self.output].handle.device
         with Peak(device) if measure else nullcontext() as peak:
@@ -90,12 +90,12 @@ class Task:
 
     # -- jobs ----------------------------------------------------------------------------------------------------------
 
-    def _jobs(self, ask: Ask) -> tuple[Job, ...]:
+    def _jobs(self, ask: EdgeQuestion) -> tuple[WalkQuestion, ...]:
         """Return one job for each target."""
         held = self._workspace(ask.rule).circuit.activations[self.output]
         batch = self.circuit.batch
         return tuple(
-            Job(
+            WalkQuestion(
                 ask.semiring,
                 ask.annotation,
                 ask.rule,
@@ -106,7 +106,7 @@ class Task:
             for neurons in self.neurons
         )
 
-    def _walk(self, asks: Sequence[Ask], keep: frozenset[int]) -> list[Answer]:
+    def _walk(self, asks: Sequence[EdgeQuestion], keep: frozenset[int]) -> list[Answer]:
         groups = [self._jobs(ask) for ask in asks]
         found = iter(self._run([job for group in groups for job in group], keep))
         return [(group, [next(found) for _ in group]) for group in groups]
@@ -114,7 +114,7 @@ class Task:
     def _workspace(self, rule: Rule) -> Workspace:
         return self.circuit.workspace(self.floating, rule, self.conventions, live=True)
 
-    def _run(self, jobs: Sequence[Job], keep: frozenset[int]) -> list[Evaluation]:
+    def _run(self, jobs: Sequence[WalkQuestion], keep: frozenset[int]) -> list[Evaluation]:
         """Evaluate jobs that see the same blocks in one walk, and return what each gives, in their order."""
         workspaces = [self._workspace(job.rule) for job in jobs]
         found: dict[int, Evaluation] = {}
@@ -123,7 +123,7 @@ class Task:
             found |= zip(mine, self._walk_once(workspace, [jobs[n] for n in mine], keep), strict=True)
         return [found[n] for n in range(len(jobs))]
 
-    def _walk_once(self, workspace: Workspace, jobs: Sequence[Job], keep: frozenset[int]) -> list[Evaluation]:
+    def _walk_once(self, workspace: Workspace, jobs: Sequence[WalkQuestion], keep: frozenset[int]) -> list[Evaluation]:
         """Evaluate in one walk, with a progress bar if it may take longer than two seconds."""
         blocks = self.circuit.data.blocks
         if self.circuit.edges * self.circuit.batch * len(jobs) < SHOW_PROGRESS:
@@ -136,7 +136,7 @@ class Task:
 
             return evaluate_all(workspace, jobs, keep, self.route, self.tile, done)
 
-    def _asked(self, jobs: tuple[Job, ...]) -> Asked:
+    def _asked(self, jobs: tuple[WalkQuestion, ...]) -> AskedQuestion:
         @plain_torch()
         def again(keep: frozenset[int]) -> list[Evaluation]:
             self.circuit.check_fresh()
@@ -148,11 +148,11 @@ class Task:
 
         several, rule = isinstance(self.target, Targets), jobs[0].rule
         plain = self.circuit.workspace(self.floating, rule, self.conventions).circuit
-        return Asked(plain, jobs, several, workspace, again, self._question(jobs[0]))
+        return AskedQuestion(plain, jobs, several, workspace, again, self._question(jobs[0]))
 
     # -- counts of any size --------------------------------------------------------------------------------------------
 
-    def _sized(self, asks: Sequence[Ask]) -> list[Ask]:
+    def _sized(self, asks: Sequence[EdgeQuestion]) -> list[EdgeQuestion]:
         """Give exact counting as many primes as the largest count needs, which float64 tells first, in one walk."""
         exact = [n for n, ask in enumerate(asks) if isinstance(ask.semiring, Counting) and ask.semiring.primes]
         found = list(asks)
@@ -163,7 +163,7 @@ class Task:
                 found[n] = replace(asks[n], semiring=Counting("exact", size))
         return found
 
-    def _check_residues(self, asks: Sequence[Ask], keep: frozenset[int]) -> None:
+    def _check_residues(self, asks: Sequence[EdgeQuestion], keep: frozenset[int]) -> None:
         """Raise `CountOverflowError` if exact counts in a wider semiring exceed its primes: float64 tells, first."""
         for ask in asks:
             for part, theta in residues.components(ask.semiring, ask.annotation):
@@ -176,7 +176,7 @@ class Task:
                         for counts in (*found.relevance.values(), *found.bias.values(), *found.lost.values()):
                             residues.check_size(part, counting, counts)
 
-    def _promoted(self, asks: Sequence[Ask], keep: frozenset[int]) -> list[Answer]:
+    def _promoted(self, asks: Sequence[EdgeQuestion], keep: frozenset[int]) -> list[Answer]:
         """Answer in one walk; where a count does not fit, each question for itself, those that promote in float64."""
         try:
             return self._walk([replace(ask, semiring=_first(ask.semiring)) for ask in asks], keep)
@@ -185,7 +185,7 @@ class Task:
                 raise
         return [answer for ask in asks for answer in self._alone(ask, keep)]
 
-    def _alone(self, ask: Ask, keep: frozenset[int]) -> list[Answer]:
+    def _alone(self, ask: EdgeQuestion, keep: frozenset[int]) -> list[Answer]:
         try:
             return self._walk([replace(ask, semiring=_first(ask.semiring))], keep)
         except CountOverflowError:

@@ -14,7 +14,7 @@ from provnet.face.recording import recording_of
 from provnet.face.relevance import Relevance
 from provnet.face.targets import Target
 from provnet.rules.build import build_with_layouts
-from provnet.rules.lean import lean_circuit
+from provnet.rules.lean_circuit import lean_circuit
 from provnet.torch_backend.settings import plain_torch
 from provnet.torch_backend.walk.differentiable import detached
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from provnet.rules.lrp import assignment, get, names
 from provnet.rules.lrp.absolute import Absolute
 from provnet.rules.lrp.alpha_beta import AlphaBeta, ZPlus
-from provnet.rules.lrp.base import Branch, Choice, Edges, Product, Rule, Stabilised, Terms, register
+from provnet.rules.lrp.base import Choice, Rule, Stabilised, register
 from provnet.rules.lrp.composite import Composite, Entry
 from provnet.rules.lrp.epsilon import Epsilon
+from provnet.rules.lrp.factors import Branch, Factors, RuleEdges, Terms
 from provnet.rules.lrp.gamma import Gamma
 from provnet.rules.lrp.gradient import Gradient
 from provnet.rules.lrp.norm import Norm, Pass
-from provnet.rules.lrp.notation import from_json, to_json
-from provnet.rules.lrp.selectors import Depth, Kind, Module, Op, Path, Where
+from provnet.rules.lrp.rule_json import from_json, to_json
+from provnet.rules.lrp.selectors import Depth, Kind, Module, OpName, Path, Where
 from provnet.rules.lrp.stock import (
     IMAGENET_HIGH,
     IMAGENET_LOW,
@@ -30,6 +31,9 @@ from provnet.rules.lrp.w_square import Flat, WSquare
 from provnet.rules.lrp.z_box import ZBox
 from provnet.rules.lrp.zero import Zero
 
+Edges, Op, Product = RuleEdges, OpName, Factors
+"""Earlier names, which go on working."""
+
 __all__ = [
     "IMAGENET_HIGH",
     "IMAGENET_LOW",
@@ -42,7 +46,6 @@ __all__ = [
     "Composite",
     "DeepTaylor",
     "Depth",
-    "Edges",
     "Entry",
     "Epsilon",
     "EpsilonAlpha2Beta1",
@@ -51,17 +54,18 @@ __all__ = [
     "EpsilonPlus",
     "EpsilonPlusFlat",
     "ExcitationBackprop",
+    "Factors",
     "Flat",
     "Gamma",
     "Gradient",
     "Kind",
     "Module",
     "Norm",
-    "Op",
+    "OpName",
     "Pass",
     "Path",
-    "Product",
     "Rule",
+    "RuleEdges",
     "Stabilised",
     "Terms",
     "WSquare",

@@ -11,7 +11,7 @@ from typing import Literal
 from torch import Tensor
 
 from provnet.capture.execution import Execution, TracedOp
-from provnet.capture.names import is_parametrisation
+from provnet.capture.module_names import is_parametrisation
 from provnet.circuit.blocks import Activation, Block, BlockCircuit, Kept, Operand
 from provnet.circuit.deferred import Deferred, raw
 from provnet.circuit.weights import Memory, Stored
@@ -22,11 +22,11 @@ from provnet.rules.ops.arguments import references
 from provnet.rules.ops.base import REGISTRY, Op, Placed, form_of
 from provnet.rules.ops.batch_of_one import in_some_layout
 from provnet.rules.ops.declared import check_declared
-from provnet.rules.ops.layout import Layout
+from provnet.rules.ops.example_layout import Layout
 from provnet.rules.ops.ranks import rank_of
+from provnet.rules.padding import Mask, padding_of
 from provnet.rules.regions import regions_of
-from provnet.rules.tensor_names import Names, name_values
-from provnet.rules.void import Mask, void_of
+from provnet.rules.tensor_names import TensorNames, name_values
 
 
 @dataclass(eq=False)
@@ -300,8 +300,8 @@ def _kept(site: _Site) -> tuple[Kept, ...]:
     return tuple(found.values())
 
 
-def _activations(site: _Site, names: Names, known: set[int], blocks: tuple[Block, ...]) -> dict[int, Activation]:
-    void = _voids(site, blocks)
+def _activations(site: _Site, names: TensorNames, known: set[int], blocks: tuple[Block, ...]) -> dict[int, Activation]:
+    padding = _paddings(site, blocks)
     found = {}
     for value in [*site.execution.sources.values(), *(block.output for block in blocks)]:
         tensor, layout = site.execution.tensor(value), site.layouts[value]
@@ -313,19 +313,19 @@ def _activations(site: _Site, names: Names, known: set[int], blocks: tuple[Block
             handle=handle,
             axis=axis,
             inner=layout.inner,
-            void=void.get(value),
+            padding=padding.get(value),
         )
     return found
 
 
-def _voids(site: _Site, blocks: tuple[Block, ...]) -> dict[int, Mask]:
-    batch, void = site.execution.batch, {}
+def _paddings(site: _Site, blocks: tuple[Block, ...]) -> dict[int, Mask]:
+    batch, padding = site.execution.batch, {}
 
     def rows(value: int) -> Tensor:
         return site.layouts[value].by_example(site.execution.tensor(value), batch).reshape(batch, -1)
 
     for block in blocks:
-        mask = void_of(block, partial(rows, block.output), void)
+        mask = padding_of(block, partial(rows, block.output), padding)
         if mask is not None:
-            void[block.output] = mask
-    return void
+            padding[block.output] = mask
+    return padding

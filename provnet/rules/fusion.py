@@ -43,7 +43,7 @@ def _scaled(base: Tensor, scale: Tensor) -> Tensor:
 
 
 def can_fuse(linear: Placed, norm: Op) -> bool:
-    """Tell whether the block is a linear map whose output channels are those that `norm` scales."""
+    """Return whether the block is a linear map whose output channels are those that `norm` scales."""
     block, rank = linear.block, len(norm.shape(linear.block.output))
     if block.role != "linear" or not isinstance(block.weight, Stored) or block.bias_by_example:
         return False
@@ -77,7 +77,7 @@ VIEWS = ("aten.view", "aten._unsafe_view")
 
 
 def can_bias(linear: Placed, add: Op) -> bool:
-    """Tell whether `add` adds one number a feature to a dense map without a bias."""
+    """Return whether `add` adds one number a feature to a dense map without a bias."""
     block, (first, second) = linear.block, (add["self"], add["other"])
     constant = second if add.active(first) else first
     if not isinstance(block.wiring, Dense) or block.role != "linear" or block.bias is not None:

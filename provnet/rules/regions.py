@@ -22,7 +22,7 @@ from torch import Tensor
 from provnet.capture.execution import Execution, Ref, TracedOp
 from provnet.rules.ops.arguments import references, substitute
 from provnet.rules.ops.base import Op
-from provnet.rules.ops.layout import Shape
+from provnet.rules.ops.example_layout import Shape
 
 LONGEST = 20
 """The most ops of a region."""

@@ -7,14 +7,14 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 
 from provnet.capture.execution import Execution, ModuleCall, TracedOp
-from provnet.capture.names import free_name
+from provnet.capture.module_names import free_name
 
 Give = Callable[..., None]
 """(name, value, *, listed=True): what hands out a name."""
 
 
 @dataclass(eq=False)
-class Names:
+class TensorNames:
     """`ids`: every name -> value. `of`: value -> its names, the canonical one first; `absent`: name -> why."""
 
     ids: dict[str, int] = field(default_factory=dict)
@@ -29,9 +29,9 @@ class Names:
                 self.of.setdefault(value, []).append(name)
 
 
-def name_values(execution: Execution, known: Container[int], gone: Mapping[int, str]) -> Names:
+def name_values(execution: Execution, known: Container[int], gone: Mapping[int, str]) -> TensorNames:
     """Name all values in `known`. Names of values in `gone` are absent, for the reason that stands there."""
-    names = Names()
+    names = TensorNames()
 
     def give(name: str, value: int, *, listed: bool = True) -> None:
         if value in known:

@@ -13,16 +13,16 @@ from provnet.semirings.base import Semiring
 from provnet.semirings.bitset64 import Bitset64
 from provnet.semirings.boolean import Boolean
 from provnet.semirings.bottleneck import Bottleneck
-from provnet.semirings.check import check_laws
 from provnet.semirings.counting import Counting
 from provnet.semirings.expectation import Expectation
+from provnet.semirings.from_functions import make
 from provnet.semirings.fuzzy import Fuzzy
 from provnet.semirings.graded import Graded
 from provnet.semirings.k_best import KBest
+from provnet.semirings.law_check import check_laws
 from provnet.semirings.log import Log
 from provnet.semirings.lookup import get, names
 from provnet.semirings.lukasiewicz import Lukasiewicz
-from provnet.semirings.made import make
 from provnet.semirings.max_times import MaxTimes
 from provnet.semirings.min_plus import MinPlus
 from provnet.semirings.modular_integer import ModularInteger

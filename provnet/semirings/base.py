@@ -198,7 +198,7 @@ class Semiring:
             )
 
     def offers(self, operation: str) -> bool:
-        """Tell whether it has the optional operation "star", "monus" or "residual"."""
+        """Return whether it has the optional operation "star", "monus" or "residual"."""
         return getattr(type(self), operation) is not getattr(Semiring, operation)
 
     def star(self, x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ Overflow = Literal["raise", "float64", "exact", "promote"]
 
 
 def is_prime(n: int) -> bool:
-    """Tell whether n < 3,215,031,751 is prime. Source: Miller and Rabin, with bases by Jaeschke 1993."""
+    """Return whether n < 3,215,031,751 is prime. Source: Miller and Rabin, with bases by Jaeschke 1993."""
     odd, twos = n - 1, 0
     while odd % 2 == 0:
         odd, twos = odd // 2, twos + 1

@@ -16,7 +16,7 @@ Sides = tuple[Tensor, Tensor]
 SidesOf = Callable[..., Sides]
 
 
-class Algebra:
+class JudgedAlgebra:
     """A semiring with the equality by which its laws are judged: to the last bit, or relative to `scale`."""
 
     def __init__(self, semiring: Semiring, samples: Tensor, tolerance: float) -> None:
@@ -93,63 +93,63 @@ def binding(semiring: Semiring) -> tuple[Law, ...]:
 
 
 @_law("the identity of ⊕", "0 ⊕ x = x")
-def _plus_identity(a: Algebra, x: Tensor) -> Sides:
+def _plus_identity(a: JudgedAlgebra, x: Tensor) -> Sides:
     return a.plus(a.zero(x), x), x
 
 
 @_law("the left identity of ⊗", "1 ⊗ x = x")
-def _times_left_identity(a: Algebra, x: Tensor) -> Sides:
+def _times_left_identity(a: JudgedAlgebra, x: Tensor) -> Sides:
     return a.times(a.one(x), x), x
 
 
 @_law("the right identity of ⊗", "x ⊗ 1 = x")
-def _times_right_identity(a: Algebra, x: Tensor) -> Sides:
+def _times_right_identity(a: JudgedAlgebra, x: Tensor) -> Sides:
     return a.times(x, a.one(x)), x
 
 
 @_law("left annihilation", "0 ⊗ x = 0")
-def _left_annihilation(a: Algebra, x: Tensor) -> Sides:
+def _left_annihilation(a: JudgedAlgebra, x: Tensor) -> Sides:
     return a.times(a.zero(x), x), a.zero(x)
 
 
 @_law("right annihilation", "x ⊗ 0 = 0")
-def _right_annihilation(a: Algebra, x: Tensor) -> Sides:
+def _right_annihilation(a: JudgedAlgebra, x: Tensor) -> Sides:
     return a.times(x, a.zero(x)), a.zero(x)
 
 
 @_law("commutativity of ⊕", "x ⊕ y = y ⊕ x")
-def _plus_commutes(a: Algebra, x: Tensor, y: Tensor) -> Sides:
+def _plus_commutes(a: JudgedAlgebra, x: Tensor, y: Tensor) -> Sides:
     return a.plus(x, y), a.plus(y, x)
 
 
 @_law("associativity of ⊕", "(x ⊕ y) ⊕ z = x ⊕ (y ⊕ z)")
-def _plus_associates(a: Algebra, x: Tensor, y: Tensor, z: Tensor) -> Sides:
+def _plus_associates(a: JudgedAlgebra, x: Tensor, y: Tensor, z: Tensor) -> Sides:
     return a.plus(a.plus(x, y), z), a.plus(x, a.plus(y, z))
 
 
 @_law("associativity of ⊗", "(x ⊗ y) ⊗ z = x ⊗ (y ⊗ z)")
-def _times_associates(a: Algebra, x: Tensor, y: Tensor, z: Tensor) -> Sides:
+def _times_associates(a: JudgedAlgebra, x: Tensor, y: Tensor, z: Tensor) -> Sides:
     return a.times(a.times(x, y), z), a.times(x, a.times(y, z))
 
 
 @_law("left distributivity", "x ⊗ (y ⊕ z) = x ⊗ y ⊕ x ⊗ z")
-def _left_distributivity(a: Algebra, x: Tensor, y: Tensor, z: Tensor) -> Sides:
+def _left_distributivity(a: JudgedAlgebra, x: Tensor, y: Tensor, z: Tensor) -> Sides:
     return a.times(x, a.plus(y, z)), a.plus(a.times(x, y), a.times(x, z))
 
 
 @_law("right distributivity", "(y ⊕ z) ⊗ x = y ⊗ x ⊕ z ⊗ x")
-def _right_distributivity(a: Algebra, x: Tensor, y: Tensor, z: Tensor) -> Sides:
+def _right_distributivity(a: JudgedAlgebra, x: Tensor, y: Tensor, z: Tensor) -> Sides:
     return a.times(a.plus(y, z), x), a.plus(a.times(y, x), a.times(z, x))
 
 
 @_law("the sum as a fold", "sum(x, y, 0, z, x) = x ⊕ y ⊕ 0 ⊕ z ⊕ x")
-def _sum_folds(a: Algebra, x: Tensor, y: Tensor, z: Tensor) -> Sides:
+def _sum_folds(a: JudgedAlgebra, x: Tensor, y: Tensor, z: Tensor) -> Sides:
     terms = torch.stack([x, y, a.zero(x), z, x], dim=1)
     return a.semiring.sum(terms, 1), Semiring.sum(a.semiring, terms, 1)
 
 
 @_law("the empty sum", "sum() = 0")
-def _empty_sum(a: Algebra, x: Tensor) -> Sides:
+def _empty_sum(a: JudgedAlgebra, x: Tensor) -> Sides:
     return a.semiring.sum(x.unsqueeze(1)[:, :0], 1), a.zero(x)
 
 
@@ -157,33 +157,33 @@ def _empty_sum(a: Algebra, x: Tensor) -> Sides:
 
 
 @_law("commutativity of ⊗", "x ⊗ y = y ⊗ x", flag="commutative")
-def _times_commutes(a: Algebra, x: Tensor, y: Tensor) -> Sides:
+def _times_commutes(a: JudgedAlgebra, x: Tensor, y: Tensor) -> Sides:
     return a.times(x, y), a.times(y, x)
 
 
 @_law("idempotence of ⊕", "x ⊕ x = x", flag="idempotent")
-def _plus_idempotent(a: Algebra, x: Tensor) -> Sides:
+def _plus_idempotent(a: JudgedAlgebra, x: Tensor) -> Sides:
     return a.plus(x, x), x
 
 
 @_law("absorption", "1 ⊕ x = 1", flag="absorptive")
-def _absorption(a: Algebra, x: Tensor) -> Sides:
+def _absorption(a: JudgedAlgebra, x: Tensor) -> Sides:
     return a.plus(a.one(x), x), a.one(x)
 
 
 @_law("idempotence of ⊗", "x ⊗ x = x", flag="times_idempotent")
-def _times_idempotent(a: Algebra, x: Tensor) -> Sides:
+def _times_idempotent(a: JudgedAlgebra, x: Tensor) -> Sides:
     return a.times(x, x), x
 
 
 @_law("selectivity", "x ⊕ y is x or y", flag="selective")
-def _selectivity(a: Algebra, x: Tensor, y: Tensor) -> Sides:
+def _selectivity(a: JudgedAlgebra, x: Tensor, y: Tensor) -> Sides:
     found = a.plus(x, y)
     return found, choose(a.same(found, x), x, y)
 
 
 @_law("natural order", "x ⊕ y ⊕ z = x implies x ⊕ y = x", flag="naturally_ordered")
-def _natural_order(a: Algebra, x: Tensor, y: Tensor, z: Tensor) -> Sides:
+def _natural_order(a: JudgedAlgebra, x: Tensor, y: Tensor, z: Tensor) -> Sides:
     """Antisymmetry: x <= x ⊕ y always, and x ⊕ y <= x is the premise."""
     there = a.plus(x, y)
     return choose(a.same(a.plus(there, z), x), there, x), x
@@ -193,25 +193,25 @@ def _natural_order(a: Algebra, x: Tensor, y: Tensor, z: Tensor) -> Sides:
 
 
 @_law("difference", "x ⊕ (y ⊖ x) = y ⊕ (x ⊖ y), in a ring y ⊕ (x ⊖ y) = x", method="monus")
-def _difference(a: Algebra, x: Tensor, y: Tensor) -> Sides:
+def _difference(a: JudgedAlgebra, x: Tensor, y: Tensor) -> Sides:
     forth = a.plus(y, a.semiring.monus(x, y))
     return (forth, x) if a.semiring.ring else (a.plus(x, a.semiring.monus(y, x)), forth)
 
 
 @_law("difference of equals", "x ⊖ x = 0", method="monus")
-def _no_difference(a: Algebra, x: Tensor) -> Sides:
+def _no_difference(a: JudgedAlgebra, x: Tensor) -> Sides:
     return a.semiring.monus(x, x), a.zero(x)
 
 
 @_law("repeated difference", "(x ⊖ y) ⊖ z = x ⊖ (y ⊕ z)", method="monus")
-def _repeated_difference(a: Algebra, x: Tensor, y: Tensor, z: Tensor) -> Sides:
+def _repeated_difference(a: JudgedAlgebra, x: Tensor, y: Tensor, z: Tensor) -> Sides:
     """With the two before, the axioms of a monoid with monus. Source: Amer 1984, Equationally complete classes."""
     monus = a.semiring.monus
     return monus(monus(x, y), z), monus(x, a.plus(y, z))
 
 
 @_law("residuation", "y ⊗ z ≤ x iff z ≤ x / y; y ⊗ (x / y) = x where ⊕ is not idempotent", method="residual")
-def _residuation(a: Algebra, x: Tensor, y: Tensor, z: Tensor) -> Sides:
+def _residuation(a: JudgedAlgebra, x: Tensor, y: Tensor, z: Tensor) -> Sides:
     # Without a largest element there is no residual by zero: there the law says nothing.
     divisible = torch.ones(len(y), dtype=torch.bool) if a.semiring.absorptive else ~a.same(y, a.zero(y))
     y = choose(divisible, y, a.one(y))
@@ -223,7 +223,7 @@ def _residuation(a: Algebra, x: Tensor, y: Tensor, z: Tensor) -> Sides:
 
 
 @_law("star", "x* = 1 ⊕ x ⊗ x*, where it exists", method="star")
-def _star(a: Algebra, x: Tensor) -> Sides:
+def _star(a: JudgedAlgebra, x: Tensor) -> Sides:
     exists = torch.tensor([_converges(a.semiring, one) for one in x.split(1)], dtype=torch.bool)
     x = choose(exists, x, a.zero(x))
     star = a.semiring.star(x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from provnet.symbolic.expand import polynomial
+from provnet.symbolic.expand_polynomial import polynomial
 from provnet.symbolic.formula import Formula
 from provnet.symbolic.polynomial import Polynomial
 

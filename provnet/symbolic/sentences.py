@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from provnet.circuit.derivations import Path
+from provnet.circuit.derivations import WeightedPath
 from provnet.circuit.gates import Neuron, Variable
 from provnet.symbolic.naming import Naming, number_text
 
 
 def sentence(
-    path: Path,
+    path: WeightedPath,
     naming: Naming,
     meaning: str = "",
     root: Neuron | None = None,
@@ -36,7 +36,7 @@ def sentence(
     return f"{start} reaches {end}{through} and {carried}{_edges(path, naming)}."
 
 
-def _edges(path: Path, naming: Naming) -> str:
+def _edges(path: WeightedPath, naming: Naming) -> str:
     if naming.values is None:
         return ""
     values: Any = naming.values

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provnet.circuit.gates import ONE, PLUS, TIMES, VARIABLE, ZERO, GateStore
-from provnet.symbolic import rows
+from provnet.symbolic import polynomial_rows
 
 Table = NDArray[np.int32]
 
@@ -24,7 +24,7 @@ def rough_paths(store: GateStore) -> float:
     return float(count[store.root_gates[0]])
 
 
-def unfold(store: GateStore, limit: int) -> rows.Rows | None:
+def unfold(store: GateStore, limit: int) -> polynomial_rows.PolynomialRows | None:
     """Return the polynomial of the only root as rows, or None if more than `limit` entries would be in work at a time.
 
     A row holds the variables of a path so far and the gates that are still to be written out; a ⊕ makes one row for
@@ -41,7 +41,7 @@ def unfold(store: GateStore, limit: int) -> rows.Rows | None:
             alive = kind != ZERO
             pending, found, last, kind = pending[alive], found[alive], last[alive], kind[alive]
         if (kind == VARIABLE).any():
-            column = np.where(kind == VARIABLE, store.variable[last], rows.EMPTY).astype(np.int32)
+            column = np.where(kind == VARIABLE, store.variable[last], polynomial_rows.EMPTY).astype(np.int32)
             found = np.concatenate([found, column[:, None]], 1)
         fan = store.fan[last]
         copies = np.where(kind == PLUS, fan, 1)
@@ -67,11 +67,11 @@ def _operand(store: GateStore, wire: NDArray[np.int64], there: NDArray[np.bool_]
     return np.where(there, store.operands[np.where(there, wire, 0)], -1).astype(np.int32)
 
 
-def _counted(found: Table, variables: int) -> rows.Rows:
+def _counted(found: Table, variables: int) -> polynomial_rows.PolynomialRows:
     """Return rows in lexicographic order with equal ones counted. Short rows are compared as one number each."""
     base, degree = variables + 1, found.shape[1]
     if not len(found) or degree * np.log2(base) >= 62:
-        return rows.merged(found, np.ones(len(found), np.int64))
+        return polynomial_rows.merged(found, np.ones(len(found), np.int64))
     key = np.zeros(len(found), np.int64)
     for column in np.minimum(found, variables).T:  # EMPTY becomes the largest digit, so it still sorts behind
         key = key * base + column
@@ -79,5 +79,5 @@ def _counted(found: Table, variables: int) -> rows.Rows:
     key = key[order]
     starts = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
     kept = found[order[starts]]
-    kept = kept[:, : int((kept != rows.EMPTY).any(axis=0).sum())]
-    return rows.Rows(np.ascontiguousarray(kept), np.diff(starts, append=len(key)))
+    kept = kept[:, : int((kept != polynomial_rows.EMPTY).any(axis=0).sum())]
+    return polynomial_rows.PolynomialRows(np.ascontiguousarray(kept), np.diff(starts, append=len(key)))

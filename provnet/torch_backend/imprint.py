@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from provnet.capture.identity import is_plain
+from provnet.capture.storage_identity import is_plain
 
 LINE = 64
 """Bytes that are read together: a line of the cache costs as much as one number of it."""

@@ -12,7 +12,7 @@ from typing import Any
 import safetensors.torch
 
 from provnet.circuit.blocks import BlockCircuit
-from provnet.circuit.check import check
+from provnet.circuit.gate_check import check
 from provnet.circuit.gates import GateStore
 from provnet.circuit.spec import check_circuit
 from provnet.circuit.unit_functions import without_own_functions

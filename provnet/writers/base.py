@@ -13,7 +13,7 @@ from provnet.registry import Registry
 from provnet.symbolic.canonical import cone
 from provnet.symbolic.formula import Formula
 from provnet.symbolic.polynomial import Polynomial
-from provnet.writers.names import require_writable, texts_of
+from provnet.writers.writable_names import require_writable, texts_of
 
 StrPath = str | os.PathLike[str]
 

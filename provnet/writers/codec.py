@@ -22,7 +22,7 @@ from provnet.circuit.table import Table
 from provnet.circuit.variables import EdgeSegment, PatternSegment, Place, VariableTable
 from provnet.errors import FileFormatError, UnsupportedOperationError
 from provnet.rules.fusion import Scaled
-from provnet.writers.names import require_writable
+from provnet.writers.writable_names import require_writable
 
 CLASSES: dict[str, type] = {
     cls.__name__: cls
@@ -37,6 +37,9 @@ CLASSES: dict[str, type] = {
 
 NOT_WRITTEN = {("Block", "places"), ("BlockCircuit", "kept"), ("BlockCircuit", "lean")}
 """A loaded circuit owns all of its tensors: there is no model's tensor for it to watch, and none to make again."""
+
+EARLIER = {("Activation", "void"): "padding"}
+"""Fields by the names that earlier versions gave them in their files, and what they are called now."""
 
 
 class Encoder:
@@ -146,7 +149,7 @@ class Decoder:
         if cls is None:
             raise FileFormatError(f"the class {name!r} is none that a file may hold")
         hints = hints_of(cls)
-        values = {field: self.decode(value) for field, value in fields.items()}
+        values = {EARLIER.get((name, field), field): self.decode(value) for field, value in fields.items()}
         for field, value in values.items():
             if field not in hints or (name, field) in NOT_WRITTEN:
                 raise FileFormatError(f"a {name} has no field {field!r}")

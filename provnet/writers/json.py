@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from provnet.circuit.check import check
 from provnet.circuit.description import describe, integers, parts_from
+from provnet.circuit.gate_check import check
 from provnet.circuit.gates import KINDS, GateStore
 from provnet.errors import CircuitError, FileFormatError
 from provnet.writers.atomic import write_string

@@ -10,7 +10,7 @@ from provnet.symbolic.layout import LIMIT
 from provnet.symbolic.polynomial import Polynomial
 from provnet.writers.atomic import write_string
 from provnet.writers.base import StrPath, Subject, gates_of, writer
-from provnet.writers.names import require_writable
+from provnet.writers.writable_names import require_writable
 
 _DOCUMENT = r"""\documentclass[border=4pt]{standalone}
 \usepackage{amsmath}

@@ -18,6 +18,7 @@ import provnet
 from provnet import semirings
 from provnet.applications import conservation_plot, inputs, thresholds
 from provnet.applications.cancellation import cancellation
+from provnet.applications.command_questions import open_circuit
 from provnet.applications.conservation import neuron_residuals
 from provnet.applications.demo import data as demo_data
 from provnet.applications.equivalence import equivalent
@@ -25,7 +26,6 @@ from provnet.applications.inputs import read_input
 from provnet.applications.marginals import Marginals
 from provnet.applications.models import load_model
 from provnet.applications.outputs import require_free
-from provnet.applications.questions import open_circuit
 from provnet.applications.reliability import reliability
 from provnet.cli import app
 from provnet.errors import (

@@ -11,7 +11,7 @@ from torch import nn
 
 import provnet
 from provnet import annotations, rules, semirings
-from provnet.applications.questions import rule_of
+from provnet.applications.command_questions import rule_of
 from provnet.errors import (
     CountOverflowError,
     DTypeError,

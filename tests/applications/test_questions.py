@@ -9,7 +9,14 @@ import pytest
 import torch
 
 import provnet
-from provnet.applications.questions import describe, numbers, open_circuit, parse_neurons, parse_target, theta_of
+from provnet.applications.command_questions import (
+    describe,
+    numbers,
+    open_circuit,
+    parse_neurons,
+    parse_target,
+    theta_of,
+)
 from provnet.errors import InputError, OptionError
 from provnet.semirings.annotations import NegLog, Threshold
 from tests.nets import perceptron, seeded

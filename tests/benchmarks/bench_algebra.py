@@ -35,10 +35,10 @@ from provnet.circuit.hash_cons import hash_cons
 from provnet.semirings import names
 from provnet.semirings.base import Semiring
 from provnet.semirings.lookup import get
-from provnet.symbolic.expand import expand, polynomial
-from provnet.torch_backend.gates import evaluate as evaluator
-from provnet.torch_backend.gates.evaluate import evaluate_gates
-from provnet.torch_backend.gates.identity import identity_test
+from provnet.symbolic.expand_polynomial import expand, polynomial
+from provnet.torch_backend.gates import evaluate_gates as evaluator
+from provnet.torch_backend.gates.evaluate_gates import evaluate_gates
+from provnet.torch_backend.gates.polynomial_identity import identity_test
 from tests import gate_circuits
 from tests.benchmarks.clock import interleaved, report
 from tests.nets import data_folder, digits, mnist_mlp, perceptron
@@ -121,7 +121,7 @@ def klay(rounds: int = 21) -> None:
 
 
 def agree() -> bool:
-    """Tell whether KLay and provnet find the same values, on a circuit so shallow that products of ten levels do not
+    """Return whether KLay and provnet find the same values, on a circuit so shallow that products of ten levels do not
     leave float32: after them all are zero."""
     store = layered(40_000, levels=4)
     values = torch.rand(64, len(store.variables), generator=torch.Generator().manual_seed(0)) / 2 + 0.5

@@ -26,8 +26,8 @@ from provnet.torch_backend.contractions.triton_engine import TritonEngine
 from tests.benchmarks.clock import interleaved, report
 from tests.nets import vgg16
 
-COUNT = Body("count", "v + (s1 if a * w >= s0 else 0)", 2, near=True, join="v + s0", dead=(torch.inf, 0))
-REACH = Body("reach", "1 if a * w >= s0 else v", near=True, join="max(v, s0)", dead=(torch.nan,))
+COUNT = Body("count", "v + (s1 if a * w >= s0 else 0)", 2, near=True, join="v + s0", unreached=(torch.inf, 0))
+REACH = Body("reach", "1 if a * w >= s0 else v", near=True, join="max(v, s0)", unreached=(torch.nan,))
 LAYERS = {
     "conv1_2": convolution(64, 64, 1, (224, 224), (224, 224), (3, 3), (1, 1), (1, 1), (1, 1)),
     "conv3_2": convolution(256, 256, 1, (56, 56), (56, 56), (3, 3), (1, 1), (1, 1), (1, 1)),

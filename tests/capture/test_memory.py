@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from provnet.capture.identity import Geometry, is_whole, overlap
 from provnet.capture.record import record
 from provnet.capture.replay import replay, replay_values
+from provnet.capture.storage_identity import StorageGeometry, is_whole, overlap
 from provnet.capture.windows import read_window, write_window
 
 VIEWS: dict[str, Callable[[Tensor, int], Tensor]] = {
@@ -98,7 +98,7 @@ def test_overlap_is_what_the_sets_of_places_say(
     def places(offset: int, shape: tuple[int, int], stride: tuple[int, int]) -> set[int]:
         return {offset + i * stride[0] + j * stride[1] for i in range(shape[0]) for j in range(shape[1])}
 
-    a, b = (Geometry(o, shape, stride, torch.float32) for o, shape, stride in (first, second))
+    a, b = (StorageGeometry(o, shape, stride, torch.float32) for o, shape, stride in (first, second))
     assert overlap(a, b) == bool(places(*first) & places(*second))
     for where, (offset, shape, stride) in ((a, first), (b, second)):
         size = shape[0] * shape[1]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 
 from provnet.capture.decompose import DECOMPOSED
-from provnet.capture.decompose.products import FACTORS
+from provnet.capture.decompose.hidden_products import FACTORS
 from provnet.capture.execution import Execution, Ref
 from provnet.capture.finish import refs_in
 from provnet.capture.operations import facts_of

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provnet.circuit.adjoint import adjoint
-from provnet.circuit.check import check
 from provnet.circuit.expand import expand
+from provnet.circuit.gate_check import check
 from provnet.circuit.gates import PLUS, TIMES, VARIABLE
 from provnet.circuit.simplify import simplify
 from provnet.errors import UnsupportedOperationError

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 
-from provnet.circuit.check import check
 from provnet.circuit.combine import add, join_variables, multiply, same_variables, union
 from provnet.circuit.expand import expand
+from provnet.circuit.gate_check import check
 from provnet.circuit.gates import Neuron, Variable
 from provnet.errors import CircuitError
 from tests.gate_circuits import multiply as product

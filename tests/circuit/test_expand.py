@@ -10,11 +10,11 @@ import pytest
 
 from provnet.circuit import wiring
 from provnet.circuit.blocks import Activation, Block, BlockCircuit, Operand
-from provnet.circuit.check import check
 from provnet.circuit.cone import find_cone
 from provnet.circuit.counts import count_terms
 from provnet.circuit.expand import expand
 from provnet.circuit.fold import fold
+from provnet.circuit.gate_check import check
 from provnet.circuit.gates import Neuron
 from provnet.circuit.hash_cons import hash_cons
 from provnet.circuit.variables import names_of, numbers_of

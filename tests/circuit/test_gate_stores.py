@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provnet.circuit.check import check
 from provnet.circuit.counts import count_terms, gate_stats
 from provnet.circuit.expand import expand
 from provnet.circuit.fold import fold
+from provnet.circuit.gate_check import check
 from provnet.circuit.gates import ONE, PLUS, TIMES, VARIABLE, GateStore, levels, ragged
 from provnet.circuit.hash_cons import restrict
 from provnet.circuit.variables import find_variable

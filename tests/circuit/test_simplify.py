@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provnet.circuit import hash_cons as module
-from provnet.circuit.check import check
 from provnet.circuit.fold import fold
+from provnet.circuit.gate_check import check
 from provnet.circuit.gates import ONE, PLUS, TIMES, VARIABLE, ZERO, GateStore
 from provnet.circuit.hash_cons import hash_cons
 from provnet.circuit.simplify import simplify

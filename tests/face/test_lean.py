@@ -15,9 +15,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional as F
 
 import provnet
-from provnet.capture import lean as lean_module
+from provnet.capture import lean_values as lean_module
 from provnet.capture.execution import TracedOp
-from provnet.capture.lean import Again, Lean
+from provnet.capture.lean_values import Again, Lean
 from provnet.errors import OptionError, StaleCircuitError
 from tests.nets import Branching, Functional, Residual, perceptron, seeded, small_cnn
 

@@ -57,7 +57,7 @@ def test_each_way_to_choose_blocks(circuit: provnet.Circuit):
         (0, ["conv1"]),
         (-1, ["fc2"]),
         (rules.Depth(1, "dense"), ["fc2"]),
-        (rules.Op("convolution"), ["conv1", "conv2"]),
+        (rules.OpName("convolution"), ["conv1", "conv2"]),
         (rules.Module("BatchNorm2d"), ["conv2"]),
         (rules.Kind("linear"), linear),
         (rules.Kind("sum"), ["add_1"]),
@@ -126,7 +126,7 @@ def test_a_composite_of_one_rule_is_that_rule(circuit: provnet.Circuit):
         (lambda: rules.ZBox(0, 1), OptionError, "lies between this block and the source"),
         (lambda: {0: rules.ZBox((0, 0, 0), 1)}, OptionError, "3 bounds"),
         (lambda: {"fc1": rules.Pass()}, OptionError, "12 inputs each"),
-        (lambda: {rules.Op("max_pool2d_with_indices"): rules.Flat()}, OptionError, "fits only"),
+        (lambda: {rules.OpName("max_pool2d_with_indices"): rules.Flat()}, OptionError, "fits only"),
         (lambda: {rules.Kind("activation"): rules.Epsilon()}, OptionError, "wants a block"),
         (lambda: {"fc1": {"pooling": "seed"}}, OptionError, "wants poolings"),
         (lambda: {"fc1": {"pooling": "max"}}, OptionError, "'max'"),
@@ -212,7 +212,7 @@ ALL = [
     rules.DeepTaylor(),
     rules.VGG16(),
     rules.Composite({nn.Conv2d: "gamma", "fc*": {"rule": "epsilon", "bias": False}, -1: rules.Flat()}, default="zplus"),
-    rules.Composite({rules.Op("addmm"): "zero", rules.Depth(0, "pooling"): {"pooling": "seed"}}),
+    rules.Composite({rules.OpName("addmm"): "zero", rules.Depth(0, "pooling"): {"pooling": "seed"}}),
 ]
 
 
@@ -224,6 +224,10 @@ def test_json(rule: rules.Rule):
     assert hash(back) == hash(rule)
     assert repr(back) == repr(rule)
     assert [other for other in ALL if other == back] == [rule]
+
+
+def test_selectors_of_ops_keep_their_name_in_files():
+    assert '"selector": "Op"' in rules.to_json(rules.Composite({rules.OpName("addmm"): "zero"}))
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from provnet.circuit.wiring import GatherByExample, OneToOne
 from provnet.errors import CrossExampleError
 from provnet.rules.build import build
 from provnet.rules.ops.base import Op, Placed
+from provnet.rules.ops.example_layout import Layout, layouts, view_layout
 from provnet.rules.ops.index_maps import cat, index_map
-from provnet.rules.ops.layout import Layout, layouts, view_layout
 from tests.rules.one_op import agrees, computed, execute, rows
 
 aten = torch.ops.aten
@@ -146,22 +146,22 @@ def test_frames_merged_into_the_batch_share_one_convolution():
     assert circuit.activations[circuit.outputs[0]].shape == (4, 3, 2, 2)
 
 
-def test_padding_is_void_and_stays_so_while_it_is_zero():
+def test_padding_is_marked_and_stays_so_while_it_is_zero():
     conv, x = nn.Conv2d(1, 1, 3), torch.rand(2, 1, 4, 4)
     circuit = build(record(lambda x: conv(F.relu(F.pad(x, (1, 1, 1, 1)))), x))
     padded, active = (circuit.activations[block.output] for block in circuit.blocks[:2])
     edge = torch.ones(6, 6, dtype=torch.bool)
     edge[1:-1, 1:-1] = False
     for activation in (padded, active):
-        assert (activation.void == edge.reshape(-1).numpy()).all()
-    assert circuit.activations[circuit.outputs[0]].void is None
+        assert (activation.padding == edge.reshape(-1).numpy()).all()
+    assert circuit.activations[circuit.outputs[0]].padding is None
 
 
 def test_a_constant_that_is_not_zero_is_a_neuron():
     x = torch.rand(2, 3)
     for function in (lambda x: F.pad(x, (1, 1), value=2.0), lambda x: F.pad(x, (1, 1)).sigmoid()):
         circuit = build(record(function, x))
-        assert circuit.activations[circuit.outputs[0]].void is None
+        assert circuit.activations[circuit.outputs[0]].padding is None
     assert build(record(lambda x: F.pad(x, (1, 1), value=-torch.inf).amax(1), x)).activations is not None
 
 
@@ -210,7 +210,7 @@ def test_in_place_writes_through_views(batch):
     circuit = build(record(model, torch.rand(batch, 3) + 1))
     agrees(circuit)
     # Zeros that were written out are neurons that nothing feeds: no op padded.
-    assert circuit.activations[circuit.outputs[0]].void is None
+    assert circuit.activations[circuit.outputs[0]].padding is None
 
 
 @pytest.mark.parametrize("dim", [1, 2, -1])

@@ -12,12 +12,12 @@ from provnet import semirings
 from provnet.errors import DTypeError, LawError
 from provnet.semirings.base import Semiring
 from provnet.semirings.bottleneck import Bottleneck
-from provnet.semirings.check import check_law, check_laws
 from provnet.semirings.counting import Counting
 from provnet.semirings.expectation import Expectation
 from provnet.semirings.graded import Graded
 from provnet.semirings.k_best import KBest
-from provnet.semirings.laws import LAWS, Algebra
+from provnet.semirings.law_check import check_law, check_laws
+from provnet.semirings.laws import LAWS, JudgedAlgebra
 from provnet.semirings.modular_integer import ModularInteger
 from provnet.semirings.product import Product
 from provnet.semirings.security import Security
@@ -115,7 +115,7 @@ def test_every_flag_that_is_not_stated_fails_on_the_examples(semiring):
         if not getattr(semiring, flag):
             law = next(law for law in LAWS if law.flag == flag)
             with pytest.raises(LawError, match=law.name):
-                check_law(Algebra(semiring, semiring.exact_values(), tolerance(semiring) or 0.0), law)
+                check_law(JudgedAlgebra(semiring, semiring.exact_values(), tolerance(semiring) or 0.0), law)
 
 
 @st.composite

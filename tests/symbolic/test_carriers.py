@@ -129,7 +129,7 @@ def test_the_registered_maps_are_homomorphisms(pair, store):
 
 
 def agree(name: str, k: Numbers, store: GateStore, values: tuple[Any, ...]) -> bool:
-    """Tell whether evaluating directly, and through the carrier, give one value."""
+    """Return whether evaluating directly, and through the carrier, give one value."""
     valuation = {v.name: x for v, x in zip(store.variables, values, strict=True)}
     direct = formula(store, int(store.root_gates[0])).fold(k.plus, k.times, k.zero, k.one, valuation)
     carrier = REGISTRY.get(name)

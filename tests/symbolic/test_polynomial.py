@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from provnet.circuit.gates import Neuron, Variable
 from provnet.errors import LimitError, OptionError, ValuationError
-from provnet.symbolic import rows
+from provnet.symbolic import polynomial_rows
 from provnet.symbolic.canonical import Builder, cone
-from provnet.symbolic.expand import distinct_at_most, expand, polynomial
+from provnet.symbolic.expand_polynomial import distinct_at_most, expand, polynomial
 from provnet.symbolic.formula import formula
 from provnet.symbolic.parse import parse
 from provnet.symbolic.polynomial import Polynomial, monomial
@@ -143,7 +143,7 @@ def test_coefficients_beyond_64_bits_are_exact():
 
 
 def test_a_huge_expansion_is_refused_before_anything_is_multiplied(monkeypatch):
-    monkeypatch.setattr(rows, "times", None)
+    monkeypatch.setattr(polynomial_rows, "times", None)
     with pytest.raises(LimitError, match="1,099,511,627,776 monomials"):
         polynomial(parse(" * ".join(f"(a{i} + b{i})" for i in range(40))).store)
 

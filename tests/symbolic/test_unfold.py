@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 
 from provnet.circuit.gates import ONE, PLUS, TIMES, VARIABLE, ZERO, GateStore
 from provnet.circuit.hash_cons import restrict
-from provnet.symbolic import rows
-from provnet.symbolic.expand import expand, gate_by_gate
+from provnet.symbolic import polynomial_rows
+from provnet.symbolic.expand_polynomial import expand, gate_by_gate
 from provnet.symbolic.unfold import rough_paths, unfold
 from tests.gate_circuits import make_store
 from tests.listed_paths import modest_stores, polynomials
 
 
-def spelled(found: rows.Rows) -> Counter:
+def spelled(found: polynomial_rows.PolynomialRows) -> Counter:
     """Return rows as {sorted tuple of variable names: coefficient}, and check that they are in order and distinct."""
     listed = found.rows.tolist()
     assert listed == sorted(listed)
     assert len({tuple(row) for row in listed}) == len(listed)
-    shown = [tuple(f"v{i}" for i in row if i != rows.EMPTY) for row in listed]
+    shown = [tuple(f"v{i}" for i in row if i != polynomial_rows.EMPTY) for row in listed]
     return Counter(dict(zip(shown, found.coefficients.tolist(), strict=True)))
 
 

@@ -29,7 +29,7 @@ from provnet.semirings import (
     make,
 )
 from provnet.torch_backend.gates.best_paths import best_paths
-from provnet.torch_backend.gates.evaluate import evaluate_every_gate, evaluate_gates
+from provnet.torch_backend.gates.evaluate_gates import evaluate_every_gate, evaluate_gates
 from tests.gate_circuits import make_store, perceptron, recursive, residual
 from tests.listed_paths import derivations, modest_stores
 

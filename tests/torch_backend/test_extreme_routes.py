@@ -34,8 +34,8 @@ from provnet.semirings.base import Semiring
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions.numba_engine import NUMBA
 from provnet.torch_backend.routes import candidates
-from provnet.torch_backend.routes.base import Pulled, Question
-from provnet.torch_backend.walk.evaluate import Job, evaluate
+from provnet.torch_backend.routes.base import BlockQuestion, Pulled
+from provnet.torch_backend.walk.evaluate import WalkQuestion, evaluate
 from tests.torch_backend.test_faults import NETS, SCALES, answer, traced
 from tests.torch_backend.test_routes import ENGINES, by
 
@@ -71,7 +71,7 @@ def extremes(draw: st.DrawFn) -> tuple[nn.Module, Tensor]:
 
 
 Case = tuple[nn.Module, Tensor]
-Both = tuple[Prepared, Question, Tensor, Pulled, Pulled]
+Both = tuple[Prepared, BlockQuestion, Tensor, Pulled, Pulled]
 """A block, its question, the relevance that came; what the reference route and the first that answers pass back."""
 
 
@@ -84,7 +84,7 @@ def pulls(circuit: provnet.Circuit, semiring: Semiring, theta: Annotation, rule:
     start[:, 0] = semiring.one  # pyright: ignore[reportArgumentType]
     everything = frozenset(range(len(data.activations)))
     try:
-        job = Job(semiring, theta, rule, output, start)
+        job = WalkQuestion(semiring, theta, rule, output, start)
         (found,) = evaluate(workspace, [job], everything, "reference")
     except NonFiniteError:
         return
@@ -92,13 +92,13 @@ def pulls(circuit: provnet.Circuit, semiring: Semiring, theta: Annotation, rule:
         if block.has_coefficients and block.output in found.relevance:
             prepared = workspace.prepared(index, rule)
             assert isinstance(prepared, Prepared), "these nets have no sums"
-            question = Question(semiring, workspace.theta(index, theta))
+            question = BlockQuestion(semiring, workspace.theta(index, theta))
             came = found.relevance[block.output]
             slow = first(prepared, question, came, "reference")
             yield prepared, question, came, slow, first(prepared, question, came, "auto")
 
 
-def first(prepared: Prepared, question: Question, came: Tensor, wanted: str) -> Pulled:
+def first(prepared: Prepared, question: BlockQuestion, came: Tensor, wanted: str) -> Pulled:
     """Return what the first route that answers gives."""
     for route, _ in candidates(prepared, question, wanted):
         found = route.pull(prepared, question, [came])
@@ -178,7 +178,7 @@ def test_thresholds_at_extreme_scales(engine: str, semiring: str, case: Case, ru
             values = coefficients(prepared)
             if values:
                 near = Threshold(data.draw(st.sampled_from(values)), strict=strict, absolute=absolute)
-                asked = Question(algebra, near, question.tile)
+                asked = BlockQuestion(algebra, near, question.tile)
                 same(algebra, *(first(prepared, asked, came, way) for way in ("auto", "reference")))
 
 

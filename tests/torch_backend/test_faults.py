@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import provnet
 from provnet.errors import DeviceError, InputError, NonFiniteError, OutOfMemoryError
 from provnet.rules import AlphaBeta, Epsilon, Gamma, WSquare, Zero, ZPlus
-from provnet.torch_backend.routes.fold import Fold
+from provnet.torch_backend.routes.reference import ReferenceRoute
 from tests.oracles import oracle_relevance
 from tests.transcribe import transcribe
 
@@ -313,7 +313,7 @@ def test_after_running_out_of_memory_the_circuit_answers_as_before(
     def full(*_: Any) -> Any:
         raise error("no memory")
 
-    monkeypatch.setattr(Fold, "pull", full)
+    monkeypatch.setattr(ReferenceRoute, "pull", full)
     for semiring in SIX:
         with pytest.raises((OutOfMemoryError, MemoryError, torch.OutOfMemoryError)):
             circuit.evaluate(semiring, target=0, route="reference", rule=Gamma(0.25))

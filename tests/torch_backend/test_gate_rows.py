@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provnet.semirings.real import Real
-from provnet.torch_backend.gates.evaluate import evaluate_every_gate, evaluate_gates, plan_of
-from provnet.torch_backend.gates.rows import reuse
+from provnet.torch_backend.gates.evaluate_gates import evaluate_every_gate, evaluate_gates, plan_of
+from provnet.torch_backend.gates.row_allocation import reuse
 from tests.gate_circuits import make_store, stores
 
 CPU = torch.device("cpu")

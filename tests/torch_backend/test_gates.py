@@ -17,9 +17,9 @@ from provnet.circuit.simplify import simplify
 from provnet.circuit.variables import numbers_of
 from provnet.errors import DTypeError, NonFiniteError, UnsupportedOperationError, ValuationError
 from provnet.semirings.base import Semiring
-from provnet.torch_backend.gates import evaluate as module
-from provnet.torch_backend.gates.evaluate import as_tensor, evaluate_gates, plan_of
-from provnet.torch_backend.gates.plan import FAN
+from provnet.torch_backend.gates import evaluate_gates as module
+from provnet.torch_backend.gates.evaluate_gates import as_tensor, evaluate_gates, plan_of
+from provnet.torch_backend.gates.gate_plan import FAN
 from tests.gate_circuits import convolutional, make_store, perceptron, recursive, residual, stores
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]

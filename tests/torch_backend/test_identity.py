@@ -16,7 +16,7 @@ from provnet.circuit.hash_cons import hash_cons
 from provnet.circuit.simplify import simplify
 from provnet.errors import CircuitError, OptionError
 from provnet.semirings.counting import is_prime
-from provnet.torch_backend.gates.identity import (
+from provnet.torch_backend.gates.polynomial_identity import (
     error_bound,
     identity_test,
     largest_degree,

@@ -13,8 +13,8 @@ from provnet.circuit.expand import expand
 from provnet.circuit.simplify import simplify
 from provnet.errors import UnsupportedOperationError
 from provnet.semirings import Boolean, Counting, Graded, NonNegative, Viterbi
-from provnet.torch_backend.gates.evaluate import evaluate_gates
-from provnet.torch_backend.gates.marginals import adjoint_of, gate_marginals
+from provnet.torch_backend.gates.evaluate_gates import evaluate_gates
+from provnet.torch_backend.gates.gate_marginals import adjoint_of, gate_marginals
 from tests.gate_circuits import residual
 from tests.listed_paths import modest_stores, polynomials, through, total
 

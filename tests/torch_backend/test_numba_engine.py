@@ -19,10 +19,10 @@ from provnet.circuit.wiring import Wiring, convolution, dense
 from provnet.torch_backend.contractions import numba_engine
 from provnet.torch_backend.contractions.base import Direction
 from provnet.torch_backend.contractions.body import MAX_TIMES_ABS
+from provnet.torch_backend.contractions.contraction_memory import room, rooms_kept
 from provnet.torch_backend.contractions.least_passing import least_passing
 from provnet.torch_backend.contractions.numba_engine import NUMBA, NumbaEngine
 from provnet.torch_backend.contractions.numba_source import spelled
-from provnet.torch_backend.contractions.room import room, rooms_kept
 from provnet.torch_backend.contractions.workers import run
 from tests.contraction_cases import CASES, looped, operands_of, wirings
 

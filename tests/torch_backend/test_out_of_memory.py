@@ -11,7 +11,7 @@ from torch import nn
 
 import provnet
 from provnet.errors import OutOfMemoryError, ProvnetError
-from provnet.torch_backend.routes.fold import Fold
+from provnet.torch_backend.routes.reference import ReferenceRoute
 from provnet.torch_backend.walk.out_of_memory import FLOOR, is_out_of_memory
 from tests.nets import Residual, seeded
 
@@ -39,15 +39,15 @@ class Small:
 
     def __init__(self, patch: pytest.MonkeyPatch, largest: int, error: Callable[[], BaseException]) -> None:
         self.tried: list[int | None] = []
-        pull = Fold.pull
+        pull = ReferenceRoute.pull
 
-        def small(route: Fold, prepared: Any, question: Any, relevance: Any) -> Any:
+        def small(route: ReferenceRoute, prepared: Any, question: Any, relevance: Any) -> Any:
             self.tried.append(question.tile)
             if question.tile is None or question.tile > largest:
                 raise error()
             return pull(route, prepared, question, relevance)
 
-        patch.setattr(Fold, "pull", small)
+        patch.setattr(ReferenceRoute, "pull", small)
 
 
 @pytest.mark.guarantee("out of memory halves the tiles and tries again; the answer is the same to the bit")
@@ -116,7 +116,7 @@ def test_what_an_attempt_made_is_gone_before_the_next(circuit: provnet.Circuit, 
         def __del__(self) -> None:
             alive.pop()
 
-    def small(route: Fold, prepared: Any, question: Any, relevance: Any) -> Any:
+    def small(route: ReferenceRoute, prepared: Any, question: Any, relevance: Any) -> Any:
         assert not alive, "the attempt before holds memory still"
         alive.append(1)
         big = Big()
@@ -125,6 +125,6 @@ def test_what_an_attempt_made_is_gone_before_the_next(circuit: provnet.Circuit, 
         del big
         return pull(route, prepared, question, relevance)
 
-    pull = Fold.pull
-    monkeypatch.setattr(Fold, "pull", small)
+    pull = ReferenceRoute.pull
+    monkeypatch.setattr(ReferenceRoute, "pull", small)
     provnet.trace(nn.Linear(3, 2), torch.ones(1, 3)).evaluate("boolean", route="reference")

@@ -15,7 +15,7 @@ from provnet.semirings.expectation import Expectation
 from provnet.semirings.graded import Graded
 from provnet.semirings.product import Product
 from provnet.semirings.signed import Signed
-from provnet.torch_backend.gates.evaluate import evaluate_gates
+from provnet.torch_backend.gates.evaluate_gates import evaluate_gates
 from tests.gate_circuits import make_store
 
 

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 import provnet
 from provnet import annotations
 from provnet.semirings.annotations.base import Edges
-from provnet.torch_backend.routes.fold import Fold
+from provnet.torch_backend.routes.reference import ReferenceRoute
 from provnet.torch_backend.routes.winner import Winner
-from provnet.torch_backend.walk import sweep
+from provnet.torch_backend.walk import threshold_sweep as sweep
 from tests.nets import Residual, perceptron, seeded, small_cnn
 
 Threshold = annotations.Threshold
@@ -192,7 +192,7 @@ def test_a_sweep_is_made_where_it_pays(monkeypatch: pytest.MonkeyPatch, kernel: 
     circuit = provnet.trace(Large(), torch.rand(1, 1000))
     walks = spied(monkeypatch)
     if not kernel:
-        monkeypatch.setattr(sweep, "candidates", lambda *_: [(Fold(), "the definition")])
+        monkeypatch.setattr(sweep, "candidates", lambda *_: [(ReferenceRoute(), "the definition")])
     else:
         monkeypatch.setattr(sweep, "candidates", lambda *_: [(Winner(), "some kernel")])
     thetas = [Threshold(i / 10000) for i in range(count)]

@@ -115,7 +115,7 @@ def test_usual_layers_cut_as_on_a_device(wiring: Wiring, direction: Direction):
 @pytest.mark.parametrize("name", CASES)
 def test_where_nothing_is_alive_v_stays_zero(name: str):
     case = CASES[name]
-    operands = operands_of(case, dense(1, 5, 6), "pull", 2, torch.float32, 0, alive=0)
+    operands = operands_of(case, dense(1, 5, 6), "pull", 2, torch.float32, 0, reached=0)
     found = TritonEngine().contract(case.body, operands)
     assert torch.equal(found, torch.full_like(found, operands.zero))
 
@@ -136,7 +136,7 @@ def test_counts_beyond_two_to_the_53_are_exact():
     counts = torch.full((1, 40), 2**55 + 1, dtype=torch.int64, device=DEVICE)
     operands = replace(operands, scalars=(torch.full_like(operands.scalars[0], -inf), counts))
     found = TritonEngine(Launch(1, 4, 2, 1, 8)).contract(case.body, operands)
-    assert found.tolist() == [[(2**55 + 1) * int(operands.alive.sum())] * 3]
+    assert found.tolist() == [[(2**55 + 1) * int(operands.reached.sum())] * 3]
 
 
 @kernels
@@ -162,7 +162,7 @@ def test_operands_need_not_lie_closely(direction: Direction):
         operands,
         weights=spread(operands.weights),
         scalars=tuple(map(spread, operands.scalars)),
-        alive=spread(operands.alive),
+        reached=spread(operands.reached),
         near=spread(operands.near),
     )
     assert torch.equal(TritonEngine().contract(case.body, apart), wanted)
@@ -173,7 +173,7 @@ def test_operands_need_not_lie_closely(direction: Direction):
 def test_numbers_of_the_text_have_the_precision_of_what_they_meet(dtype: torch.dtype):
     body = Body("literal", "max(v, 0.1 * w + c0 + 1 / 3)")
     operands = operands_of(Case(body, max), dense(1, 4, 4), "pull", 1, dtype, 3)
-    operands = replace(operands, constants=(0.7,), alive=torch.ones_like(operands.alive), zero=-9)
+    operands = replace(operands, constants=(0.7,), reached=torch.ones_like(operands.reached), zero=-9)
     number = lambda x: torch.tensor(x, dtype=dtype)  # noqa: E731
     wanted = (number(0.1) * operands.weights.cpu() + number(0.7) + number(1.0) / 3).reshape(4, 4).amax(0)
     assert torch.equal(TritonEngine().contract(body, operands).cpu()[0], wanted)
@@ -195,7 +195,7 @@ def test_what_kernels_do_not_take_is_refused():
     with pytest.raises(OptionError, match="0 and a near end came"):
         engine.contract(body, replace(operands, scalars=()))
     with pytest.raises(DeviceError, match="one device"):
-        engine.contract(body, replace(operands, alive=operands.alive.to("meta")))
+        engine.contract(body, replace(operands, reached=operands.reached.to("meta")))
 
 
 @kernels

@@ -49,12 +49,12 @@ def compiled(
     function = getattr(module, kernel)
     words = NAMES[weight], NAMES[element]
     types = {"out": f"*{words[1]}", "parts_at": f"*{words[1]}", "start": f"*{words[1]}", "table": "*i32"}
-    types |= {"alive": "*i32", "near": f"*{words[0]}", "weights": f"*{words[0]}", "numbers": f"*{words[0]}"}
+    types |= {"reached": "*i32", "near": f"*{words[0]}", "weights": f"*{words[0]}", "numbers": f"*{words[0]}"}
     types |= {"s0_at": f"*{NAMES[scalars[0]]}", "s1_at": f"*{NAMES[scalars[-1]]}"}
     constants = {"SIZE": 1024}
     if kernel == "fold":
         constants = {"PLACES": 128, "CHANNELS": channels, "STEP": 2, "SCALARS": len(scalars)}
-        constants |= {"NEAR": case.body.near, "ALIVE": case.body.dead is None}
+        constants |= {"NEAR": case.body.near, "REACHED": case.body.unreached is None}
     names = function.arg_names
     signature = {name: "constexpr" if name in constants else types.get(name, "i32") for name in names}
     aligned = [i for i, name in enumerate(names) if name in types or name in ("padded", "columns")]

@@ -22,7 +22,13 @@ from provnet.torch_backend.contractions.body import Body
 from provnet.torch_backend.contractions.triton_engine import can_build
 from provnet.torch_backend.contractions.triton_expression import TYPES, written
 from provnet.torch_backend.contractions.triton_launch import FEW, Launch, Size, launch_of
-from provnet.torch_backend.contractions.triton_operands import Ends, columns_of, packed_scalar, packed_weights, table_on
+from provnet.torch_backend.contractions.triton_operands import (
+    ContractionEnds,
+    columns_of,
+    packed_scalar,
+    packed_weights,
+    table_on,
+)
 from provnet.torch_backend.contractions.triton_source import Signature, source_of
 from tests.contraction_cases import CASES, operands_of, wirings
 
@@ -162,7 +168,7 @@ def test_what_cannot_be_written_is_refused():
     with pytest.raises(OptionError, match="no Triton form"):
         written(ast.parse("[w]", mode="eval").body, {"w": REAL}, REAL, REAL)
     with pytest.raises(OptionError, match="should be 2 numbers"):
-        Body("test", "v + s0 + s1", scalars=2, dead=(0,))
+        Body("test", "v + s0 + s1", scalars=2, unreached=(0,))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -219,7 +225,7 @@ def test_operands_are_laid_out_edge_by_edge(
     """Every edge of the wiring finds its weight and its far end where the kernel looks; the rest is fill."""
     operands = operands_of(CASES["max-times"], wiring, direction, batch, torch.float64, seed)
     g = operands.geometry
-    ends, rows = Ends.of(g, direction), batch * g.per_example
+    ends, rows = ContractionEnds.of(g, direction), batch * g.per_example
     far = -(-ends.far // 4) * 4
     weights = packed_weights(operands, ends, far, tile)
     scalar = packed_scalar(operands.scalars[0], ends, rows, far, -7)
@@ -254,14 +260,14 @@ def test_operands_are_laid_out_edge_by_edge(
 
 def test_weights_that_lie_right_are_not_copied():
     operands = operands_of(CASES["max-times"], dense(1, 32, 8), "pull", 1, torch.float32, 0)
-    ends = Ends.of(operands.geometry, "pull")
+    ends = ContractionEnds.of(operands.geometry, "pull")
     assert packed_weights(operands, ends, 8, 32).data_ptr() == operands.weights.data_ptr()
     assert packed_weights(operands, ends, 12, 32).data_ptr() != operands.weights.data_ptr()
 
 
 def test_weights_that_lie_otherwise_are_copied_to_whole_rows_on_even_addresses():
     operands = operands_of(CASES["max-times"], dense(1, 32, 32), "push", 1, torch.float32, 0)
-    ends = Ends.of(operands.geometry, "push")
+    ends = ContractionEnds.of(operands.geometry, "push")
     assert packed_weights(operands, ends, 32, 32).is_contiguous()
     shifted = replace(operands, direction="pull", weights=torch.zeros(32 * 32 + 1)[1:])
     assert packed_weights(shifted, ends, 32, 32).data_ptr() % 64 == 0

@@ -10,7 +10,7 @@ import provnet
 from provnet import rules
 from provnet.torch_backend.blocks.linear_maps import PIECE
 from provnet.torch_backend.blocks.prepared import Prepared
-from provnet.torch_backend.blocks.weights import mapped
+from provnet.torch_backend.blocks.weight_factors import mapped
 from provnet.torch_backend.walk.workspace import Workspace
 
 RULES = [rules.Zero(), rules.AlphaBeta(2, 1), rules.Gamma(0.25, signed=True), rules.WSquare()]

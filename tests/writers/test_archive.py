@@ -17,7 +17,7 @@ from provnet.circuit.blocks import Activation, Block, BlockCircuit, Kept, Operan
 from provnet.circuit.weights import Ones, Stored
 from provnet.errors import FileFormatError, OptionError, OutputError, ProvnetError, UnsupportedOperationError
 from provnet.writers.archive import load_archive, save_archive
-from provnet.writers.codec import CLASSES
+from provnet.writers.codec import CLASSES, Decoder, Encoder
 
 WEIGHT = torch.arange(24, dtype=torch.float32).reshape(2, 3, 2, 2).sqrt()
 TIED = torch.nn.Parameter(torch.linspace(-1, 1, 6, dtype=torch.float64))
@@ -44,7 +44,7 @@ def circuit() -> BlockCircuit:
         7: Activation(7, ("pool",), (2, 2, 2), torch.randn(2, 2, 2, 2, generator=random).transpose(2, 3)),
         8: Activation(8, ("some", "flat"), (3,), base[:2, ::2]),
         9: Activation(9, ("fc é",), (2,), base[2:, 1:3].T, axis=1),
-        10: Activation(10, ("void",), (3, 2, 2), pooled),
+        10: Activation(10, ("low",), (3, 2, 2), pooled),
         11: Activation(11, ("tied",), (2,), torch.randn(2, 2, generator=random)),
     }
     geometry = {"kernel": (2, 2), "stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
@@ -60,7 +60,7 @@ def circuit() -> BlockCircuit:
         Block("again", "aten.index", "", "index", "none", fed(9, tensor_gather), 10, parameters=("fc.weight",)),
         Block("tied", "aten.addmm", "", "affine", "linear", fed(8, wiring.dense(1, 3, 2), TIED), 11),
     )
-    names = {"image": 5, "conv": 6, "pool": 7, "some": 8, "fc é": 9, "void": 10}
+    names = {"image": 5, "conv": 6, "pool": 7, "some": 8, "fc é": 9, "low": 10}
     absent = {"bn": 'fused: use batch_norm="kept"'}
     return BlockCircuit("Net", 2, activations, blocks, (5,), (9, 10), names, absent, (Kept("w", WEIGHT, 0),))
 
@@ -102,6 +102,13 @@ def test_a_circuit_comes_back_bit_by_bit(tmp_path):
     assert found.kept == ()
     assert found.activations[5].handle.is_contiguous(memory_format=torch.channels_last)
     assert list(tmp_path.iterdir()) == [tmp_path / "net.pnet"]
+
+
+def test_a_field_is_read_by_the_name_that_it_had_in_earlier_files():
+    encoder = Encoder()
+    written = encoder.encode(Activation(0, ("x",), (2,), torch.zeros(1, 2), padding=np.array([True, False])))
+    written["fields"]["void"] = written["fields"].pop("padding")
+    assert Decoder(encoder.tensors).decode(written).padding.tolist() == [True, False]
 
 
 def test_a_loaded_circuit_owns_its_tensors_and_the_model_is_unchanged(tmp_path):

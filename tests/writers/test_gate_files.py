@@ -18,7 +18,7 @@ from provnet.circuit.expand import expand
 from provnet.circuit.gates import GateStore, Neuron, Variable
 from provnet.errors import FileFormatError, LimitError, OptionError, OutputError, UnknownNameError
 from provnet.symbolic.canonical import Builder
-from provnet.symbolic.expand import polynomial
+from provnet.symbolic.expand_polynomial import polynomial
 from provnet.symbolic.formula import formula
 from provnet.symbolic.parse import parse
 from provnet.writers.archive import load_archive, save_archive

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 import provnet
-from provnet.circuit.check import check
+from provnet.circuit.gate_check import check
 from provnet.circuit.spec import check_circuit
 from provnet.errors import FileFormatError, ProvnetError
 from provnet.face import Circuit, GateCircuit

@@ -20,7 +20,7 @@ from provnet.capture.record import record
 from provnet.errors import CrossExampleError, ProvnetError
 from provnet.rules.build import build
 from provnet.rules.ops.base import REGISTRY, Op
-from provnet.rules.ops.layout import Layout
+from provnet.rules.ops.example_layout import Layout
 from tests.zoo.entries import ZOO, Entry
 
 

@@ -11,7 +11,7 @@ from torch._ops import OpOverload
 
 import tests.zoo  # noqa: F401
 from provnet.capture.decompose import DECOMPOSED
-from provnet.capture.decompose.products import FACTORS
+from provnet.capture.decompose.hidden_products import FACTORS
 from provnet.capture.operations import facts_of
 from provnet.capture.record import record
 from provnet.capture.replay import replay

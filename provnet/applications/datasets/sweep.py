@@ -14,13 +14,13 @@ from tqdm import tqdm
 
 from provnet.applications.datasets.batches import Batches, batches_of
 from provnet.applications.datasets.checkpoint import Checkpoint, checkpoint_at
-from provnet.applications.datasets.circuits import CircuitFeed, checked_labels, scores_of
+from provnet.applications.datasets.circuit_feed import CircuitFeed, checked_labels, scores_of
 from provnet.applications.datasets.folds import FOLDS
-from provnet.applications.datasets.ranks import Ranks, started
+from provnet.applications.datasets.processes import Ranks, started
 from provnet.applications.datasets.tally import Tally
 from provnet.errors import OptionError, UnknownNameError, UnsupportedOperationError
 from provnet.face import Circuit
-from provnet.face.names import tensors_at
+from provnet.face.neuron_names import tensors_at
 from provnet.semirings.base import Semiring, fingerprint
 from provnet.semirings.counting import Counting
 from provnet.semirings.lookup import get as get_semiring
@@ -82,9 +82,9 @@ def sweep(
     with started() as ranks:
         batches = batches_of(data, batch_size, keeps_order=checkpoint is not None or ranks.count > 1)
         batches = batches if ranks.count == 1 else batches.part(ranks.rank, ranks.count)
-        question = _Question(semirings, target, at, folds, by, over, options)
+        question = _SweepQuestion(semirings, target, at, folds, by, over, options)
         settings = question.settings(batch_size, batches)
-        walk = _Walk(CircuitFeed(model, trace_options or {}), question, settings, batches, progress)
+        walk = _BatchWalk(CircuitFeed(model, trace_options or {}), question, settings, batches, progress)
         kept = None
         if checkpoint is not None:
             own = {**settings, "model": _digest(model)}
@@ -92,7 +92,7 @@ def sweep(
         return _joined(walk, kept, ranks)
 
 
-def _joined(walk: _Walk, kept: Checkpoint | None, ranks: Ranks) -> Tally:
+def _joined(walk: _BatchWalk, kept: Checkpoint | None, ranks: Ranks) -> Tally:
     failure: BaseException | None = None
     tally: Tally | None = None
     try:
@@ -107,7 +107,7 @@ def _joined(walk: _Walk, kept: Checkpoint | None, ranks: Ranks) -> Tally:
     return ranks.gather(tally)
 
 
-class _Question:
+class _SweepQuestion:
     """What is asked of every batch."""
 
     def __init__(
@@ -180,11 +180,11 @@ def over_positions(semiring: Semiring, x: Tensor) -> Tensor:
     return x
 
 
-class _Walk:
+class _BatchWalk:
     """One process's way through its batches."""
 
     def __init__(
-        self, feed: CircuitFeed, question: _Question, settings: Mapping[str, Any], batches: Batches, progress: bool
+        self, feed: CircuitFeed, question: _SweepQuestion, settings: Mapping[str, Any], batches: Batches, progress: bool
     ) -> None:
         self._feed, self._question, self._settings = feed, question, settings
         self._batches, self._progress = batches, progress

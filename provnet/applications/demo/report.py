@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from provnet.applications.demo import sections
-from provnet.applications.demo.answers import Answers
-from provnet.applications.demo.pictures import Drawing
+from provnet.applications.demo.demo_answers import DemoAnswers
+from provnet.applications.demo.demo_pictures import Drawing
 from provnet.applications.demo.style import STYLE
 
 PAGE = """<!doctype html>
@@ -20,7 +20,7 @@ PLOS ONE 10(7), 2015.</footer>
 """
 
 
-def page(answers: Answers, drawing: Drawing) -> str:
+def page(answers: DemoAnswers, drawing: Drawing) -> str:
     """Return the report. Only its section "Time" differs between two runs with one seed."""
     body = [
         sections.head(answers),

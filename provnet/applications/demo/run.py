@@ -5,11 +5,11 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from provnet.applications.demo.answers import Answers, answer
+from provnet.applications.demo.answer_rows import csv_text, json_text, rows
 from provnet.applications.demo.data import subject
-from provnet.applications.demo.pictures import Drawing, answer_picture, digit_picture, draw
+from provnet.applications.demo.demo_answers import DemoAnswers, answer
+from provnet.applications.demo.demo_pictures import Drawing, answer_picture, digit_picture, draw
 from provnet.applications.demo.report import page
-from provnet.applications.demo.rows import csv_text, json_text, rows
 from provnet.applications.demo.summary import summary_svg
 from provnet.applications.heatmaps import beside, png
 from provnet.applications.outputs import require_free, staged_folder
@@ -21,7 +21,7 @@ from provnet.writers.text import write_text
 
 def run_demo(
     out: str | Path = "demo", data: str | Path | None = None, digits: int = 8, seed: int = 0, force: bool = False
-) -> Answers:
+) -> DemoAnswers:
     """Explain `digits` held-out digits in seven semirings and write a report into the folder `out`.
 
     data    a folder with MNIST in IDX files and mnist_mlp.safetensors; None: scikit-learn's digits, trained on now.
@@ -39,7 +39,7 @@ def run_demo(
     return answers
 
 
-def write_folder(answers: Answers, folder: Path) -> Drawing:
+def write_folder(answers: DemoAnswers, folder: Path) -> Drawing:
     """Write the report, its pictures, the table, the formula and the drawn circuit into an empty folder."""
     write_heatmaps(answers, folder / "heatmaps")
     cone = answers.cone.gates
@@ -54,7 +54,7 @@ def write_folder(answers: Answers, folder: Path) -> Drawing:
     return drawing
 
 
-def write_heatmaps(answers: Answers, folder: Path) -> None:
+def write_heatmaps(answers: DemoAnswers, folder: Path) -> None:
     """Write one PNG for each digit and semiring, and `overview.png`: a row for each digit, its image first."""
     folder.mkdir()
     every = []

@@ -7,9 +7,8 @@ from itertools import pairwise
 
 import torch
 
-from provnet.applications.demo.answers import Answers
-from provnet.applications.demo.own import SOURCE
-from provnet.applications.demo.pictures import (
+from provnet.applications.demo.demo_answers import DemoAnswers
+from provnet.applications.demo.demo_pictures import (
     Drawing,
     answer_picture,
     class_picture,
@@ -18,10 +17,11 @@ from provnet.applications.demo.pictures import (
     digit_picture,
     image,
 )
-from provnet.applications.demo.questions import Question
+from provnet.applications.demo.demo_questions import DemoQuestion
+from provnet.applications.demo.odds import SOURCE
 
 
-def head(a: Answers) -> str:
+def head(a: DemoAnswers) -> str:
     """What is shown, and the facts of the run."""
     net = "-".join(map(str, a.subject.sizes))
     facts = [
@@ -47,7 +47,7 @@ href="#checks">Conservation and
 checks</a><a href="#time">Time</a></nav>"""
 
 
-def answers_table(a: Answers) -> str:
+def answers_table(a: DemoAnswers) -> str:
     """One digit, seven questions in words, seven pictures with a number beside each."""
     rows = "".join(_answer_row(a, q) for q in a.questions)
     return f"""<h2 id="answers">One digit, seven questions</h2>
@@ -67,7 +67,7 @@ style="background:linear-gradient(90deg,#143a82,#4382c4,#f7f7f5,#e26446,#8c1028)
 other sign than the answer's, to its own.</p>"""
 
 
-def _answer_row(a: Answers, q: Question) -> str:
+def _answer_row(a: DemoAnswers, q: DemoQuestion) -> str:
     picture = image(answer_picture(a, q, 0), f"{q.name} relevance of a {a.label(0)}")
     return (
         f"<tr><td>{escape(q.words)}<br><small>{escape(q.shows)}</small></td><td>{picture}</td>"
@@ -76,7 +76,7 @@ def _answer_row(a: Answers, q: Question) -> str:
     )
 
 
-def every_digit(a: Answers) -> str:
+def every_digit(a: DemoAnswers) -> str:
     """The grid: a row for each digit, a column for each semiring, a number under each picture."""
     header = "".join(f"<th>{escape(q.name)}<small>{escape(q.measure)}</small></th>" for q in a.questions)
     rows = []
@@ -96,7 +96,7 @@ def every_digit(a: Answers) -> str:
 class="grid"><thead><tr><th>digit</th>{header}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>"""
 
 
-def other_classes(a: Answers) -> str:
+def other_classes(a: DemoAnswers) -> str:
     """The first digit asked about every class: the answers differ at a good threshold, and not at 1e-9."""
     strips = []
     ink = int((a.subject.inputs[a.chosen[0]] > 0).sum())
@@ -128,7 +128,7 @@ def _sum(relevance: torch.Tensor) -> str:
     return str(int(relevance.sum())) if relevance.dtype == torch.bool else f"{float(relevance.sum()):.2f}"
 
 
-def threshold(a: Answers) -> str:
+def threshold(a: DemoAnswers) -> str:
     """How the threshold of Boolean and counting was chosen."""
     s, k = a.search, a.search.best
     return f"""<h2 id="threshold">How the threshold was chosen</h2>
@@ -148,7 +148,7 @@ of the ink is relevant. At
 θ = {s.grid[0]:g}, where the answer is just the ink, it is {s.apart[0]:.1%} of the cases.</p>"""
 
 
-def formula(a: Answers, drawing: Drawing) -> str:
+def formula(a: DemoAnswers, drawing: Drawing) -> str:
     """The formula and the drawn circuit of one pixel."""
     cone = a.cone
     side = a.subject.images.shape[-1]
@@ -174,7 +174,7 @@ top. The small number at a
 wire is its place among the operands.</figcaption></figure>{missing}"""
 
 
-def _example(a: Answers) -> str:
+def _example(a: DemoAnswers) -> str:
     left = a.cone.gates.formula().variables  # none, if no edge of the first digit reaches the threshold
     return left[0] if left else a.cone.gates.variables[0].name
 
@@ -190,7 +190,7 @@ forgives many weak
 steps more readily.</p>"""
 
 
-def checks(a: Answers) -> str:
+def checks(a: DemoAnswers) -> str:
     """Conservation layer by layer, and the theorems that tie the answers together, tried on this run."""
     report = a.relevance["real"].conservation()
     rows = "".join(
@@ -218,7 +218,7 @@ def _first(x: torch.Tensor | None) -> str:
     return "–" if x is None else f"{float(x.reshape(-1)[0]):.6f}".replace("-0.000000", "0.000000")
 
 
-def laws(a: Answers) -> list[tuple[str, str]]:
+def laws(a: DemoAnswers) -> list[tuple[str, str]]:
     """Return (what must hold, what was found) for this run."""
     r = {name: result.inputs for name, result in a.relevance.items()}
     theta = a.search.theta
@@ -238,7 +238,7 @@ def _says(holds: bool) -> str:
     return "holds on every pixel" if holds else "FAILS"
 
 
-def times(a: Answers) -> str:
+def times(a: DemoAnswers) -> str:
     """How long each step took."""
     rows = "".join(
         f'<tr><td>{escape(name)}</td><td class="n">{1000 * s:,.1f} ms</td></tr>' for name, s in a.seconds.items()
@@ -248,7 +248,7 @@ def times(a: Answers) -> str:
 <div class="wide" style="max-width:36rem"><table><tbody>{rows}</tbody></table></div>"""
 
 
-def lines(a: Answers) -> str:
+def lines(a: DemoAnswers) -> str:
     """Return the program that gets these answers, for a `model` and an `x` that are there."""
     shape = ", ".join(f"{i}-{o}" for i, o in pairwise(a.subject.sizes))
     return f"""import provnet
@@ -264,7 +264,7 @@ circuit.gates(at=("{a.circuit.sources[0]}", {a.cone.pixel.index[0]})).formula() 
 """
 
 
-def again(a: Answers) -> str:
+def again(a: DemoAnswers) -> str:
     """The lines that get these answers."""
     code = lines(a)
     return f"""<h2 id="again">The lines behind this page</h2><pre>{escape(code)}</pre>

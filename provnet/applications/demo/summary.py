@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from html import escape
 
-from provnet.applications.demo.answers import Answers
-from provnet.applications.demo.pictures import answer_picture, data_uri, digit_picture
+from provnet.applications.demo.demo_answers import DemoAnswers
+from provnet.applications.demo.demo_pictures import answer_picture, data_uri, digit_picture
 from provnet.applications.heatmaps import Pixels, png
 
 SIDE, GAP, TOP, HIGH = 112, 14, 44, 208
 
 
-def summary_svg(a: Answers) -> str:
+def summary_svg(a: DemoAnswers) -> str:
     """Return the first digit's row of the report as an SVG picture that holds its pixels."""
     columns = [("digit", f"named {a.predicted[0]}", "", digit_picture(a, 0))]
     columns += [(q.name, q.spoken(a.of(q, 0)), q.algebra, answer_picture(a, q, 0)) for q in a.questions]

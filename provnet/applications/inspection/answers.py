@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from provnet import rules
-from provnet.applications.inspection.model import Algebra, Question
+from provnet.applications.command_questions import parse_target
+from provnet.applications.inspection.model import Algebra, PageQuestion
 from provnet.applications.inspection.network import Ends, Ints, Network
-from provnet.applications.questions import parse_target
 from provnet.errors import OptionError, UnknownNameError
 from provnet.face import Circuit, Relevance
 from provnet.rules import lrp
@@ -51,7 +51,7 @@ Floats = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Edges:
+class EdgeColumns:
     """Edges of one block in columns, with their values in some semirings.
 
     output, slot, source   as the wiring counts them;  end   the layer and the neuron that they come from
@@ -100,7 +100,7 @@ class Answers:
         """Return what a page needs to know of a semiring."""
         return algebra_of(name, self.semirings[name])
 
-    def check(self, question: Question) -> Question:
+    def check(self, question: PageQuestion) -> PageQuestion:
         """Return the question. Raises `UnknownNameError`, `OptionError` for what it cannot ask."""
         for what, name, known in (
             ("semiring", question.semiring, self.semirings),
@@ -131,7 +131,7 @@ class Answers:
 
     # -- evaluations -----------------------------------------------------------------------------------------
 
-    def relevance(self, question: Question, names: Iterable[str]) -> dict[str, Relevance]:
+    def relevance(self, question: PageQuestion, names: Iterable[str]) -> dict[str, Relevance]:
         """Return the relevance in each semiring; those that are missing are evaluated in one walk."""
         wanted = list(dict.fromkeys(names))
         keys = {name: self._key(question, name) for name in wanted}
@@ -155,23 +155,23 @@ class Answers:
             self._held.popitem(last=False)
         return found
 
-    def theta(self, question: Question, name: str) -> Any:
+    def theta(self, question: PageQuestion, name: str) -> Any:
         """Return the annotation function of a semiring: with the question's θ where it takes one, else its own."""
         if question.theta is None or not thresholded(self.semirings[name]):
             return None
         return Threshold(question.theta)
 
-    def _key(self, question: Question, name: str) -> tuple[Any, ...]:
+    def _key(self, question: PageQuestion, name: str) -> tuple[Any, ...]:
         theta = question.theta if thresholded(self.semirings[name]) else None
         return name, question.rule, question.target, theta
 
-    def reached(self, question: Question, activation: int) -> NDArray[np.bool_]:
+    def reached(self, question: PageQuestion, activation: int) -> NDArray[np.bool_]:
         """Return which neurons of a tensor have a path to the target, whatever its coefficients, [neurons]."""
         asked = replace(question, theta=-math.inf)
         (one,) = self.relevance(asked, ("boolean",)).values()
         return as_numbers(one.rows(activation)[question.example])
 
-    def values(self, question: Question, names: Iterable[str], layer: int) -> dict[str, Floats]:
+    def values(self, question: PageQuestion, names: Iterable[str], layer: int) -> dict[str, Floats]:
         """Return a layer's relevance in some semirings, [neurons]."""
         found = self.relevance(question, names)
         return {name: as_numbers(one.rows(layer)[question.example]) for name, one in found.items()}
@@ -179,8 +179,8 @@ class Answers:
     # -- edges -----------------------------------------------------------------------------------------------
 
     def into(
-        self, question: Question, names: Sequence[str], block: int, outputs: Ints, counts: Ints | None = None
-    ) -> Edges:
+        self, question: PageQuestion, names: Sequence[str], block: int, outputs: Ints, counts: Ints | None = None
+    ) -> EdgeColumns:
         """Return the edges into some neurons of a block: strongest first, `counts` of each; None: all of them."""
         fan = self.network.data.blocks[block].wiring.fan
         source, wired = self.network.slots(block, outputs)
@@ -198,7 +198,7 @@ class Answers:
         rank = np.where(here, self.strength(messages[question.order], question.order), -np.inf)
         row, slot = _strongest(rank, here, counts)
         flat = row * fan + slot
-        return Edges(
+        return EdgeColumns(
             block,
             outputs[row],
             slot,
@@ -210,7 +210,9 @@ class Answers:
             {name: messages[name][row, slot] for name in names},
         )
 
-    def chosen(self, question: Question, names: Sequence[str], block: int, outputs: Ints, slots: Ints) -> Edges:
+    def chosen(
+        self, question: PageQuestion, names: Sequence[str], block: int, outputs: Ints, slots: Ints
+    ) -> EdgeColumns:
         """Return the edges at some (output, slot) of a block, in their order."""
         rows, place = np.unique(outputs, return_inverse=True)
         source, _ = self.network.slots(block, rows)
@@ -223,9 +225,9 @@ class Answers:
             elements[name] = as_numbers(held.element)[place, slots]
             messages[name] = as_numbers(held.message)[place, slots]
         self._along(question, ends, messages)
-        return Edges(block, outputs, slots, found, ends.layer, ends.number, coefficient, elements, messages)
+        return EdgeColumns(block, outputs, slots, found, ends.layer, ends.number, coefficient, elements, messages)
 
-    def out_of(self, question: Question, names: Sequence[str], layer: int, number: int) -> list[Edges]:
+    def out_of(self, question: PageQuestion, names: Sequence[str], layer: int, number: int) -> list[EdgeColumns]:
         """Return the edges that leave a neuron towards the target, block by block."""
         found = []
         for block, outputs, slots in self.network.consumers(layer, number):
@@ -235,12 +237,12 @@ class Answers:
                 found.append(self.chosen(question, names, block, outputs[here], slots[here]))
         return found
 
-    def present(self, question: Question, block: int, outputs: Ints) -> NDArray[np.bool_]:
+    def present(self, question: PageQuestion, block: int, outputs: Ints) -> NDArray[np.bool_]:
         """Return which slots of some neurons hold an edge in the example, [outputs, slots]."""
         (one,) = self.relevance(question, (question.order,)).values()
         return one.slots(block, _tensor(outputs), question.example).present.cpu().numpy()
 
-    def _along(self, question: Question, ends: Ends, messages: dict[str, Floats]) -> None:
+    def _along(self, question: PageQuestion, ends: Ends, messages: dict[str, Floats]) -> None:
         """Multiply messages by the elements of the unit edges that they pass, where a rule gives them any."""
         for rows, block, outputs in ends.trail:
             for name, one in self.relevance(question, messages).items():

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from provnet.applications.inspection.answers import Edges
+from provnet.applications.inspection.answers import EdgeColumns
 from provnet.applications.inspection.explorer import Explorer, part_of
-from provnet.applications.inspection.model import Question, Value
+from provnet.applications.inspection.model import PageQuestion, Value
 from provnet.applications.inspection.network import identity
 from provnet.circuit.counts import count_terms
 from provnet.errors import LimitError
@@ -97,7 +97,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Line:
+class ReportLine:
     """A line of the conservation report."""
 
     path: str
@@ -113,7 +113,7 @@ class Report:
     """The conservation report of one example, from the target down."""
 
     semiring: str
-    lines: tuple[Line, ...]
+    lines: tuple[ReportLine, ...]
     start: Value
     inputs: Value
     sinks: Value
@@ -121,7 +121,7 @@ class Report:
     named: dict[str, Value] = field(default_factory=dict)
 
 
-def details(explorer: Explorer, question: Question, node: str) -> Details:
+def details(explorer: Explorer, question: PageQuestion, node: str) -> Details:
     """Return one neuron's values, messages and account. Raises `OptionError` for an id that is none."""
     layer, number = explorer.locate(node)
     answers, network = explorer.answers, explorer.network
@@ -163,7 +163,7 @@ def _aliases(explorer: Explorer, layer: int, number: int) -> tuple[str, ...]:
     return (own, *others) if own is not None else others
 
 
-def _messages(explorer: Explorer, edges: Edges, question: Question, up: bool = False) -> list[Message]:
+def _messages(explorer: Explorer, edges: EdgeColumns, question: PageQuestion, up: bool = False) -> list[Message]:
     network, name = explorer.network, question.semiring
     sink = explorer.network.data.blocks[edges.block].output
     ends = [(sink, int(n)) for n in edges.output] if up else _pairs(edges)
@@ -182,11 +182,11 @@ def _messages(explorer: Explorer, edges: Edges, question: Question, up: bool = F
     ]
 
 
-def _pairs(edges: Edges) -> list[tuple[int, int]]:
+def _pairs(edges: EdgeColumns) -> list[tuple[int, int]]:
     return list(zip(edges.end_layer.tolist(), edges.end_number.tolist(), strict=True))
 
 
-def _account(explorer: Explorer, question: Question, layer: int, number: int) -> Account:
+def _account(explorer: Explorer, question: PageQuestion, layer: int, number: int) -> Account:
     """Return what came to a neuron and where it went; what a source gets stays there."""
     (one,) = explorer.answers.relevance(question, (question.semiring,)).values()
     came = one.rows(layer)[question.example, number]
@@ -208,7 +208,7 @@ def _account(explorer: Explorer, question: Question, layer: int, number: int) ->
 # --- formulas -----------------------------------------------------------------------------------------------
 
 
-def gates_of(explorer: Explorer, question: Question, node: str, limit: int = GATES) -> GateCircuit:
+def gates_of(explorer: Explorer, question: PageQuestion, node: str, limit: int = GATES) -> GateCircuit:
     """Return the explicit gates of one neuron. Raises `LimitError` above `limit` gates."""
     neuron = explorer.network.name(*explorer.locate(node))
     held = explorer.circuit.data.activations[explorer.output]
@@ -219,7 +219,7 @@ def gates_of(explorer: Explorer, question: Question, node: str, limit: int = GAT
     )
 
 
-def written(explorer: Explorer, question: Question, node: str) -> Written:
+def written(explorer: Explorer, question: PageQuestion, node: str) -> Written:
     """Return a neuron's formula and polynomial, as far as they can be read, and their sizes in any case."""
     name = explorer.name(node)
     try:
@@ -246,7 +246,7 @@ def written(explorer: Explorer, question: Question, node: str) -> Written:
     )
 
 
-def conservation(explorer: Explorer, question: Question) -> Report:
+def conservation(explorer: Explorer, question: PageQuestion) -> Report:
     """Return the conservation report of the example. Raises `UnsupportedOperationError` where a semiring has none."""
     (one,) = explorer.answers.relevance(question, (question.semiring,)).values()
     report, k = one.conservation(), question.example
@@ -255,7 +255,7 @@ def conservation(explorer: Explorer, question: Question) -> Report:
         return None if x is None else x[k].item()
 
     lines = tuple(
-        Line(layer.path, layer.op, item(layer.came), item(layer.passed), item(layer.bias), item(layer.lost))
+        ReportLine(layer.path, layer.op, item(layer.came), item(layer.passed), item(layer.bias), item(layer.lost))
         for layer in report.layers
     )
     start, total = float(report.start[k]), float(report.total[k])

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from provnet.applications.inspection.answers import SIDE_BY_SIDE, Answers, Edges, as_numbers
-from provnet.applications.inspection.model import Inspection, Layer, Node, Picture, Question, Wires
+from provnet.applications.command_questions import parse_target
+from provnet.applications.inspection.answers import SIDE_BY_SIDE, Answers, EdgeColumns, as_numbers
+from provnet.applications.inspection.model import Inspection, Layer, Node, PageQuestion, Picture, Wires
 from provnet.applications.inspection.network import Ints, identity
-from provnet.applications.inspection.pictures import picture_of
-from provnet.applications.questions import parse_target
+from provnet.applications.inspection.source_pictures import picture_of
 from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import LimitError, OptionError, TargetError
 from provnet.face import Circuit
-from provnet.face.names import output_named
+from provnet.face.neuron_names import output_named
 from provnet.face.targets import target_neurons
 from provnet.rules.lrp.base import Rule
 from provnet.semirings import names as semiring_names
@@ -87,11 +87,11 @@ class Explorer:
             digest.update(as_numbers(rows(data.activations[output], data.batch, torch.float64)).tobytes())
         return digest.hexdigest()
 
-    def question(self, **given: Any) -> Question:
+    def question(self, **given: Any) -> PageQuestion:
         """Return a question, checked: real, rule zero, the predicted class of example 0, unless `given` else."""
         target = given.pop("target", None)
         target = self._first_target() if target is None else _spelled(target)
-        asked = Question(**{"semiring": "real", "rule": "zero", "example": 0, **given, "target": target})
+        asked = PageQuestion(**{"semiring": "real", "rule": "zero", "example": 0, **given, "target": target})
         return self.answers.check(asked)
 
     def _first_target(self) -> str:
@@ -101,13 +101,13 @@ class Explorer:
             return ",".join("0" for _ in self.circuit.data.activations[self.output].shape)
         return "predicted"
 
-    def target_number(self, question: Question) -> int:
+    def target_number(self, question: PageQuestion) -> int:
         """Return the row-major number of the explained neuron in the output. Raises `TargetError`."""
         held, batch = self.circuit.data.activations[self.output], self.circuit.batch
         found = target_neurons(parse_target(question.target), held, batch)
         return int(found[question.example])
 
-    def targets(self, question: Question) -> tuple[str, ...]:
+    def targets(self, question: PageQuestion) -> tuple[str, ...]:
         """Return the id of the neuron that the recursion starts from, below the unit edges on top of it."""
         ends = self.network.ends(self.output, np.array([self.target_number(question)]))
         places = zip(ends.layer.tolist(), ends.number.tolist(), strict=True)
@@ -123,7 +123,7 @@ class Explorer:
         ids = map(identity, ends.layer.tolist(), ends.number.tolist())
         return dict(zip(ids, (self.classes[n] for n in numbers.tolist()), strict=True))
 
-    def pictures(self, question: Question, names: Sequence[str]) -> tuple[Picture, ...]:
+    def pictures(self, question: PageQuestion, names: Sequence[str]) -> tuple[Picture, ...]:
         """Return every source of the example as a picture, with its relevance in some semirings."""
         data = self.circuit.data
         return tuple(
@@ -158,7 +158,7 @@ class Explorer:
 
     def view(
         self,
-        question: Question,
+        question: PageQuestion,
         shown: Asked | None = None,
         nodes: Iterable[str] = (),
         names: Sequence[str] | None = None,
@@ -179,7 +179,7 @@ class Explorer:
                 found += self._outputs_of(question, names, node, most)
         return self.inspection(question, names, found, [*targets, *nodes, *(node for node, *_ in asked)])
 
-    def _inputs(self, question: Question, names: Sequence[str], asked: Asked) -> list[Edges]:
+    def _inputs(self, question: PageQuestion, names: Sequence[str], asked: Asked) -> list[EdgeColumns]:
         by_layer: dict[int, dict[int, int]] = {}
         for node, most, _ in asked:
             layer, number = self.locate(node)
@@ -205,7 +205,7 @@ class Explorer:
             for layer, mine in by_layer.items()
         ]
 
-    def _outputs_of(self, question: Question, names: Sequence[str], node: str, most: int) -> list[Edges]:
+    def _outputs_of(self, question: PageQuestion, names: Sequence[str], node: str, most: int) -> list[EdgeColumns]:
         """Return the `most` strongest edges out of a neuron."""
         parts = self.answers.out_of(question, (*names, question.order), *self.locate(node))
         if not parts:
@@ -221,9 +221,9 @@ class Explorer:
 
     def inspection(
         self,
-        question: Question,
+        question: PageQuestion,
         names: Sequence[str],
-        edges: Sequence[Edges],
+        edges: Sequence[EdgeColumns],
         ids: Iterable[str],
         complete: bool = False,
     ) -> Inspection:
@@ -232,7 +232,7 @@ class Explorer:
         for node in ids:
             self.locate(node)
             order.setdefault(node, len(order))
-        columns = Columns(names)
+        columns = WireColumns(names)
         for part in edges:
             self._add(columns, part, order)
         data = self.circuit.data
@@ -250,7 +250,7 @@ class Explorer:
             complete=complete,
         )
 
-    def _add(self, columns: Columns, edges: Edges, order: dict[str, int]) -> None:
+    def _add(self, columns: WireColumns, edges: EdgeColumns, order: dict[str, int]) -> None:
         """Append edges that are not there yet, and the neurons at their ends."""
         edges = columns.new(edges, self.network.data.blocks[edges.block].wiring.fan)
         made = self.network.data.blocks[edges.block].output
@@ -259,7 +259,7 @@ class Explorer:
         segment = self.network.segment(edges.block, edges.output, edges.slot, edges.source)
         columns.variable += segment.names()
 
-    def nodes(self, question: Question, names: Sequence[str], ids: Sequence[str]) -> tuple[Node, ...]:
+    def nodes(self, question: PageQuestion, names: Sequence[str], ids: Sequence[str]) -> tuple[Node, ...]:
         """Return neurons with their values in some semirings."""
         places = [self.locate(node) for node in ids]
         layers = {layer for layer, _ in places}
@@ -276,7 +276,7 @@ class Explorer:
 
     # -- how many wires there are ----------------------------------------------------------------------------
 
-    def _input_counts(self, question: Question, places: Sequence[tuple[int, int]]) -> list[int]:
+    def _input_counts(self, question: PageQuestion, places: Sequence[tuple[int, int]]) -> list[int]:
         """Return how many edges lead into each neuron, shown or not."""
         found = [0] * len(places)
         by_layer: dict[int, list[int]] = {}
@@ -300,9 +300,9 @@ class Explorer:
         held: BlockCircuit = self.network.data
         one = held.blocks[block]
         full = one.wiring.edges == one.wiring.outputs * one.wiring.fan
-        return full and one.kind != "selection" and all(held.activations[i].void is None for i in one.reads)
+        return full and one.kind != "selection" and all(held.activations[i].padding is None for i in one.reads)
 
-    def output_counts(self, question: Question, activation: int) -> Ints:
+    def output_counts(self, question: PageQuestion, activation: int) -> Ints:
         """Return how many edges leave each neuron of a tensor towards the target, unit edges followed up."""
         key = (activation, question.example, question.target)
         if key not in self._outputs:
@@ -313,7 +313,7 @@ class Explorer:
             self._outputs[key] = counts
         return self._outputs[key]
 
-    def _fed_counts(self, question: Question, number: int) -> Ints:
+    def _fed_counts(self, question: PageQuestion, number: int) -> Ints:
         """Return how many edges leave each input of a block."""
         block, network = self.network.data.blocks[number], self.network
         size, wiring = self.circuit.data.input_size(block), block.wiring
@@ -338,7 +338,7 @@ class Explorer:
 
     # -- every threshold at once -------------------------------------------------------------------------------
 
-    def steps(self, question: Question) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    def steps(self, question: PageQuestion) -> tuple[tuple[float, ...], tuple[int, ...]]:
         """Return (θ, how many inputs are relevant at it), ascending, from one evaluation in Bottleneck.
 
         Exact at every θ listed, for x → [x ≥ θ] is a homomorphism to Boolean; of more than `STEPS`
@@ -353,7 +353,7 @@ class Explorer:
         alive = len(values) - np.searchsorted(values, thetas)
         return tuple(thetas.tolist()), tuple(alive.tolist())
 
-    def whole(self, question: Question, shown: Asked | None = None, nodes: Iterable[str] = ()) -> Inspection:
+    def whole(self, question: PageQuestion, shown: Asked | None = None, nodes: Iterable[str] = ()) -> Inspection:
         """Return a view with pictures and thresholds: what a page opens with."""
         steps, alive = self.steps(question)
         pictures = self.pictures(question, (question.semiring,))
@@ -366,18 +366,18 @@ class Explorer:
         return (*SIDE_BY_SIDE, *own)
 
 
-class Columns:
+class WireColumns:
     """Wires under construction, edges of one block after another."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
-        self.parts: list[Edges] = []
+        self.parts: list[EdgeColumns] = []
         self.source: list[Ints] = []
         self.target: list[Ints] = []
         self.variable: list[str] = []
         self._seen: dict[int, Ints] = {}
 
-    def new(self, edges: Edges, fan: int) -> Edges:
+    def new(self, edges: EdgeColumns, fan: int) -> EdgeColumns:
         """Return the edges that are not there yet, and keep them."""
         keys, held = edges.output * fan + edges.slot, self._seen.get(edges.block, np.zeros(0, np.int64))
         fresh = np.flatnonzero(~np.isin(keys, held))
@@ -413,9 +413,9 @@ def _positions(order: dict[str, int], layers: Ints, numbers: Ints) -> Ints:
     return found[back]
 
 
-def part_of(edges: Edges, rows: Ints, names: Iterable[str]) -> Edges:
+def part_of(edges: EdgeColumns, rows: Ints, names: Iterable[str]) -> EdgeColumns:
     """Return some of the edges."""
-    return Edges(
+    return EdgeColumns(
         edges.block,
         edges.output[rows],
         edges.slot[rows],

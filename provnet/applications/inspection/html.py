@@ -11,9 +11,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from provnet.applications.inspection.cone import inspect
+from provnet.applications.command_questions import parse_target
 from provnet.applications.inspection.model import Inspection, plain
-from provnet.applications.questions import parse_target
+from provnet.applications.inspection.whole_cones import inspect
 from provnet.circuit.gates import GateStore
 from provnet.circuit.variables import Place
 from provnet.errors import LimitError, OptionError

@@ -58,7 +58,7 @@ class Algebra:
 
 
 @dataclass(frozen=True)
-class Question:
+class PageQuestion:
     """What the values answer. `theta` None: the annotation function's own; `target`: the class, or a full index."""
 
     semiring: str
@@ -135,7 +135,7 @@ class Inspection:
     model: str
     kind: str
     fingerprint: str
-    question: Question
+    question: PageQuestion
     algebras: tuple[Algebra, ...]
     layers: tuple[Layer, ...]
     nodes: tuple[Node, ...]

@@ -15,10 +15,10 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from provnet.applications.inspection import best_paths, details, lookup
+from provnet.applications.inspection import details, neuron_search, shown_paths
 from provnet.applications.inspection.explorer import Explorer
 from provnet.applications.inspection.html import page, policy
-from provnet.applications.inspection.model import Question, plain
+from provnet.applications.inspection.model import PageQuestion, plain
 from provnet.errors import OptionError, OutputError, ProvnetError
 from provnet.face import Circuit
 from provnet.face.circuit import PAGES
@@ -99,11 +99,11 @@ class Studio:
             raise OptionError(f"the page asked for {name!r}, which this studio does not know.")
         return self._worker.submit(ANSWERS[name], self, given).result()
 
-    def question(self, given: Any) -> Question:
+    def question(self, given: Any) -> PageQuestion:
         """Return the question of a request. Raises `OptionError` where it is none."""
         if not isinstance(given, dict):
             raise OptionError("the question is missing.")
-        known = {field.name for field in fields(Question)}
+        known = {field.name for field in fields(PageQuestion)}
         unknown = sorted(set(given) - known)
         if unknown:
             raise OptionError(f"a question has no {unknown[0]!r}.")
@@ -173,7 +173,7 @@ def _layer(studio: Studio, given: Mapping[str, Any]) -> Any:
     if layer not in studio.explorer.network.layers:
         raise OptionError(f"there is no layer {layer}.")
     count = min(_whole(given.get("count", 8)), 10_000)
-    return lookup.strongest(studio.explorer, studio.question(given.get("question")), layer, count)
+    return neuron_search.strongest(studio.explorer, studio.question(given.get("question")), layer, count)
 
 
 def _about(of: Callable[..., Any]) -> Callable[[Studio, Mapping[str, Any]], Any]:
@@ -185,13 +185,13 @@ ANSWERS: dict[str, Callable[[Studio, Mapping[str, Any]], Any]] = {
     "view": _view,
     "neuron": _about(details.details),
     "written": _about(details.written),
-    "paths": lambda studio, given: best_paths.best_paths(
+    "paths": lambda studio, given: shown_paths.best_paths(
         studio.explorer,
         studio.question(given.get("question")),
         _text(given.get("node")),
         _whole(given.get("k", 1)),
     ),
-    "search": lambda studio, given: lookup.search(
+    "search": lambda studio, given: neuron_search.search(
         studio.explorer, studio.question(given.get("question")), _text(given.get("text"))
     ),
     "layer": _layer,

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from provnet.capture.decompose import activations, attention, products, recurrent
+from provnet.capture.decompose import activations, attention, hidden_products, recurrent
 
 DECOMPOSED: dict[Any, Callable[..., Any]] = {
     **activations.TABLE,
     **attention.TABLE,
-    **products.TABLE,
+    **hidden_products.TABLE,
     **recurrent.TABLE,
 }
 """Op -> a function of its arguments that gives its results, or the first of them: those that a model can see."""
@@ -33,7 +33,7 @@ def is_decomposed(func: OpOverload, args: tuple[Any, ...], is_active: Callable[[
         return False
     if func in activations.TABLE:
         return not activations.is_drawn(args)
-    factors = products.FACTORS.get(func)
+    factors = hidden_products.FACTORS.get(func)
     return factors is None or all(isinstance(args[i], Tensor) and is_active(args[i]) for i in factors)
 
 

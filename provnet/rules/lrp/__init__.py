@@ -12,7 +12,7 @@ from provnet.circuit.conventions import DEFAULT, Conventions, under
 from provnet.errors import OptionError
 from provnet.rules.lrp.base import REGISTRY, Choice, Rule
 from provnet.rules.lrp.composite import Composite
-from provnet.rules.lrp.notation import from_json, to_json
+from provnet.rules.lrp.rule_json import from_json, to_json
 from provnet.rules.lrp.zero import Zero
 
 __all__ = [

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from provnet.rules.lrp.base import Branch, Product, Stabilised, register, size
+from provnet.rules.lrp.base import Stabilised, register
+from provnet.rules.lrp.factors import Branch, Factors, size
 
 
 @register("absolute")
@@ -20,4 +21,4 @@ class Absolute(Stabilised):
 
     stabilizer: float = 0.0
     name = "absolute"
-    branches = (Branch((Product(size, torch.abs),)),)
+    branches = (Branch((Factors(size, torch.abs),)),)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from provnet.errors import OptionError
-from provnet.rules.lrp.base import Branch, Product, Stabilised, negative, number, positive, register
+from provnet.rules.lrp.base import Stabilised, number, register
+from provnet.rules.lrp.factors import Branch, Factors, negative, positive
 
-ACTIVATING = (Product(positive, positive), Product(negative, negative, bias=0.0))
+ACTIVATING = (Factors(positive, positive), Factors(negative, negative, bias=0.0))
 """(a·w)⁺ = a⁺w⁺ + a⁻w⁻; the bias, whose activation is 1, gives b⁺."""
-INHIBITING = (Product(positive, negative), Product(negative, positive, bias=0.0))
+INHIBITING = (Factors(positive, negative), Factors(negative, positive, bias=0.0))
 """(a·w)⁻ = a⁺w⁻ + a⁻w⁺; the bias gives b⁻."""
 
 

@@ -7,7 +7,8 @@ from functools import cached_property
 
 from torch import Tensor
 
-from provnet.rules.lrp.base import Branch, Product, Stabilised, held, negative, number, positive, register
+from provnet.rules.lrp.base import Stabilised, held, number, register
+from provnet.rules.lrp.factors import Branch, Factors, negative, positive
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Gamma(Stabilised):
     def branches(self) -> tuple[Branch, ...]:  # type: ignore[override]
         up, down = Favoured(self.gamma), Favoured(self.gamma, -1)
         if not self.signed:
-            return (Branch((Product(w=up),)),)
+            return (Branch((Factors(w=up),)),)
         return (
-            Branch((Product(positive, up), Product(negative, down, bias=0.0)), sign=1),
-            Branch((Product(positive, down), Product(negative, up, bias=0.0)), sign=-1),
+            Branch((Factors(positive, up), Factors(negative, down, bias=0.0)), sign=1),
+            Branch((Factors(positive, down), Factors(negative, up, bias=0.0)), sign=-1),
         )

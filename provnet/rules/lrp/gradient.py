@@ -8,7 +8,8 @@ from torch import Tensor
 
 from provnet.circuit.blocks import Block
 from provnet.errors import UnsupportedOperationError
-from provnet.rules.lrp.base import Branch, Product, Rule, ones, register
+from provnet.rules.lrp.base import Rule, register
+from provnet.rules.lrp.factors import Branch, Factors, ones
 
 
 @register("gradient")
@@ -22,7 +23,7 @@ class Gradient(Rule):
     """
 
     name = "gradient"
-    branches = (Branch((Product(ones),), divided=False),)
+    branches = (Branch((Factors(ones),), divided=False),)
     uses_bias = False
     units = True
     kinds = ("affine", "selection", "elementwise", "index")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from provnet.circuit.blocks import Block, BlockCircuit
-from provnet.rules.lrp.base import Branch, Product, Rule, Stabilised, ones, register
+from provnet.rules.lrp.base import Rule, Stabilised, register
+from provnet.rules.lrp.factors import Branch, Factors, ones
 
 
 @register("norm")
@@ -31,7 +32,7 @@ class Pass(Rule):
 
     name = "pass"
     kinds = ("affine", "elementwise", "index")
-    branches = (Branch((Product(ones, ones),), divided=False),)
+    branches = (Branch((Factors(ones, ones),), divided=False),)
     uses_bias = False
 
     def at(self, block: Block) -> Rule | None:

@@ -1,7 +1,7 @@
 """Which blocks an entry of a composite is for: by path, module class, op, kind, depth, or a predicate.
 
 "features.*"   a path, or a glob       nn.Conv2d   the module's class, or one that it inherits from
-0, -1   the first, the last linear map       Kind("pooling")   Op("aten.convolution")    Module("Conv2d")
+0, -1   the first, the last linear map       Kind("pooling")   OpName("aten.convolution")   Module("Conv2d")
 Depth(1, "convolution")    Where(lambda block: ...)
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from provnet.capture.names import class_name
+from provnet.capture.module_names import class_name
 from provnet.circuit.blocks import Block, BlockCircuit
 from provnet.errors import OptionError, UnknownNameError
 
@@ -24,7 +24,7 @@ class Selector:
     """The base. `find` never returns nothing: what fits no block is an error."""
 
     def fits(self, block: Block) -> bool:
-        """Tell whether a block is meant, by itself."""
+        """Return whether a block is meant, by itself."""
         raise NotImplementedError
 
     def find(self, circuit: BlockCircuit) -> tuple[int, ...]:
@@ -107,7 +107,7 @@ def _classes(block: Block) -> tuple[tuple[str, ...], ...]:
 
 
 @dataclass(frozen=True)
-class Op(Selector):
+class OpName(Selector):
     """The op, "aten.convolution"."""
 
     name: str
@@ -119,7 +119,7 @@ class Op(Selector):
         return f"Ops: {', '.join(sorted({block.op for block in circuit.blocks}))}."
 
     def __str__(self) -> str:
-        return f"Op({self.name!r})"
+        return f"OpName({self.name!r})"
 
 
 KINDS: dict[str, Callable[[Block], bool]] = {
@@ -196,7 +196,10 @@ class Where(Selector):
         return f"Where({getattr(self.predicate, '__name__', self.predicate)})"
 
 
-SELECTORS: dict[str, type[Selector]] = {cls.__name__: cls for cls in (Path, Module, Op, Kind, Depth, Where)}
+SELECTORS: dict[str, type[Selector]] = {cls.__name__: cls for cls in (Path, Module, OpName, Kind, Depth, Where)}
+
+IN_FILES: dict[str, type[Selector]] = {{"OpName": "Op"}.get(name, name): cls for name, cls in SELECTORS.items()}
+"""The selectors by the names that they have in files."""
 
 
 def selector(key: Any) -> Selector:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from provnet.rules.lrp.base import Branch, Product, Stabilised, ones, register
+from provnet.rules.lrp.base import Stabilised, register
+from provnet.rules.lrp.factors import Branch, Factors, ones
 
 
 @register("wsquare", "w-square")
@@ -19,7 +20,7 @@ class WSquare(Stabilised):
 
     stabilizer: float = 0.0
     name = "wsquare"
-    branches = (Branch((Product(ones, torch.square),)),)
+    branches = (Branch((Factors(ones, torch.square),)),)
 
 
 @register("flat")
@@ -32,5 +33,5 @@ class Flat(Stabilised):
 
     stabilizer: float = 0.0
     name = "flat"
-    branches = (Branch((Product(ones, ones),)),)
+    branches = (Branch((Factors(ones, ones),)),)
     uses_bias = False

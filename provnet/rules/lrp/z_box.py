@@ -12,7 +12,8 @@ from torch import Tensor
 
 from provnet.circuit.blocks import Block, BlockCircuit
 from provnet.errors import OptionError
-from provnet.rules.lrp.base import Branch, Product, Stabilised, negative, number, positive, register
+from provnet.rules.lrp.base import Stabilised, number, register
+from provnet.rules.lrp.factors import Branch, Factors, negative, positive
 
 SLACK = 1e-5
 """Of the box's width: bounds and inputs are normalised by different roundings."""
@@ -70,9 +71,9 @@ class ZBox(Stabilised):
 
     @cached_property
     def branches(self) -> tuple[Branch, ...]:  # type: ignore[override]
-        low = Product(MinusBound(self.low), positive, bias=-1.0)
-        high = Product(MinusBound(self.high), negative, bias=-1.0)
-        return (Branch((Product(), low, high)),)
+        low = Factors(MinusBound(self.low), positive, bias=-1.0)
+        high = Factors(MinusBound(self.high), negative, bias=-1.0)
+        return (Branch((Factors(), low, high)),)
 
     def refusal(self, circuit: BlockCircuit, index: int) -> str | None:
         before = linear_before(circuit, index)
@@ -112,7 +113,7 @@ def linear_before(circuit: BlockCircuit, index: int) -> Block | None:
 
 
 def _fits(channels: int, shape: tuple[int, ...]) -> bool:
-    """Tell whether the first axis of an example has so many channels; a flattened image may carry a multiple."""
+    """Return whether the first axis of an example has so many channels; a flattened image may carry a multiple."""
     return bool(shape) and (shape[0] == channels or (len(shape) == 1 and shape[0] % channels == 0))
 
 

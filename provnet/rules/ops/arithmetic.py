@@ -18,8 +18,8 @@ from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.broadcasting import against, result_layout
 from provnet.rules.ops.broadcasting import spread as broadcast
 from provnet.rules.ops.elementwise import scaled
+from provnet.rules.ops.example_layout import Layout
 from provnet.rules.ops.index_maps import wiring_of
-from provnet.rules.ops.layout import Layout
 from provnet.rules.ops.pooling import pooled
 
 

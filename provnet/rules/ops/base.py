@@ -28,7 +28,7 @@ from provnet.circuit.wiring import Dense, Gather, GatherByExample, OneToOne, Wir
 from provnet.errors import CrossExampleError, MissingRuleError, OptionError, TraceError
 from provnet.registry import Registry
 from provnet.rules.ops.arguments import references, substitute
-from provnet.rules.ops.layout import Layout, Shape
+from provnet.rules.ops.example_layout import Layout, Shape
 
 
 @dataclass(frozen=True, eq=False)

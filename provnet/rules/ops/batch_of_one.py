@@ -12,7 +12,7 @@ from itertools import islice, product
 
 from provnet.errors import CrossExampleError, MissingRuleError
 from provnet.rules.ops.base import Op, OpRule, Placed, blocks_of
-from provnet.rules.ops.layout import Layout, Shape
+from provnet.rules.ops.example_layout import Layout, Shape
 
 TRIES = 64
 """At most so many combinations of layouts are tried."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from provnet.capture.execution import Ref
 from provnet.rules.ops.base import Op
-from provnet.rules.ops.layout import Layout, Shape, one_example
+from provnet.rules.ops.example_layout import Layout, Shape, one_example
 
 
 def result_layout(op: Op, inputs: Sequence[int]) -> Layout:

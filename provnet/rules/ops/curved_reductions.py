@@ -19,7 +19,7 @@ from provnet.circuit.deferred import Deferred
 from provnet.circuit.weights import PerExample
 from provnet.circuit.wiring import Einsum, einsum_wiring
 from provnet.rules.ops.base import Op, Placed, op_rule
-from provnet.rules.ops.layout import Layout
+from provnet.rules.ops.example_layout import Layout
 from provnet.rules.ops.reductions import reduced
 from provnet.rules.ops.softmax import finite
 

@@ -18,7 +18,7 @@ from provnet.rules.ops.arguments import references
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.broadcasting import against
 from provnet.rules.ops.entries import FILL, Entries, Numbering, called, entries_of
-from provnet.rules.ops.layout import Layout, layouts, view_layout
+from provnet.rules.ops.example_layout import Layout, layouts, view_layout
 
 
 def wiring_of(index: np.ndarray, inputs: int) -> Wiring:

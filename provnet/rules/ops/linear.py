@@ -10,7 +10,7 @@ from torch import Tensor
 from provnet.capture.execution import Ref
 from provnet.circuit.wiring import convolution, dense
 from provnet.rules.ops.base import Op, Placed, op_rule
-from provnet.rules.ops.layout import Layout, one_example
+from provnet.rules.ops.example_layout import Layout, one_example
 from provnet.rules.ops.products import contracted
 
 
@@ -133,7 +133,7 @@ def _pointwise(fan_in: int, fan_out: int, groups: int, places: int) -> Any:
 
 
 def _shared(weight: Tensor) -> bool:
-    """Tell whether a stack of matrices is one matrix, repeated by a view."""
+    """Return whether a stack of matrices is one matrix, repeated by a view."""
     return weight.shape[0] == 1 or weight.stride(0) == 0
 
 

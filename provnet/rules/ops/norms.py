@@ -15,7 +15,7 @@ from provnet.circuit.deferred import Deferred
 from provnet.circuit.weights import Centred, Ones, Stored, Weight
 from provnet.circuit.wiring import OneToOne, Scale, Wiring, dense, einsum_wiring
 from provnet.rules.ops.base import Op, Placed, op_rule
-from provnet.rules.ops.layout import Layout
+from provnet.rules.ops.example_layout import Layout
 from provnet.rules.ops.softmax import by_rows
 
 MATRIX = 4096

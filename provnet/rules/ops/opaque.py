@@ -15,8 +15,8 @@ from provnet.circuit.wiring import dense
 from provnet.errors import LimitError, OptionError, TraceError
 from provnet.rules.ops.base import FORMS, WHOLE_NUMBERS, Op, Placed
 from provnet.rules.ops.declared import is_elementwise
+from provnet.rules.ops.example_layout import Layout, layouts
 from provnet.rules.ops.index_maps import index_map
-from provnet.rules.ops.layout import Layout, layouts
 
 LIMIT = 1 << 26
 """Entries of a Jacobian, all examples together: 256 MB of float32."""

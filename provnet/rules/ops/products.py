@@ -20,7 +20,7 @@ from provnet.circuit.weights import Partner, PerExample, Weight
 from provnet.circuit.wiring import OneToOne, Wiring, einsum_wiring
 from provnet.rules.ops.base import Op, Placed
 from provnet.rules.ops.broadcasting import against, result_layout
-from provnet.rules.ops.layout import Layout, Shape
+from provnet.rules.ops.example_layout import Layout, Shape
 
 
 def with_forms(placed: Placed, ranks: tuple[int, int]) -> Placed:

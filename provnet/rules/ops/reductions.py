@@ -6,7 +6,7 @@ from math import prod
 
 from provnet.circuit.wiring import Reduction, reduction, window
 from provnet.rules.ops.base import Op, Placed, op_rule
-from provnet.rules.ops.layout import Layout, Shape, one_example
+from provnet.rules.ops.example_layout import Layout, Shape, one_example
 from provnet.rules.ops.pooling import pooled
 
 

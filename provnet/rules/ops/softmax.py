@@ -18,7 +18,7 @@ from provnet.circuit.deferred import Deferred
 from provnet.circuit.weights import Jacobian, Slope, Weight
 from provnet.circuit.wiring import Gather, within_rows
 from provnet.rules.ops.base import Op, Placed, op_rule
-from provnet.rules.ops.layout import Layout
+from provnet.rules.ops.example_layout import Layout
 
 
 def rows_along(op: Op, dim: int) -> tuple[Layout, int, int, int]:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from provnet.errors import OptionError
+from provnet.semirings.annotations.annotation_lookup import get, resolve
 from provnet.semirings.annotations.base import Annotation, Edges, register
-from provnet.semirings.annotations.lookup import get, resolve
 from provnet.semirings.base import Semiring
 from provnet.semirings.product import Product
 

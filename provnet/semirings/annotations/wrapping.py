@@ -8,8 +8,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from provnet.semirings.annotations.annotation_lookup import get, resolve
 from provnet.semirings.annotations.base import Annotation, Edges
-from provnet.semirings.annotations.lookup import get, resolve
 from provnet.semirings.base import Semiring
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from provnet.symbolic.carriers.base import Carrier
 from provnet.symbolic.carriers.bool_expr import BooleanExpression, BoolExpr, minimal_form
-from provnet.symbolic.carriers.formula import FormulaCarrier, FreeExpression
+from provnet.symbolic.carriers.formula_carrier import FormulaCarrier, FreeExpression
 from provnet.symbolic.carriers.why import Witnesses, as_monomials
-from provnet.symbolic.expand import polynomial
+from provnet.symbolic.expand_polynomial import polynomial
 from provnet.symbolic.formula import Formula
 from provnet.symbolic.polynomial import Monomial, Polynomial, power
 

@@ -10,7 +10,7 @@ from provnet.symbolic.polynomial import Monomial, Polynomial, multiply
 
 
 def divides(m: Monomial, n: Monomial) -> bool:
-    """Tell whether each exponent of `m` is at most the one of `n`."""
+    """Return whether each exponent of `m` is at most the one of `n`."""
     exponents = dict(n)
     return all(exponent <= exponents.get(name, 0) for name, exponent in m)
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.wiring import Convolution, Dense
-from provnet.rules.lrp.base import Terms
+from provnet.rules.lrp.factors import Terms
 from provnet.torch_backend.blocks.prepared import Prepared
-from provnet.torch_backend.blocks.weights import weights
+from provnet.torch_backend.blocks.weight_factors import weights
 
 LOSS = 32
 """How many times smaller than the first sum the second may be, and still be their difference: five bits are lost."""
@@ -26,7 +26,7 @@ FEW = 256, 1 << 20
 
 
 def applies(plain: Prepared, recorded: Tensor | None) -> bool:
-    """Tell whether the second branch's sums may be found from the first's and the `recorded` plain sums."""
+    """Return whether the second branch's sums may be found from the first's and the `recorded` plain sums."""
     block, rule = plain.block, plain.rule
     if recorded is None or not rule.together or len(rule.branches) != 2 or not plain.whole:
         return False

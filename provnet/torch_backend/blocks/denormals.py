@@ -22,7 +22,7 @@ from torch import Tensor
 from provnet.circuit.deferred import raw
 from provnet.torch_backend.blocks import outer_products as outer
 from provnet.torch_backend.blocks.prepared import Prepared
-from provnet.torch_backend.blocks.weights import ScaledRows, Structured, weights
+from provnet.torch_backend.blocks.weight_factors import ScaledRows, Structured, weights
 
 
 @dataclass(eq=False)
@@ -97,7 +97,7 @@ def least_certain(prepared: Prepared, sizes: Sizes) -> float:
 def certain(
     prepared: Prepared, sizes: Sizes, relevance: Tensor, inputs: Tensor, total: Tensor, bias: Tensor | None
 ) -> bool:
-    """Tell whether the relevance of the inputs, [batch, inputs], with its total [batch], and that of the biases,
+    """Return whether the relevance of the inputs, [batch, inputs], with its total [batch], and that of the biases,
     [batch], is right to rounding of the largest.
 
     An example that no relevance came to is; one whose inputs are all 0 is, if its bias's relevance is large enough.

@@ -11,7 +11,7 @@ from provnet.circuit.blocks import Activation, Input
 from provnet.circuit.weights import Jacobian
 from provnet.errors import LimitError
 from provnet.torch_backend.blocks.rows import shaped, tensor_of
-from provnet.torch_backend.blocks.weights import Structured
+from provnet.torch_backend.blocks.weight_factors import Structured
 
 LIMIT = 1 << 28
 """Entries of a Jacobian that are listed, all examples together: 1 GB of float32."""

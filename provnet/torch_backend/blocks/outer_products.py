@@ -32,7 +32,7 @@ NORMAL = {torch.float32: 1e-30, torch.float64: 1e-290}
 
 
 @dataclass(frozen=True, eq=False)
-class Columns:
+class OuterTile:
     """One tile: weights [1, positions or 1, channels, fan] and shares [batch, positions, channels], not yet
     multiplied."""
 
@@ -102,22 +102,28 @@ def by_bias(prepared: Prepared, x: Tensor) -> Tensor:
     return x.unsqueeze(2)
 
 
-def columns(prepared: Prepared, w: Tensor | None, share: Tensor, alive: Tensor, edges: int | None) -> Iterator[Columns]:
-    """Yield the tiles of a block. Outputs that are not `alive`, all over a tile, are left out."""
+def columns(
+    prepared: Prepared, w: Tensor | None, share: Tensor, reached: Tensor, edges: int | None
+) -> Iterator[OuterTile]:
+    """Yield the tiles of a block. Outputs that are not `reached`, all over a tile, are left out."""
     room = torch.empty(0, dtype=share.dtype, device=share.device)
     edges = edges or TILE.get(share.device.type)
-    for tile, batch, sources in tiles(replace(prepared, b=None), edges, alive):
+    for tile, batch, sources in tiles(replace(prepared, b=None), edges, reached):
         at = prepared.outputs(tile)
         some = share[batch][:, at.reshape(-1)].reshape(-1, *at.shape)
         weights = bank(prepared, w, tile, batch, sources)
         needed = some.numel() * weights.shape[3]
         if len(room) < needed:
             room = share.new_empty(needed)
-        yield Columns(tile, batch, sources, weights, some, room)
+        yield OuterTile(tile, batch, sources, weights, some, room)
 
 
 def fold(
-    semiring: Semiring, prepared: Prepared, into: Tensor, tiles: Iterator[Columns], column: Callable[[Columns], Tensor]
+    semiring: Semiring,
+    prepared: Prepared,
+    into: Tensor,
+    tiles: Iterator[OuterTile],
+    column: Callable[[OuterTile], Tensor],
 ) -> None:
     """⊕ every tile's columns into the inputs [batch, inputs + 1], whose last entry takes what is absent.
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from provnet.circuit.blocks import Block
 from provnet.circuit.deferred import deferrable, raw
 from provnet.circuit.wiring import Dense
-from provnet.rules.lrp.base import Edges, Rule, Terms
+from provnet.rules.lrp.base import Rule
+from provnet.rules.lrp.factors import RuleEdges, Terms
 from provnet.torch_backend.blocks.scratch import Scratch
 
 
@@ -36,10 +37,11 @@ class Prepared:
     w, b    flat, or [batch, …] where they vary by example; None: ones, no bias
     z       for each branch the stabilised denominator, [batch, outputs]
     winner  of a selection under the policy `winner`: the slot that won, [batch, outputs]
-    void    neurons that are none (padding that was written out), [inputs], or [batch, inputs] where examples differ in
-            it; None: all are
-    hollow  weights that are such neurons (masked probabilities, to the values they multiply): [weights], or
-            [batch, weights]; None: none is. An edge with one is absent
+    padding inputs that are padding and no neurons (padding that was written out), [inputs], or [batch, inputs] where
+            examples differ in it; None: there is none
+    weight_padding
+            weights that are such entries (masked probabilities, to the values they multiply): [weights], or
+            [batch, weights]; None: there is none. An edge with one is absent
     memo    what routes keep beside the denominators
     scratch memory that a route may use until it returns; None: take fresh memory
 
@@ -53,8 +55,8 @@ class Prepared:
     w: Tensor | None = deferrable()  # noqa: RUF009  # a descriptor: instances share nothing
     z: tuple[Tensor, ...] = deferrable()
     winner: Tensor | None = deferrable(None)  # noqa: RUF009
-    void: Tensor | None = None
-    hollow: Tensor | None = None
+    padding: Tensor | None = None
+    weight_padding: Tensor | None = None
     memo: dict[str, Tensor] = field(default_factory=dict)
     scratch: Scratch | None = None
 
@@ -74,7 +76,7 @@ class Prepared:
     @property
     def whole(self) -> bool:
         """Whether every slot that the wiring has is an edge: no neuron that feeds the block is padding."""
-        return self.void is None and self.hollow is None
+        return self.padding is None and self.weight_padding is None
 
     @property
     def parts(self) -> tuple[Prepared, ...]:
@@ -86,7 +88,7 @@ class Prepared:
         """Slots of a neuron, the bias counted."""
         return self.block.wiring.fan + (self.b is not None)
 
-    def dead(self) -> Tensor | None:
+    def undefined(self) -> Tensor | None:
         """Return which outputs have no defined edge by their denominators alone, [batch, outputs]; None: it takes
         none."""
         if self.selects or not self.z:
@@ -110,28 +112,28 @@ class Prepared:
         if repeated < wiring.fan:
             index, weight = _shifted(index, wiring.shift or 0, wiring.fan), _shifted(weight, repeated, wiring.fan)
             present = None if present is None else present.repeat(1, wiring.fan // repeated)
-        return index, self._living(present, index, weight), weight
+        return index, self._shared_present(present, index, weight), weight
 
-    def _living(self, present: Tensor | None, index: Tensor, weight: Tensor) -> Tensor | None:
+    def _shared_present(self, present: Tensor | None, index: Tensor, weight: Tensor) -> Tensor | None:
         """Return which slots are there as far as all examples and channels agree on it; None: all."""
-        for none, at in ((self.void, index), (self._shared_hollow(), weight)):
-            if none is not None and none.dim() == 1:
-                present = _both(present, ~none[at])
+        for padding, at in ((self.padding, index), (self._shared_weight_padding(), weight)):
+            if padding is not None and padding.dim() == 1:
+                present = _both(present, ~padding[at])
         return present
 
-    def _shared_hollow(self) -> Tensor | None:
+    def _shared_weight_padding(self) -> Tensor | None:
         """Return the weights that are none, where channels have no weights of their own; else see `_tile_present`."""
-        return self.hollow if self.block.wiring.channels == 1 else None
+        return self.weight_padding if self.block.wiring.channels == 1 else None
 
-    def _living_by_example(self, index: Tensor, weight: Tensor, batch: slice) -> Tensor | None:
+    def _present_by_example(self, index: Tensor, weight: Tensor, batch: slice) -> Tensor | None:
         """Return which slots are there, [batch, *index.shape], where examples differ in it; None: they do not."""
         found = None
-        for none, at in ((self.void, index), (self._shared_hollow(), weight)):
-            if none is not None and none.dim() == 2:
-                found = _both(found, ~self._by_example(none, batch, at))
+        for padding, at in ((self.padding, index), (self._shared_weight_padding(), weight)):
+            if padding is not None and padding.dim() == 2:
+                found = _both(found, ~self._by_example(padding, batch, at))
         return found
 
-    def tile(self, tile: Tile, batch: slice, sources: Sources) -> Edges:
+    def tile(self, tile: Tile, batch: slice, sources: Sources) -> RuleEdges:
         """Return the tile's edges, [batch, positions, channels, slots]."""
         outputs = self.outputs(tile)
         if self.winner is not None:
@@ -161,11 +163,11 @@ class Prepared:
     def _tile_present(self, tile: Tile, batch: slice, sources: Sources) -> Tensor | None:
         """Return which slots of a tile there are, broadcastable to [batch, positions, channels, fan]; None: all."""
         index, present, weight = sources
-        alive = self._living_by_example(index, weight, batch)
+        by_example = self._present_by_example(index, weight, batch)
         shared = None if present is None else present[:, None]
-        if self.hollow is not None and self.block.wiring.channels > 1:  # each channel has weights of its own
-            shared = _both(shared, ~self._bank(self.hollow, tile, batch))
-        return shared if alive is None else _both(shared, alive[:, :, None])
+        if self.weight_padding is not None and self.block.wiring.channels > 1:  # each channel has weights of its own
+            shared = _both(shared, ~self._bank(self.weight_padding, tile, batch))
+        return shared if by_example is None else _both(shared, by_example[:, :, None])
 
     def gather(self, a: Tensor, index: Tensor) -> Tensor:
         """Return rows [batch, inputs] at a tile's sources: [batch, positions, fan]."""
@@ -207,16 +209,18 @@ class Prepared:
             return present
         return torch.cat([present, torch.ones_like(present[..., :1])], dim=-1)
 
-    def _selected(self, won: Tensor, present: Tensor | None) -> Edges:
+    def _selected(self, won: Tensor, present: Tensor | None) -> RuleEdges:
         """Return a selection's edges: p = z = d = 1 for the winner, every other slot absent."""
         slots = torch.arange(self.block.wiring.fan, device=self.device)
         chosen = won.unsqueeze(-1) == slots
         ones = torch.ones((), dtype=self.a[0].dtype, device=self.device)
-        return Edges(ones.expand(chosen.shape), ones.expand(won.shape), chosen if present is None else chosen & present)
+        return RuleEdges(
+            ones.expand(chosen.shape), ones.expand(won.shape), chosen if present is None else chosen & present
+        )
 
     # -- chosen outputs ------------------------------------------------------------------------------------------------
 
-    def at(self, outputs: Tensor, batch: slice) -> Edges:
+    def at(self, outputs: Tensor, batch: slice) -> RuleEdges:
         """Return the edges of the outputs [n]: [batch, n, slots]. The plain definition; gates and messages read it."""
         if self.winner is not None:
             return self._selected(self.winner[batch][:, outputs], self._lookup(outputs, batch)[1])
@@ -227,9 +231,9 @@ class Prepared:
         examples differ; None: all."""
         wiring = self.block.wiring
         index, present, weight = wiring.source(outputs[:, None], torch.arange(wiring.fan, device=self.device))
-        present = self._living(None if present is True else present, index, weight)
-        alive = self._living_by_example(index, weight, batch)
-        return index, present if alive is None else _both(present, alive), weight
+        present = self._shared_present(None if present is True else present, index, weight)
+        by_example = self._present_by_example(index, weight, batch)
+        return index, present if by_example is None else _both(present, by_example), weight
 
     def terms(self, outputs: Tensor, batch: slice) -> Terms:
         """Return what the edges of the outputs [n] are computed from: [batch, n, slots]."""
@@ -286,11 +290,11 @@ class Joined:
         """Slots of a neuron, the bias counted."""
         return sum(part.slots for part in self.parts)
 
-    def dead(self) -> Tensor | None:
-        """Return which outputs have no defined edge by their denominators alone; see `Prepared.dead`."""
-        return self.parts[0].dead()
+    def undefined(self) -> Tensor | None:
+        """Return which outputs have no defined edge by their denominators alone; see `Prepared.undefined`."""
+        return self.parts[0].undefined()
 
-    def at(self, outputs: Tensor, batch: slice) -> Edges:
+    def at(self, outputs: Tensor, batch: slice) -> RuleEdges:
         """Return the edges of the outputs [n]: [batch, n, slots], operand by operand, the bias last."""
         if self.selects:
             return self._selected(outputs, batch)
@@ -301,12 +305,12 @@ class Joined:
         """Return each branch's contributions to the outputs [n]: [batch, n, slots]."""
         return self.rule.numerators(side_by_side([part.terms(outputs, batch) for part in self.parts]))
 
-    def _selected(self, outputs: Tensor, batch: slice) -> Edges:
+    def _selected(self, outputs: Tensor, batch: slice) -> RuleEdges:
         assert self.winner is not None
         won = self.winner[batch][:, outputs]
         chosen = won.unsqueeze(-1) == torch.arange(self.slots, device=self.device)
         ones = torch.ones((), dtype=self.parts[0].a[0].dtype, device=self.device)
-        return Edges(ones.expand(chosen.shape), ones.expand(won.shape), chosen)
+        return RuleEdges(ones.expand(chosen.shape), ones.expand(won.shape), chosen)
 
 
 Ready = Prepared | Joined

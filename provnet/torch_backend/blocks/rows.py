@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from provnet.capture.lean import Again
+from provnet.capture.lean_values import Again
 from provnet.circuit.blocks import Activation
 
 

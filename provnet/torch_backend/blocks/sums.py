@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.deferred import Deferred, raw
-from provnet.rules.lrp.base import Branch, Product
+from provnet.rules.lrp.factors import Branch, Factors
 from provnet.torch_backend.blocks import linear_maps
 from provnet.torch_backend.blocks.complement import applies, complement
 from provnet.torch_backend.blocks.prepared import Joined, Prepared, Ready
 from provnet.torch_backend.blocks.tiling import tiles
-from provnet.torch_backend.blocks.weights import Structured, mapped
+from provnet.torch_backend.blocks.weight_factors import Structured, mapped
 
-PROPORTIONS = (Branch((Product(),)),)
+PROPORTIONS = (Branch((Factors(),)),)
 """The branches of a rule whose plain sums are the op's own output."""
 
 
@@ -127,7 +127,7 @@ def _operand_sum(plain: Prepared, number: int) -> Tensor:
     return total
 
 
-def _product_sum(plain: Prepared, product: Product, a: Tensor) -> Tensor | None:
+def _product_sum(plain: Prepared, product: Factors, a: Tensor) -> Tensor | None:
     wiring, b = plain.block.wiring, None if plain.b is None else product.biases(plain.b)
     if plain.block.weight_by_example and not linear_maps.by_example(wiring):
         return None
@@ -138,7 +138,7 @@ def _product_sum(plain: Prepared, product: Product, a: Tensor) -> Tensor | None:
     return found + linear_maps.bias_of_outputs(wiring, b)
 
 
-def _weighted_sum(plain: Prepared, product: Product, a: Tensor, b: Tensor | None) -> Tensor | None:
+def _weighted_sum(plain: Prepared, product: Factors, a: Tensor, b: Tensor | None) -> Tensor | None:
     """Return the sums by a kernel, with biases that all examples share; None: no kernel computes them."""
     held = raw(plain, "w")
     if isinstance(held, Structured) and product.w is None and b is None:

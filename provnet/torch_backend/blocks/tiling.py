@@ -18,11 +18,11 @@ def _steps(first: int, last: int, step: int) -> Iterator[slice]:
 
 
 def tiles(
-    plain: Prepared, edges: int | None = None, alive: Tensor | None = None
+    plain: Prepared, edges: int | None = None, reached: Tensor | None = None
 ) -> Iterator[tuple[Tile, slice, Sources]]:
     """Yield (tile, examples, sources) in a fixed order, each with at most `edges` edges (or one neuron's, if more).
 
-    `alive` [batch, outputs] says which outputs matter: channels that are dead all over a tile are left out of it.
+    `reached` [batch, outputs] says which outputs matter: channels that are not, all over a tile, are left out of it.
     Memory: a route needs a small multiple of `edges` elements. Sources are shared by the tiles that follow each other.
     """
     wiring = plain.block.wiring
@@ -37,14 +37,16 @@ def tiles(
         for span in _steps(group * per_group, (group + 1) * per_group, positions):
             sources = None
             for examples in _steps(0, plain.batch, batch):
-                left = channels if alive is None else _living(plain, Tile(span, channels), alive[examples])
+                left = (
+                    channels if reached is None else _reached_channels(plain, Tile(span, channels), reached[examples])
+                )
                 for part in left.split(step):
                     if len(part):
                         sources = sources or plain.sources(span)
                         yield Tile(span, part), examples, sources
 
 
-def _living(plain: Prepared, tile: Tile, alive: Tensor) -> Tensor:
+def _reached_channels(plain: Prepared, tile: Tile, reached: Tensor) -> Tensor:
     """Return the tile's channels in which some output matters."""
-    found = alive[:, plain.outputs(tile).reshape(-1)].reshape(-1, len(tile.channels)).any(0)
+    found = reached[:, plain.outputs(tile).reshape(-1)].reshape(-1, len(tile.channels)).any(0)
     return tile.channels[found]

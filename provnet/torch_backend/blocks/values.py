@@ -13,10 +13,10 @@ from provnet.circuit.deferred import Deferred, raw
 from provnet.circuit.weights import Centred, Jacobian, Ones, Partner, PerExample, Slope, Stored, Weight
 from provnet.rules.fusion import Scaled
 from provnet.torch_backend.blocks.jacobians import JacobianRows
-from provnet.torch_backend.blocks.weights import CentredRows, ScaledRows, SlopeRows
+from provnet.torch_backend.blocks.weight_factors import CentredRows, ScaledRows, SlopeRows
 
 
-class Rows(Protocol):
+class ActivationRows(Protocol):
     """What gives activations as rows: a `Workspace`."""
 
     dtype: torch.dtype
@@ -40,7 +40,7 @@ class Rows(Protocol):
 
 
 @singledispatch
-def values_of(weight: Weight, workspace: Rows) -> Any:
+def values_of(weight: Weight, workspace: ActivationRows) -> Any:
     """Return the weights, flat [size], or [batch, size] where they differ by example; None where all are one.
 
     Those that are made late (`Deferred`) stay so. Raises: `TypeError` for a kind of weight that is not registered.
@@ -49,12 +49,12 @@ def values_of(weight: Weight, workspace: Rows) -> Any:
 
 
 @values_of.register
-def _(weight: Ones, workspace: Rows) -> None:
+def _(weight: Ones, workspace: ActivationRows) -> None:
     return None
 
 
 @values_of.register
-def _(weight: Stored, workspace: Rows) -> Tensor | Deferred:
+def _(weight: Stored, workspace: ActivationRows) -> Tensor | Deferred:
     held = raw(weight, "values")
     if not isinstance(held, Deferred):
         return held.reshape(-1).to(workspace.dtype)
@@ -65,7 +65,7 @@ def _(weight: Stored, workspace: Rows) -> Tensor | Deferred:
 
 
 @values_of.register
-def _(weight: PerExample, workspace: Rows) -> Tensor | Deferred:
+def _(weight: PerExample, workspace: ActivationRows) -> Tensor | Deferred:
     held = raw(weight, "values")
     dtype = workspace.dtype
     if isinstance(held, Deferred):
@@ -74,22 +74,22 @@ def _(weight: PerExample, workspace: Rows) -> Tensor | Deferred:
 
 
 @values_of.register
-def _(weight: Partner, workspace: Rows) -> Tensor:
+def _(weight: Partner, workspace: ActivationRows) -> Tensor:
     return workspace.rows(weight.input)
 
 
 @values_of.register
-def _(weight: Centred, workspace: Rows) -> Deferred:
+def _(weight: Centred, workspace: ActivationRows) -> Deferred:
     gamma = torch.ones(weight.size) if weight.gamma is None else weight.gamma
     return CentredRows(gamma.to(workspace.dtype), weight.size)
 
 
 @values_of.register
-def _(weight: Jacobian, workspace: Rows) -> Deferred:
+def _(weight: Jacobian, workspace: ActivationRows) -> Deferred:
     ends = workspace.activation(weight.input), workspace.activation(weight.output)
     return JacobianRows(weight, *ends, workspace.batch, workspace.dtype)
 
 
 @values_of.register
-def _(weight: Slope, workspace: Rows) -> Deferred:
+def _(weight: Slope, workspace: ActivationRows) -> Deferred:
     return SlopeRows(workspace.rows(weight.output), weight.size, weight.behind)

@@ -20,7 +20,7 @@ class Operands:
 
     weights    flat, in the wiring's order [groups, outputs' channels, inputs' channels, taps]
     scalars    for each of the body's s0, s1: [batch, far neurons], of the weights' dtype or `dtype`
-    alive      [batch, far neurons], bool: edges of other far ends are left out
+    reached    [batch, far neurons], bool: edges of other far ends are left out
     near       the body's a, [batch, near neurons], or None
     constants  the body's c0, c1
     zero       what v starts from; dtype: v's
@@ -30,7 +30,7 @@ class Operands:
     direction: Direction
     weights: Tensor
     scalars: tuple[Tensor, ...]
-    alive: Tensor
+    reached: Tensor
     near: Tensor | None = None
     constants: tuple[float, ...] = ()
     zero: float | int = 0
@@ -43,11 +43,11 @@ class Engine(Protocol):
     name: ClassVar[str]
 
     def takes(self, device: torch.device) -> bool:
-        """Tell whether it can run on tensors of a device, here and now."""
+        """Return whether it can run on tensors of a device, here and now."""
         ...
 
-    def least_passing(self, z: Tensor, alive: Tensor, theta: float, strict: bool) -> Tensor:
-        """Return `torch_backend.least_passing` of |z| where `alive`, of the shape of z; elsewhere anything."""
+    def least_passing(self, z: Tensor, reached: Tensor, theta: float, strict: bool) -> Tensor:
+        """Return `torch_backend.least_passing` of |z| where `reached`, of the shape of z; elsewhere anything."""
         ...
 
     def contract(self, body: Body, operands: Operands) -> Tensor:

@@ -13,7 +13,7 @@ NAMES = frozenset({"v", "a", "w", "s0", "s1", "c0", "c1"})
 
 @dataclass(frozen=True)
 class Body:
-    """v ← update at every edge (j, k) whose far end is alive, in the order of k within a fixed blocking.
+    """v ← update at every edge (j, k) whose far end is reached, in the order of k within a fixed blocking.
 
     v       the element of the near end so far, from the contraction's `zero` on
     a       the near end's activation (only if `near` says so)
@@ -21,8 +21,9 @@ class Body:
     s0, s1  numbers of the far end: `scalars` says how many there are
     c0, c1  numbers of the whole contraction
     join    v and s0, two folds of different edges, as one; None if the body cannot tell
-    dead    scalars with which `update` gives v back, whatever finite a and w are: a GPU gives them to far ends that are
-            not alive, and saves a test at every edge. None if there are none
+    unreached
+            scalars with which `update` gives v back, whatever finite a and w are: a GPU gives them to far ends that are
+            not reached, and saves a test at every edge. None if there are none
     The near end is the input when relevance is pulled, the output when contributions are pushed forward.
     `update` may not depend on the order of edges beyond rounding.
     """
@@ -32,15 +33,17 @@ class Body:
     scalars: int = 1
     near: bool = False
     join: str | None = None
-    dead: tuple[float, ...] | None = None
+    unreached: tuple[float, ...] | None = None
     tree: ast.expr = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tree", checked(self.update))
         if self.join is not None:
             checked(self.join, frozenset({"v", "s0"}))
-        if self.dead is not None and not len(self.dead) == self.scalars > 0:
-            raise OptionError(f"dead={self.dead} of body {self.name!r} should be {self.scalars} numbers, or None.")
+        if self.unreached is not None and not len(self.unreached) == self.scalars > 0:
+            raise OptionError(
+                f"unreached={self.unreached} of body {self.name!r} should be {self.scalars} numbers, or None."
+            )
 
 
 def checked(text: str, names: frozenset[str] = NAMES) -> ast.expr:
@@ -69,4 +72,4 @@ def edge_body(name: str, plus: str, times: str, element: str) -> Body:
 
 MAX_TIMES = Body("max_times", "max(v, s0 * w)", join="max(v, s0)")
 # Of its v, which starts from 0 or more, 0 * |w| takes nothing away.
-MAX_TIMES_ABS = Body("max_times_abs", "max(v, s0 * abs(w))", join="max(v, s0)", dead=(0.0,))
+MAX_TIMES_ABS = Body("max_times_abs", "max(v, s0 * abs(w))", join="max(v, s0)", unreached=(0.0,))

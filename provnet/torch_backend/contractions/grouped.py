@@ -83,13 +83,15 @@ def grouped(part: Prepared) -> Grouped | None:
     assert part.w is not None, "weights that differ by example are there"
     weight = bank.forth(part.w).reshape(-1)
     operand = replace(part.block.operands[0], wiring=shape, weight=Stored(weight))
-    void = None if part.void is None else near.forth(part.void.expand(part.batch, -1))[0]
-    hollow = None if part.hollow is None else bank.forth(part.hollow.expand(part.batch, -1)).reshape(-1)
+    padding = None if part.padding is None else near.forth(part.padding.expand(part.batch, -1))[0]
+    weight_padding = (
+        None if part.weight_padding is None else bank.forth(part.weight_padding.expand(part.batch, -1)).reshape(-1)
+    )
     prepared = replace(
         part,
         block=replace(part.block, operands=(operand,), bias_by_example=False),
-        void=void,
-        hollow=hollow,
+        padding=padding,
+        weight_padding=weight_padding,
         a=tuple(near.forth(a) for a in part.a),
         w=weight,
         b=None if part.b is None else far.forth(part.b.reshape(1, -1))[0],

@@ -29,7 +29,7 @@ def least_passing(z: Tensor, theta: float, strict: bool) -> Tensor:
 
 
 def decidable(z: Tensor, theta: float, largest: float) -> bool:
-    """Tell whether `least_passing` may be asked for these positive z, and no |p| <= `largest` overflows over them."""
+    """Return whether `least_passing` may be asked for these positive z, and no |p| <= `largest` overflows over them."""
     if not z.numel():
         return True
     low, high = (float(end) for end in z.aminmax())

@@ -1,4 +1,4 @@
-"""Contractions on a CPU by numba: far ends that are dead are skipped, weights lie so that channels fill vectors."""
+"""Contractions on a CPU by numba: unreached far ends are skipped, weights lie so that channels fill vectors."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from provnet.torch_backend.contractions.base import Operands
 from provnet.torch_backend.contractions.body import Body
+from provnet.torch_backend.contractions.contraction_memory import room
 from provnet.torch_backend.contractions.numba_source import Types, kernels, least_kernel
-from provnet.torch_backend.contractions.room import room
 from provnet.torch_backend.contractions.workers import Task, run
 
 Array = NDArray[Any]
@@ -32,7 +32,7 @@ NARROW = 16
 FEW_ROWS = 8
 """A dense layer asked by fewer examples is read as it lies, for each weight is used so seldom."""
 LISTED = 1 << 26
-"""Bytes that lists of living far ends may take: examples are taken in turns."""
+"""Bytes that lists of reached far ends may take: examples are taken in turns."""
 SMALL_GROUP = 1 << 17
 """Edges of a group, one example's, up to which packing and listing it costs more than they save."""
 SMALL = 1 << 21
@@ -49,10 +49,10 @@ class NumbaEngine:
     def takes(self, device: torch.device) -> bool:
         return NUMBA and device.type == "cpu"
 
-    def least_passing(self, z: Tensor, alive: Tensor, theta: float, strict: bool) -> Tensor:
-        """Return `least_passing` of |z| where `alive`, of the shape of z; elsewhere anything."""
+    def least_passing(self, z: Tensor, reached: Tensor, theta: float, strict: bool) -> Tensor:
+        """Return `least_passing` of |z| where `reached`, of the shape of z; elsewhere anything."""
         out = torch.empty_like(z, memory_format=torch.contiguous_format)
-        arrays = z.contiguous().reshape(-1).numpy(), alive.contiguous().reshape(-1).numpy()
+        arrays = z.contiguous().reshape(-1).numpy(), reached.contiguous().reshape(-1).numpy()
         number, flat = arrays[0].dtype.type(theta), out.reshape(-1).numpy()
         bits = flat.view(np.int32 if flat.itemsize == 4 else np.int64)
         kernel = least_kernel().least
@@ -64,12 +64,12 @@ class NumbaEngine:
 
     def contract(self, body: Body, operands: Operands) -> Tensor:
         """Return v of every near end, [batch, near neurons]."""
-        batch = len(operands.alive)
+        batch = len(operands.reached)
         g = operands.geometry
         pull = operands.direction == "pull"
         near = g.groups * (g.near * g.places if pull else g.far * g.positions) * g.per_example
         out = torch.full((batch, near), operands.zero, dtype=operands.dtype)
-        if out.numel() and operands.alive.numel():
+        if out.numel() and operands.reached.numel():
             call = _Call(body, operands, out)
             call.run()
         return out
@@ -86,13 +86,13 @@ class _Call:
     def __post_init__(self) -> None:
         g, self.pull = self.operands.geometry, self.operands.direction == "pull"
         self.kernels: ModuleType = kernels(self.body, _types(self.operands))
-        self.rows = len(self.operands.alive) * g.per_example
+        self.rows = len(self.operands.reached) * g.per_example
         self.groups, self.taps = g.groups, g.taps
         self.near, self.far = (g.near, g.far) if self.pull else (g.far, g.near)
         self.places, self.positions = (g.places, g.positions) if self.pull else (g.positions, g.places)
         self.table = g.pulling() if self.pull else g.pushing()
         self.weights = _flat(self.operands.weights)
-        self.alive = _flat(self.operands.alive).view(np.uint8)
+        self.reached = _flat(self.operands.reached).view(np.uint8)
         scalars = [_flat(s) for s in self.operands.scalars]
         self.s0, self.s1 = scalars[0], scalars[-1]
         self.uses_a = self.body.near and self.operands.near is not None
@@ -173,7 +173,7 @@ class _Call:
 
         step = self.groups * self.far * self.positions
         at = first * step + group * self.far * self.positions
-        sizes, sources = (self.far, self.positions, BLOCK), (self.alive, self.s0, self.s1)
+        sizes, sources = (self.far, self.positions, BLOCK), (self.reached, self.s0, self.s1)
 
         def task(begin: int, end: int) -> Task:
             return lambda: self.kernels.compress(begin, end, at, step, *sizes, *sources, *lists.arrays)
@@ -255,7 +255,7 @@ class _Call:
         """Yield tasks of whole groups, which are too many and too small to be packed and listed one by one."""
         ends = (self.groups, self.near, self.far, self.places, self.positions)
         steps = (self.taps, self.near * self.taps) if self.pull else (self.far * self.taps, self.taps)
-        rest = (ends, self.table, steps, self.weights, self.alive, self.s0, self.s1, self.a, self.uses_a)
+        rest = (ends, self.table, steps, self.weights, self.reached, self.s0, self.s1, self.a, self.uses_a)
         for span in self._shares(self.rows * self.groups, 1):
             yield lambda span=span: self.kernels.apart(*span, *rest, *self.constants, self.zero, self.out)
 
@@ -269,7 +269,7 @@ class _Call:
                 self.far,
                 self.near,
                 self.weights,
-                self.alive,
+                self.reached,
                 self.s0,
                 self.s1,
                 self.a,

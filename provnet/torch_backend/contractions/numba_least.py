@@ -6,15 +6,15 @@ from numba import njit
 
 
 @njit(nogil=True)
-def least(first, last, z, alive, theta, strict, out, bits):
-    """Write to out[first:last] the least float P with fl(P / |z|) >= theta (> if `strict`), where `alive`.
+def least(first, last, z, reached, theta, strict, out, bits):
+    """Write to out[first:last] the least float P with fl(P / |z|) >= theta (> if `strict`), where `reached`.
 
     `theta` has the type of z. P is at most three floats from fl(theta |z|); see `least_passing`. `bits` is `out` as
     integers, in which a float's neighbour is one more or less.
     """
     up = 1 if theta > 0 else -1
     for k in range(first, last):
-        if not alive[k]:
+        if not reached[k]:
             continue
         size = abs(z[k])
         out[k] = theta * size

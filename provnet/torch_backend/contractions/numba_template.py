@@ -46,8 +46,8 @@ MATH = {"nnan", "nsz"}
 
 
 @njit(nogil=True, fastmath=MATH)
-def compress(first, last, at, row_step, far, positions, size, alive, s0, s1, starts, index, t0, t1):
-    """List the far ends that are alive at first:last (row * positions + position), block by block of `size`.
+def compress(first, last, at, row_step, far, positions, size, reached, s0, s1, starts, index, t0, t1):
+    """List the far ends that are reached at first:last (row * positions + position), block by block of `size`.
 
     `at` is where the first row's far ends begin, `row_step` how far the next one's are. starts [listed, blocks + 1],
     index, t0, t1 [listed, far].
@@ -56,12 +56,12 @@ def compress(first, last, at, row_step, far, positions, size, alive, s0, s1, sta
         p, n = at + o // positions * row_step + o % positions, 0
         starts[o, 0] = 0
         for c in range(far):
-            # Written whether it is alive or not, for a branch is a coin's toss; the next one overwrites it.
+            # Written whether it is reached or not, for a branch is a coin's toss; the next one overwrites it.
             index[o, n] = c
             t0[o, n] = s0[p]
             if SCALARS > 1:
                 t1[o, n] = s1[p]
-            n += alive[p]
+            n += reached[p]
             p += positions
             if (c + 1) % size == 0:
                 starts[o, (c + 1) // size] = n
@@ -258,8 +258,8 @@ def gather(first, last, places, positions, table, at, row_step, zero, v, out):
 
 
 @njit(nogil=True, fastmath=MATH)
-def apart(first, last, ends, table, steps, weights, alive, s0, s1, a, uses_a, c0, c1, zero, out):
-    """Fold the edges of small groups first:last (row * groups + group) where they lie, without lists of living far
+def apart(first, last, ends, table, steps, weights, reached, s0, s1, a, uses_a, c0, c1, zero, out):
+    """Fold the edges of small groups first:last (row * groups + group) where they lie, without lists of reached far
     ends.
 
     ends = groups, near, far, places, positions. steps: how far in the weights the next near channel is, and the next
@@ -280,7 +280,7 @@ def apart(first, last, ends, table, steps, weights, alive, s0, s1, a, uses_a, c0
         for k in range(far):
             base = (g * far + k) * positions
             if places == 1 and positions == 1 and taps == 1:  # rows of weights side by side
-                if alive[base]:
+                if reached[base]:
                     x, y, w = s0[base], s1[base], at + k * far_step
                     for n in range(near):
                         v[n] = update(v[n], e[n], weights[w + n * near_step], x, y, c0, c1)
@@ -293,7 +293,7 @@ def apart(first, last, ends, table, steps, weights, alive, s0, s1, a, uses_a, c0
                         q = uint64(base + max(p, 0))
                         u = update(v[b + i], e[b + i], w, s0[q], s1[q], c0, c1)
                         # Chosen, not branched to: which far ends live is a coin's toss.
-                        v[b + i] = u if (p >= 0) & (alive[q] != 0) else v[b + i]
+                        v[b + i] = u if (p >= 0) & (reached[q] != 0) else v[b + i]
 
 
 LANES = 128
@@ -301,7 +301,7 @@ LANES = 128
 
 
 @njit(nogil=True, fastmath=MATH)
-def rows(first, last, count, far, near, weights, alive, s0, s1, a, uses_a, c0, c1, zero, out, v):
+def rows(first, last, count, far, near, weights, reached, s0, s1, a, uses_a, c0, c1, zero, out, v):
     """Fold whole weight rows first:last, [near, far], into out [count, near]: a dense layer asked by a few examples.
 
     v: room for LANES numbers.
@@ -313,16 +313,16 @@ def rows(first, last, count, far, near, weights, alive, s0, s1, a, uses_a, c0, c
             vs = v[:LANES]
             for i in range(LANES):
                 vs[i] = zero
-            x, y, live = s0[row * far : (row + 1) * far], s1[row * far : (row + 1) * far], alive[row * far :]
+            x, y, here = s0[row * far : (row + 1) * far], s1[row * far : (row + 1) * far], reached[row * far :]
             whole = far // LANES * LANES
             for begin in range(0, whole, LANES):
                 for i in range(LANES):
                     u = update(vs[i], e, w[begin + i], x[begin + i], y[begin + i], c0, c1)
-                    vs[i] = u if live[begin + i] else vs[i]
+                    vs[i] = u if here[begin + i] else vs[i]
             total = vs[0]
             for i in range(1, LANES):
                 total = join(total, vs[i])
             for k in range(whole, far):
-                if live[k]:
+                if here[k]:
                     total = update(total, e, w[k], x[k], y[k], c0, c1)
             out[row * near + n] = total

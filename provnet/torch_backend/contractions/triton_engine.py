@@ -22,7 +22,7 @@ from provnet.torch_backend.contractions.base import Operands
 from provnet.torch_backend.contractions.body import Body
 from provnet.torch_backend.contractions.triton_launch import Launch, Size, launch_of
 from provnet.torch_backend.contractions.triton_operands import (
-    Ends,
+    ContractionEnds,
     columns_of,
     numbers_on,
     packed_scalar,
@@ -44,7 +44,7 @@ FUSION = {"enable_fp_fusion": False, "num_stages": 1}
 
 @cache
 def can_build() -> bool:
-    """Tell whether Triton can build its launchers, which are C that includes Python's header. Warns if it cannot."""
+    """Return whether Triton can build its launchers, which are C that includes Python's header. Warns if it cannot."""
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
     # Distributions have schemes of their own, beside the one that they build by.
     folders = {sysconfig.get_path("include"), sysconfig.get_path("include", "posix_prefix")}
@@ -81,7 +81,7 @@ class TritonEngine:
         self.launch = launch
 
     def takes(self, device: torch.device) -> bool:
-        """Tell whether Triton is installed, and the device a CUDA one of capability 7 or any in the interpreter."""
+        """Return whether Triton is installed, and the device a CUDA one of capability 7 or any in the interpreter."""
         if not TRITON:
             return False
         if os.environ.get("TRITON_INTERPRET") == "1":
@@ -90,8 +90,8 @@ class TritonEngine:
         return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0) and can_build()
 
     @torch.no_grad()
-    def least_passing(self, z: Tensor, alive: Tensor, theta: float, strict: bool) -> Tensor:
-        """Return `least_passing` of |z|, of the shape of z; what is not `alive` costs nothing here, and is made too."""
+    def least_passing(self, z: Tensor, reached: Tensor, theta: float, strict: bool) -> Tensor:
+        """Return `least_passing` of |z|, of the shape of z; what is not `reached` is made too, for it costs nothing."""
         z = z.contiguous()
         out = torch.empty_like(z)
         if out.numel():
@@ -110,10 +110,10 @@ class TritonEngine:
         devices, `OptionError` if the scalars or the near end's numbers are not those that the body reads.
         """
         _check(body, operands)
-        ends = Ends.of(operands.geometry, operands.direction)
-        batch, near = len(operands.alive), operands.geometry.per_example * ends.groups * ends.channels * ends.places
-        out = torch.full((batch, near), operands.zero, dtype=operands.dtype, device=operands.alive.device)
-        if out.numel() and operands.alive.numel():
+        ends = ContractionEnds.of(operands.geometry, operands.direction)
+        batch, near = len(operands.reached), operands.geometry.per_example * ends.groups * ends.channels * ends.places
+        out = torch.full((batch, near), operands.zero, dtype=operands.dtype, device=operands.reached.device)
+        if out.numel() and operands.reached.numel():
             for first, last in _turns(operands, ends):
                 _fold(body, _slice(operands, first, last), ends, out[first:last], self.launch)
         return out
@@ -128,7 +128,7 @@ def _check(body: Body, operands: Operands) -> None:
             f"body {body.name!r} reads {body.scalars} scalars and {'a' if body.near else 'no'} near end; "
             f"{len(operands.scalars)} and {'no' if operands.near is None else 'a'} near end came."
         )
-    tensors = [operands.weights, operands.alive, *operands.scalars]
+    tensors = [operands.weights, operands.reached, *operands.scalars]
     tensors += [] if operands.near is None else [operands.near]
     if len({tensor.device for tensor in tensors}) > 1:
         raise DeviceError(f"operands lie on {', '.join(str(t.device) for t in tensors)}; move them to one device.")
@@ -138,7 +138,7 @@ def _check(body: Body, operands: Operands) -> None:
         )
 
 
-def _turns(operands: Operands, ends: Ends) -> Iterator[tuple[int, int]]:
+def _turns(operands: Operands, ends: ContractionEnds) -> Iterator[tuple[int, int]]:
     """Yield ranges of examples whose scalars fit the limits, or one example at a time."""
     rows = operands.geometry.per_example
     scalar = max((s.element_size() for s in operands.scalars), default=4)
@@ -146,20 +146,20 @@ def _turns(operands: Operands, ends: Ends) -> Iterator[tuple[int, int]]:
         PACKED // (rows * ends.groups * ends.far * ends.far_places * scalar),
         INDEXED // (rows * max(ends.places, ends.far_places)),
     )
-    for first in range(0, len(operands.alive), max(step, 1)):
-        yield first, min(first + max(step, 1), len(operands.alive))
+    for first in range(0, len(operands.reached), max(step, 1)):
+        yield first, min(first + max(step, 1), len(operands.reached))
 
 
 def _slice(operands: Operands, first: int, last: int) -> Operands:
     return replace(
         operands,
         scalars=tuple(s[first:last] for s in operands.scalars),
-        alive=operands.alive[first:last],
+        reached=operands.reached[first:last],
         near=None if operands.near is None else operands.near[first:last],
     )
 
 
-def _fold(body: Body, operands: Operands, ends: Ends, out: Tensor, forced: Launch | None) -> None:
+def _fold(body: Body, operands: Operands, ends: ContractionEnds, out: Tensor, forced: Launch | None) -> None:
     """Write v of some examples to `out`, [examples, near neurons]."""
     rows = len(out) * operands.geometry.per_example
     size = _size(body, operands, ends, rows)
@@ -182,7 +182,7 @@ def _fold(body: Body, operands: Operands, ends: Ends, out: Tensor, forced: Launc
             STEP=launch.step,
             NEAR=body.near,
             SCALARS=body.scalars,
-            ALIVE=body.dead is None,
+            REACHED=body.unreached is None,
             num_warps=launch.warps,
             **FUSION,
         )
@@ -191,20 +191,20 @@ def _fold(body: Body, operands: Operands, ends: Ends, out: Tensor, forced: Launc
             kernels.joined[(programs,)](found, result, out.numel(), parts, SIZE=ELEMENTS, **FUSION)
 
 
-def _read(body: Body, operands: Operands, ends: Ends, rows: int, launch: Launch) -> tuple[Tensor | int, ...]:
+def _read(body: Body, operands: Operands, ends: ContractionEnds, rows: int, launch: Launch) -> tuple[Tensor | int, ...]:
     """Return what `fold` reads, from `near` on; a tensor that this body does not read is replaced by any other."""
-    device, dead = operands.alive.device, body.dead
+    device, unreached = operands.reached.device, body.unreached
     far = -(-ends.far // launch.step) * launch.step
     weights = packed_weights(operands, ends, far, launch.channels)
     scalars = [
-        packed_scalar(_plain(s if dead is None else s.masked_fill(~operands.alive, fill)), ends, rows, far, fill)
-        for s, fill in zip(operands.scalars, dead or (0, 0), strict=False)
+        packed_scalar(_plain(s if unreached is None else s.masked_fill(~operands.reached, fill)), ends, rows, far, fill)
+        for s, fill in zip(operands.scalars, unreached or (0, 0), strict=False)
     ]
     return (
         weights if operands.near is None else operands.near.contiguous(),
         weights,
         table_on(operands.geometry, operands.direction, device),
-        packed_scalar(operands.alive.int(), ends, rows, far, 0) if dead is None else weights,
+        packed_scalar(operands.reached.int(), ends, rows, far, 0) if unreached is None else weights,
         scalars[0] if scalars else weights,
         scalars[-1] if scalars else weights,
         numbers_on((*operands.constants, 0.0, 0.0)[:2], weights.dtype, device),
@@ -232,10 +232,10 @@ def _plain(tensor: Tensor) -> Tensor:
     return tensor.view(torch.int8) if tensor.dtype == torch.bool else tensor
 
 
-def _size(body: Body, operands: Operands, ends: Ends, rows: int) -> Size:
+def _size(body: Body, operands: Operands, ends: ContractionEnds, rows: int) -> Size:
     words = -(-operands.dtype.itemsize // 4) + (operands.weights.element_size() // 4 if body.near else 0)
     # A test of life takes registers of its own.
-    words += 1 if body.dead is None else 0
+    words += 1 if body.unreached is None else 0
     return Size(rows * ends.places, ends.groups, ends.channels, ends.far, operands.geometry.taps, words)
 
 

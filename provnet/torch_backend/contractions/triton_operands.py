@@ -16,7 +16,7 @@ ALIGNED = 16
 
 
 @dataclass(frozen=True)
-class Ends:
+class ContractionEnds:
     """A geometry seen from one direction: `channels` and `places` of the near ends, `far` and `far_places` beyond."""
 
     groups: int
@@ -26,19 +26,19 @@ class Ends:
     far_places: int
 
     @classmethod
-    def of(cls, geometry: Geometry, direction: Direction) -> Ends:
+    def of(cls, geometry: Geometry, direction: Direction) -> ContractionEnds:
         g = geometry
         if direction == "pull":
             return cls(g.groups, g.near, g.far, g.places, g.positions)
         return cls(g.groups, g.far, g.near, g.positions, g.places)
 
 
-def columns_of(ends: Ends, rows: int) -> int:
+def columns_of(ends: ContractionEnds, rows: int) -> int:
     """Return how many far columns a row of scalars has: at least one more than there are, which stands for none."""
     return (rows * ends.far_places // ALIGNED + 1) * ALIGNED
 
 
-def packed_scalar(values: Tensor, ends: Ends, rows: int, far: int, fill: float | int) -> Tensor:
+def packed_scalar(values: Tensor, ends: ContractionEnds, rows: int, far: int, fill: float | int) -> Tensor:
     """Return [rows, groups, far, far places] as [groups, far, columns], `fill` where nothing stands."""
     out = values.new_full((ends.groups, far, columns_of(ends, rows)), fill)
     by_row = values.reshape(rows, ends.groups, ends.far, ends.far_places)
@@ -47,7 +47,7 @@ def packed_scalar(values: Tensor, ends: Ends, rows: int, far: int, fill: float |
     return out
 
 
-def packed_weights(operands: Operands, ends: Ends, far: int, tile: int) -> Tensor:
+def packed_weights(operands: Operands, ends: ContractionEnds, far: int, tile: int) -> Tensor:
     """Return the weights as [groups, taps, far, channels], the last two filled up by zeros to `far` and whole tiles.
 
     Not copied if they lie so: a dense layer's, pulled.

@@ -1,7 +1,7 @@
 """The Triton kernels of one body. Generated modules are this text with another update, join and NAME between the marks
 (see `triton_source`); this file itself is a working instance, (max, ×), so that linters and readers see real code.
 
-Near ends lie as [rows, groups, channels, places], far ends as columns: `s0`, `s1`, `alive` [groups, far, columns]; a
+Near ends lie as [rows, groups, channels, places], far ends as columns: `s0`, `s1`, `reached` [groups, far, columns]; a
 column is (row, far place), and the last ones stand for no far end at all. Weights lie as [groups, taps, far, padded].
 `far` and `padded` are whole numbers of steps and tiles, so that the inner loop reads without masks.
 """
@@ -24,7 +24,7 @@ def fold(
     near,
     weights,
     table,
-    alive,
+    reached,
     s0_at,
     s1_at,
     numbers,
@@ -46,7 +46,7 @@ def fold(
     STEP: tl.constexpr,
     NEAR: tl.constexpr,
     SCALARS: tl.constexpr,
-    ALIVE: tl.constexpr,
+    REACHED: tl.constexpr,
 ):
     """Fold `share` far channels over all taps into PLACES near ends of CHANNELS channels: an outer product a far end.
 
@@ -92,10 +92,10 @@ def fold(
                 updated = tl.maximum(v, s0 * w)
                 # </update>
                 updated = tl.broadcast_to(updated, (PLACES, CHANNELS)).to(out.dtype.element_ty)
-                if ALIVE:
+                if REACHED:
                     # An integer, compared as late as this: a truth value on its way here would be packed and unpacked.
-                    live = tl.load(alive + far_row + step * wide_columns + column)[:, None]
-                    updated = tl.where(live != 0, updated, v)
+                    here = tl.load(reached + far_row + step * wide_columns + column)[:, None]
+                    updated = tl.where(here != 0, updated, v)
                 v = updated
     tl.store(out + part * tl.cast(ends, tl.int64) * groups * channels + at, v, mask=stored)
 

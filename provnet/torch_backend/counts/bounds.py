@@ -54,7 +54,7 @@ def in_floats(semiring: Semiring) -> Semiring:
 
 
 def at_most_one(annotation: Annotation) -> bool:
-    """Tell whether no edge is worth more than one path."""
+    """Return whether no edge is worth more than one path."""
     inner = getattr(annotation, "inner", None)
     if inner is None:
         return annotation.form == "threshold" or isinstance(annotation, Seed)

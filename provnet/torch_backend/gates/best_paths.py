@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.adjoint import refuse_absorbed
-from provnet.circuit.derivations import Derivations, Path
+from provnet.circuit.derivations import Derivations, WeightedPath
 from provnet.circuit.gates import GateStore
 from provnet.errors import OptionError, UnsupportedOperationError
 from provnet.semirings.base import Semiring
-from provnet.torch_backend.gates.evaluate import evaluate_every_gate
+from provnet.torch_backend.gates.evaluate_gates import evaluate_every_gate
 
 TIMES: dict[str, Callable[[Any, Any], Any]] = {
     "max-times": operator.mul,
@@ -29,7 +29,7 @@ TIMES: dict[str, Callable[[Any, Any], Any]] = {
 """⊗ on Python numbers, by the semiring's family. Others call the semiring's own ⊗ on tensors without axes."""
 
 
-def best_paths(store: GateStore, gate: int, semiring: Semiring, valuation: Tensor, k: int) -> list[Path]:
+def best_paths(store: GateStore, gate: int, semiring: Semiring, valuation: Tensor, k: int) -> list[WeightedPath]:
     """Return the k best paths of one gate with their variables, best first; fewer if there are fewer.
 
     Args: `valuation` [variables], one element each; values are combined in float64 where they are floats.
@@ -45,7 +45,7 @@ def best_paths(store: GateStore, gate: int, semiring: Semiring, valuation: Tenso
 
 def best_of_gates(
     store: GateStore, gates: Sequence[int], semiring: Semiring, valuation: Tensor, k: int
-) -> list[tuple[int, Path]]:
+) -> list[tuple[int, WeightedPath]]:
     """Return the k best paths of several gates together, each with its gate's place in the list, best first.
 
     Of equal ones the earlier gate's comes first. Arguments, ties, errors and source as of `best_paths`.
@@ -69,7 +69,7 @@ def best_of_gates(
     found = Derivations(store, values.numpy(), worse, _times(semiring, valuation), semiring.zero, k)
     streams = [_ranked(found, gate, place, worse) for place, gate in enumerate(gates)]
     best = islice(heapq.merge(*streams, key=operator.itemgetter(0, 1)), k)
-    return [(place, Path(value, tuple(store.variables[i] for i in ids), ids)) for _, place, value, ids in best]
+    return [(place, WeightedPath(value, tuple(store.variables[i] for i in ids), ids)) for _, place, value, ids in best]
 
 
 def _ranked(found: Derivations, gate: int, place: int, worse: Callable[[Any], Any]) -> Iterator[Any]:

@@ -178,7 +178,7 @@ def family_of(semiring: Semiring, valuation: Tensor) -> str | None:
 
 @cache
 def available() -> bool:
-    """Tell whether there is a compiler that reads the program."""
+    """Return whether there is a compiler that reads the program."""
     if importlib.util.find_spec("llvmlite") is None:
         return False
     return importlib.import_module("llvmlite.binding").llvm_version_info[0] >= LLVM

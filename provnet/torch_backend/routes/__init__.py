@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from provnet.errors import OptionError
 from provnet.torch_backend.blocks.prepared import Ready
 from provnet.torch_backend.routes import operands
-from provnet.torch_backend.routes.base import REGISTRY, Question, Route
+from provnet.torch_backend.routes.base import REGISTRY, BlockQuestion, Route
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
@@ -19,7 +19,7 @@ _RANKED: tuple[Route, ...] = tuple(
 )
 
 
-def candidates(prepared: Ready, question: Question, wanted: str) -> Iterator[tuple[Route, str]]:
+def candidates(prepared: Ready, question: BlockQuestion, wanted: str) -> Iterator[tuple[Route, str]]:
     """Return the routes that fit, best first, each with the reason; the reference is always the last.
 
     A route is asked only when those before it have been refused.

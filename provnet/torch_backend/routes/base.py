@@ -18,7 +18,7 @@ register = REGISTRY.register
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class BlockQuestion:
     """Which elements the edges get: a semiring, its annotation function at this block, the evaluation's tile size."""
 
     semiring: Semiring
@@ -49,11 +49,11 @@ class Route:
     """Whether it takes a block of several operands as one, a `Joined`, and gives a tuple of `Pulled` for each tensor.
     Else operands are served one by one (see `operands`)."""
 
-    def fits(self, prepared: Prepared, question: Question) -> str | None:
+    def fits(self, prepared: Prepared, question: BlockQuestion) -> str | None:
         """Return why this route gives the exact answer here, or None if it may not."""
         raise NotImplementedError
 
-    def pull(self, prepared: Prepared, question: Question, relevance: Sequence[Tensor]) -> list[Pulled] | None:
+    def pull(self, prepared: Prepared, question: BlockQuestion, relevance: Sequence[Tensor]) -> list[Pulled] | None:
         """Return what the block passes back, for each tensor of relevance [batch, outputs, *element].
 
         None: this input is outside the route's safe range (an overflow, say); the next route is taken.
@@ -61,7 +61,7 @@ class Route:
         raise NotImplementedError
 
     def together(
-        self, parts: Sequence[Prepared], question: Question, relevance: Sequence[Tensor]
+        self, parts: Sequence[Prepared], question: BlockQuestion, relevance: Sequence[Tensor]
     ) -> list[tuple[Pulled, ...]] | None:
         """Return what several operands of one block get, as `pull` does for one.
 

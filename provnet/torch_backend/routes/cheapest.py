@@ -9,9 +9,9 @@ from torch import Tensor
 
 from provnet.torch_backend.blocks import outer_products as outer
 from provnet.torch_backend.blocks.prepared import Prepared
-from provnet.torch_backend.contractions.columns import columns_of, listable
-from provnet.torch_backend.routes.base import Pulled, Question, Route, register
-from provnet.torch_backend.routes.max_times import BestProducts, best_products
+from provnet.torch_backend.contractions.input_edges import columns_of, listable
+from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route, register
+from provnet.torch_backend.routes.max_times_route import BestProducts, best_products
 
 
 @register("cheapest")
@@ -25,22 +25,22 @@ class Cheapest(Route):
     name = "cheapest"
     rank = 50
 
-    def fits(self, prepared: Prepared, question: Question) -> str | None:
+    def fits(self, prepared: Prepared, question: BlockQuestion) -> str | None:
         declared = question.semiring.family == "min-plus" and question.annotation.form == "neg-log"
         if not declared or not outer.single_product(prepared) or not listable(prepared):
             return None
         return "min over k of a sum of logarithms: the logarithm of a maximum of products"
 
-    def pull(self, prepared: Prepared, question: Question, relevance: Sequence[Tensor]) -> list[Pulled] | None:
+    def pull(self, prepared: Prepared, question: BlockQuestion, relevance: Sequence[Tensor]) -> list[Pulled] | None:
         found = [_pull(prepared, question, r) for r in relevance]
         return None if any(pulled is None for pulled in found) else [pulled for pulled in found if pulled is not None]
 
 
-def _pull(prepared: Prepared, question: Question, relevance: Tensor) -> Pulled | None:
+def _pull(prepared: Prepared, question: BlockQuestion, relevance: Tensor) -> Pulled | None:
     least = relevance.amin(dim=1, keepdim=True)
     least = torch.where(torch.isfinite(least), least, torch.zeros_like(least))
-    alive = relevance < torch.inf
-    found = best_products(prepared, question, torch.exp(least - relevance), alive)
+    reached = relevance < torch.inf
+    found = best_products(prepared, question, torch.exp(least - relevance), reached)
     if found is None:
         return None
     inputs = _cost(found.inputs, least)
@@ -49,7 +49,7 @@ def _pull(prepared: Prepared, question: Question, relevance: Tensor) -> Pulled |
             costs = _literal(column.p, column.of(found.largest), column.of(relevance))
             costs = torch.where(column.present, costs, torch.inf)
             inputs[column.batch[:, 0], column.inputs] = costs.amin(1)
-    silent = (found.largest == 0) & alive
+    silent = (found.largest == 0) & reached
     lost = torch.where(silent, relevance, torch.inf).amin(dim=1) if bool(silent.any()) else None
     return Pulled(inputs, _bias(prepared, relevance, found, least[:, 0]), lost)
 
@@ -78,8 +78,8 @@ def _bias(prepared: Prepared, relevance: Tensor, found: BestProducts, least: Ten
 
 def _cost(product: Tensor, least: Tensor) -> Tensor:
     """Return least - log(product), at least `least`: no share is above one, so nothing is cheaper."""
-    alive = product > 0
+    reached = product > 0
     one = torch.ones((), dtype=product.dtype, device=product.device)
     # The vectorised log takes twelve times as long where zeros (-inf) are among its arguments.
-    cost = torch.where(alive, product, one).log_().neg_().clamp_(min=0).add_(least)
-    return torch.where(alive, cost, torch.full((), torch.inf, dtype=product.dtype, device=product.device))
+    cost = torch.where(reached, product, one).log_().neg_().clamp_(min=0).add_(least)
+    return torch.where(reached, cost, torch.full((), torch.inf, dtype=product.dtype, device=product.device))

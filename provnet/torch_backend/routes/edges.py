@@ -14,8 +14,8 @@ from provnet.torch_backend import contractions
 from provnet.torch_backend.blocks import outer_products as outer
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions.body import Body, edge_body
-from provnet.torch_backend.routes.base import Pulled, Question, Route, register
-from provnet.torch_backend.routes.max_times import largest_contributions
+from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route, register
+from provnet.torch_backend.routes.max_times_route import largest_contributions
 from provnet.torch_backend.routes.passing import largest_product
 
 
@@ -23,14 +23,14 @@ from provnet.torch_backend.routes.passing import largest_product
 class CompiledEdges(Route):
     """R_j = ⊕_k Θ(d)_jk ⊗ R_k, literally, where the semiring and Θ say what they do to single numbers.
 
-    Equal to the reference to the bit where ⊕ does not round, else but for the order of sums. Memory: lists of living
+    Equal to the reference to the bit where ⊕ does not round, else but for the order of sums. Memory: lists of reached
     outputs, packed weights (see the engine).
     """
 
     name = "edges"
     rank = 30
 
-    def fits(self, prepared: Prepared, question: Question) -> str | None:
+    def fits(self, prepared: Prepared, question: BlockQuestion) -> str | None:
         semiring, theta = question.semiring, question.annotation
         if semiring.scalar is None or theta.scalar is None or semiring.element_shape or semiring.dtype is not None:
             return None
@@ -40,17 +40,17 @@ class CompiledEdges(Route):
         engine = contractions.engine_for(prepared)
         return None if engine is None else f"a kernel of {semiring.scalar[0]}, {semiring.scalar[1]} ({engine.name})"
 
-    def pull(self, prepared: Prepared, question: Question, relevance: Sequence[Tensor]) -> list[Pulled] | None:
+    def pull(self, prepared: Prepared, question: BlockQuestion, relevance: Sequence[Tensor]) -> list[Pulled] | None:
         if relevance[0].dtype != prepared.z[0].dtype or _may_be_nan(question.semiring, relevance):
             return None
         shared = question.annotation.uses == "p"
         below = largest_contributions(prepared) if shared else prepared.z[0]
-        usable = below != 0
-        size = torch.where(usable, below.abs(), torch.ones_like(below))
+        defined = below != 0
+        size = torch.where(defined, below.abs(), torch.ones_like(below))
         # An infinite contribution makes a NaN, which the kernels would not report.
         if not (bool(torch.isfinite(below.sum())) if shared else _all_finite(prepared, size)):
             return None
-        return [_pull(prepared, question, r, below, usable) for r in relevance]
+        return [_pull(prepared, question, r, below, defined) for r in relevance]
 
 
 def _may_be_nan(semiring: Semiring, relevance: Sequence[Tensor]) -> bool:
@@ -79,12 +79,12 @@ def _body(plus: str, times: str, element: str) -> Body:
     return edge_body("edges", plus, times, element)
 
 
-def _pull(prepared: Prepared, question: Question, relevance: Tensor, below: Tensor, usable: Tensor) -> Pulled:
+def _pull(prepared: Prepared, question: BlockQuestion, relevance: Tensor, below: Tensor, defined: Tensor) -> Pulled:
     semiring, theta = question.semiring, question.annotation
     assert semiring.scalar is not None and theta.scalar is not None, "fits has seen them"
     zero = semiring.full((), semiring.zero, relevance)
-    reached = relevance != zero
-    alive = reached & usable
+    received = relevance != zero
+    reached = received & defined
     engine, weights = contractions.engine_for(prepared), outer.weights_of(prepared, signed=True)
     assert engine is not None and weights is not None, "fits has asked"
     inputs = contractions.contract(
@@ -94,27 +94,27 @@ def _pull(prepared: Prepared, question: Question, relevance: Tensor, below: Tens
         "pull",
         weights,
         (below, relevance),
-        alive,
+        reached,
         prepared.a[0],
         zero=float(zero),
     )
-    dead = reached & ~usable
-    lost = semiring.sum(torch.where(dead, relevance, zero), 1) if bool(dead.any()) else None
-    return Pulled(inputs, _bias(prepared, semiring, theta.scalar, relevance, below, alive), lost)
+    undefined = received & ~defined
+    lost = semiring.sum(torch.where(undefined, relevance, zero), 1) if bool(undefined.any()) else None
+    return Pulled(inputs, _bias(prepared, semiring, theta.scalar, relevance, below, reached), lost)
 
 
 def _bias(
-    prepared: Prepared, semiring: Semiring, element: str, relevance: Tensor, below: Tensor, alive: Tensor
+    prepared: Prepared, semiring: Semiring, element: str, relevance: Tensor, below: Tensor, reached: Tensor
 ) -> Tensor | None:
     """Return what the bias takes, [batch]: the same expressions, on tensors."""
     p = outer.bias_column(prepared)
     if p is None:
         return None
-    relevance, below, alive = (outer.by_bias(prepared, x) for x in (relevance, below, alive))
+    relevance, below, reached = (outer.by_bias(prepared, x) for x in (relevance, below, reached))
     one = torch.ones((), dtype=below.dtype, device=below.device)
-    safe = torch.where(alive, below, one)
+    safe = torch.where(reached, below, one)
     elements = scalar.on_tensors(
         scalar.checked(element, frozenset({"p", "d", "m"})), {"p": p.expand_as(safe), "m": safe, "d": p / safe}
     )
-    messages = torch.where(alive, semiring.times(elements, relevance), semiring.full((), semiring.zero, relevance))
+    messages = torch.where(reached, semiring.times(elements, relevance), semiring.full((), semiring.zero, relevance))
     return semiring.sum(messages.flatten(1), 1)

@@ -12,7 +12,7 @@ from provnet.circuit.wiring import OneToOne, Scale, Wiring
 from provnet.rules.lrp.base import Terms
 from provnet.torch_backend.blocks.prepared import Prepared, Ready, side_by_side
 from provnet.torch_backend.blocks.tiling import TILE
-from provnet.torch_backend.routes.base import Pulled, Question, Route, register
+from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route, register
 
 
 @register("one-to-one")
@@ -26,12 +26,12 @@ class OneToOneEdges(Route):
     rank = 60
     joins = True
 
-    def fits(self, prepared: Ready, question: Question) -> str | None:
+    def fits(self, prepared: Ready, question: BlockQuestion) -> str | None:
         if prepared.selects or not all(_in_place(part.block.wiring) for part in prepared.parts):
             return None
         return "each neuron feeds the one in its own place: nothing is folded"
 
-    def pull(self, prepared: Ready, question: Question, relevance: Sequence[Tensor]) -> list[Any]:
+    def pull(self, prepared: Ready, question: BlockQuestion, relevance: Sequence[Tensor]) -> list[Any]:
         """Return a `Pulled` for each tensor of relevance; of several operands, a tuple of them."""
         found = [_pull(prepared, question, r) for r in relevance]
         return found if len(prepared.parts) > 1 else [one[0] for one in found]
@@ -42,7 +42,7 @@ def _in_place(wiring: Wiring) -> bool:
     return isinstance(wiring, OneToOne | Scale)
 
 
-def _pull(ready: Ready, question: Question, relevance: Tensor) -> tuple[Pulled, ...]:
+def _pull(ready: Ready, question: BlockQuestion, relevance: Tensor) -> tuple[Pulled, ...]:
     semiring, size = question.semiring, ready.block.wiring.outputs
     zero = semiring.full((), semiring.zero, relevance)
     inputs = [torch.empty_like(relevance, memory_format=torch.contiguous_format) for _ in ready.parts]
@@ -73,10 +73,10 @@ def _terms(part: Prepared, some: slice) -> Terms:
     wiring = part.block.wiring
     b = None if part.b is None else _along(wiring, part.b, some, part.device)
     present: Tensor | None = None
-    if part.void is not None:
-        present = ~_rows(part.void)[:, some]
-    if part.hollow is not None:
-        filled = ~_along(wiring, part.hollow, some, part.device)
+    if part.padding is not None:
+        present = ~_rows(part.padding)[:, some]
+    if part.weight_padding is not None:
+        filled = ~_along(wiring, part.weight_padding, some, part.device)
         present = filled if present is None else present & filled
     if present is not None:
         present = present.unsqueeze(2)

@@ -15,8 +15,8 @@ from torch import Tensor
 from provnet.circuit.deferred import raw
 from provnet.torch_backend.blocks.prepared import Joined, Prepared, Ready
 from provnet.torch_backend.contractions.grouped import Grouped, grouped
-from provnet.torch_backend.routes.base import Pulled, Question, Route
-from provnet.torch_backend.routes.max_times import largest_contributions
+from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route
+from provnet.torch_backend.routes.max_times_route import largest_contributions
 
 Operands = tuple[Pulled, ...]
 """What a block passes back, one for each operand; what the bias took and what was lost stand in the last one."""
@@ -25,7 +25,7 @@ View = tuple[Prepared, Grouped | None]
 """An operand as a route takes it: as it is, or with its examples as groups of one map."""
 
 
-def fits(route: Route, ready: Ready, question: Question) -> str | None:
+def fits(route: Route, ready: Ready, question: BlockQuestion) -> str | None:
     """Return why a route gives the exact answer for a whole block, or None if it may not."""
     if route.joins:
         return route.fits(ready, question)  # type: ignore[arg-type]  # it takes both
@@ -36,7 +36,7 @@ def fits(route: Route, ready: Ready, question: Question) -> str | None:
     return None if None in whys else whys[0]
 
 
-def _view(route: Route, part: Prepared, question: Question) -> View | None:
+def _view(route: Route, part: Prepared, question: BlockQuestion) -> View | None:
     """Return an operand as the route takes it, None if it does not."""
     if route.fits(part, question) is not None:
         return part, None
@@ -44,7 +44,7 @@ def _view(route: Route, part: Prepared, question: Question) -> View | None:
     return None if found is None or route.fits(found.prepared, question) is None else (found.prepared, found)
 
 
-def _unmasked(part: Prepared, question: Question) -> Prepared:
+def _unmasked(part: Prepared, question: BlockQuestion) -> Prepared:
     """Return an operand without its masks of neurons and of weights that are none, if the question cannot tell them
     from others.
 
@@ -52,11 +52,12 @@ def _unmasked(part: Prepared, question: Question) -> Prepared:
     """
     if part.whole or not _is_blind(question, part.a[0].dtype):
         return part
-    hollow = part.hollow if part.hollow is not None and _weighs_something(part) else None
-    return replace(part, void=None, hollow=hollow, w=raw(part, "w"), z=raw(part, "z"), winner=raw(part, "winner"))
+    kept = part.weight_padding if part.weight_padding is not None and _weighs_something(part) else None
+    made = {name: raw(part, name) for name in ("w", "z", "winner")}
+    return replace(part, padding=None, weight_padding=kept, **made)
 
 
-def _is_blind(question: Question, dtype: torch.dtype) -> bool:
+def _is_blind(question: BlockQuestion, dtype: torch.dtype) -> bool:
     """Tell whether an edge without a contribution gets the semiring's zero, as an absent one does."""
     theta, algebra = question.annotation, question.semiring
     match theta.form:
@@ -74,15 +75,15 @@ def _is_blind(question: Question, dtype: torch.dtype) -> bool:
 def _weighs_something(part: Prepared) -> bool:
     """Tell whether a masked weight makes a contribution: it is not 0, or a rule gives the weight 0 another one."""
     if "masked weights" not in part.memo:
-        w, hollow = part.w, part.hollow
-        assert w is not None and hollow is not None, "a mask of weights has weights"
+        w, weight_padding = part.w, part.weight_padding
+        assert w is not None and weight_padding is not None, "a mask of weights has weights"
         made = [product.weights(w.new_zeros(())) for product in part.rule.products]
-        kept = any(bool(g) for g in made if g is not None) or bool((w * hollow).any())
+        kept = any(bool(g) for g in made if g is not None) or bool((w * weight_padding).any())
         part.memo["masked weights"] = torch.tensor(kept)
     return bool(part.memo["masked weights"])
 
 
-def pull(route: Route, ready: Ready, question: Question, relevance: Sequence[Tensor]) -> list[Operands] | None:
+def pull(route: Route, ready: Ready, question: BlockQuestion, relevance: Sequence[Tensor]) -> list[Operands] | None:
     """Return what a block passes back for each tensor of relevance; None: it left the route's safe range."""
     if isinstance(ready, Joined) and route.joins:
         return route.pull(ready, question, relevance)  # type: ignore[arg-type,return-value]  # tuples of `Pulled`
@@ -99,12 +100,12 @@ def pull(route: Route, ready: Ready, question: Question, relevance: Sequence[Ten
     )
     if rows is None:
         return None
-    dead = _dead(ready, largest)
-    return [_together(parts, question, r, dead) for parts, r in zip(rows, relevance, strict=True)]
+    undefined = _undefined(ready, largest)
+    return [_together(parts, question, r, undefined) for parts, r in zip(rows, relevance, strict=True)]
 
 
 def _one_by_one(
-    route: Route, views: Sequence[View | None], question: Question, relevance: Sequence[Tensor]
+    route: Route, views: Sequence[View | None], question: BlockQuestion, relevance: Sequence[Tensor]
 ) -> list[Operands] | None:
     """Pull through operands whose examples are groups of one map each."""
     columns: list[list[Pulled]] = []
@@ -119,7 +120,7 @@ def _one_by_one(
     return list(zip(*columns, strict=True))
 
 
-def _share_largest(ready: Ready, views: list[View], question: Question) -> Tensor | None:
+def _share_largest(ready: Ready, views: list[View], question: BlockQuestion) -> Tensor | None:
     """Give every operand the largest contribution of all, where Θ is a share of it: [batch, outputs]."""
     if question.annotation.uses != "p":
         return None
@@ -133,20 +134,20 @@ def _share_largest(ready: Ready, views: list[View], question: Question) -> Tenso
     return largest
 
 
-def _dead(ready: Ready, largest: Tensor | None) -> Tensor:
+def _undefined(ready: Ready, largest: Tensor | None) -> Tensor:
     """Return which outputs have no edge with a value, [batch, outputs]."""
     if largest is not None:
         return largest == 0
-    dead = ready.dead()
-    return torch.zeros((), dtype=torch.bool) if dead is None else dead
+    undefined = ready.undefined()
+    return torch.zeros((), dtype=torch.bool) if undefined is None else undefined
 
 
-def _together(parts: tuple[Pulled, ...], question: Question, relevance: Tensor, dead: Tensor) -> Operands:
+def _together(parts: tuple[Pulled, ...], question: BlockQuestion, relevance: Tensor, undefined: Tensor) -> Operands:
     """Return what all operands get, with what was lost at outputs that none of them has an edge to."""
     semiring, lost = question.semiring, None
     if any(part.lost is not None for part in parts):
         zero = semiring.full((), semiring.zero, relevance)
-        lost = semiring.sum(torch.where(dead, relevance, zero), 1)
+        lost = semiring.sum(torch.where(undefined, relevance, zero), 1)
     plain = [
         replace(part, lost=None, total=part.total if part.inputs.shape[0] == len(relevance) else None) for part in parts
     ]

@@ -14,16 +14,18 @@ from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions.base import Engine
 from provnet.torch_backend.contractions.body import Body
 from provnet.torch_backend.contractions.least_passing import decidable
-from provnet.torch_backend.routes.base import Pulled, Question, Route, register
-from provnet.torch_backend.routes.max_times import largest_contributions
+from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route, register
+from provnet.torch_backend.routes.max_times_route import largest_contributions
 
-REACH = Body("reach", "c0 if a * w >= s0 else v", near=True, dead=(nan,), join="max(v, s0)")
-REACH_BELOW = Body("reach_below", "c0 if a * w <= s0 else v", near=True, dead=(nan,), join="max(v, s0)")
-REACH_BEYOND = Body("reach_beyond", "c0 if abs(a * w) >= s0 else v", near=True, dead=(nan,), join="max(v, s0)")
-COUNT = Body("count", "v + s1 if a * w >= s0 else v", scalars=2, near=True, dead=(0.0, 0), join="v + s0")
-COUNT_BELOW = Body("count_below", "v + s1 if a * w <= s0 else v", scalars=2, near=True, dead=(0.0, 0), join="v + s0")
+REACH = Body("reach", "c0 if a * w >= s0 else v", near=True, unreached=(nan,), join="max(v, s0)")
+REACH_BELOW = Body("reach_below", "c0 if a * w <= s0 else v", near=True, unreached=(nan,), join="max(v, s0)")
+REACH_BEYOND = Body("reach_beyond", "c0 if abs(a * w) >= s0 else v", near=True, unreached=(nan,), join="max(v, s0)")
+COUNT = Body("count", "v + s1 if a * w >= s0 else v", scalars=2, near=True, unreached=(0.0, 0), join="v + s0")
+COUNT_BELOW = Body(
+    "count_below", "v + s1 if a * w <= s0 else v", scalars=2, near=True, unreached=(0.0, 0), join="v + s0"
+)
 COUNT_BEYOND = Body(
-    "count_beyond", "v + s1 if abs(a * w) >= s0 else v", scalars=2, near=True, dead=(0.0, 0), join="v + s0"
+    "count_beyond", "v + s1 if abs(a * w) >= s0 else v", scalars=2, near=True, unreached=(0.0, 0), join="v + s0"
 )
 
 
@@ -31,13 +33,13 @@ COUNT_BEYOND = Body(
 class Passing(Route):
     """R_j = ⊕ over k of [fl(a_j w_jk) >= P_k] R_k, with P_k the least contribution whose quotient by z_k reaches θ.
 
-    To the bit for Booleans and whole numbers. Memory: lists of living outputs, packed weights (see the engine).
+    To the bit for Booleans and whole numbers. Memory: lists of reached outputs, packed weights (see the engine).
     """
 
     name = "passing"
     rank = 40
 
-    def fits(self, prepared: Prepared, question: Question) -> str | None:
+    def fits(self, prepared: Prepared, question: BlockQuestion) -> str | None:
         theta, semiring = question.annotation, question.semiring
         counted = semiring.name == "counting" and semiring.family == "sum-product"
         if not (counted or semiring.family == "or-and") or theta.form != "threshold":
@@ -47,40 +49,40 @@ class Passing(Route):
             return None
         return f"what passes θ is compared without a division ({engine.name})"
 
-    def pull(self, prepared: Prepared, question: Question, relevance: Sequence[Tensor]) -> list[Pulled] | None:
+    def pull(self, prepared: Prepared, question: BlockQuestion, relevance: Sequence[Tensor]) -> list[Pulled] | None:
         found = [_pull(prepared, question, r) for r in relevance]
         return None if any(pulled is None for pulled in found) else [pulled for pulled in found if pulled is not None]
 
 
-def _pull(prepared: Prepared, question: Question, relevance: Tensor) -> Pulled | None:
+def _pull(prepared: Prepared, question: BlockQuestion, relevance: Tensor) -> Pulled | None:
     z, theta = divisors(prepared, question), question.annotation
     number = theta.rounded(z.dtype)  # type: ignore[attr-defined]
-    reached, usable = relevance != 0, z != 0
-    alive = reached & usable
-    size = torch.where(alive, z.abs(), torch.ones((), dtype=z.dtype, device=z.device))
+    received, defined = relevance != 0, z != 0
+    reached = received & defined
+    size = torch.where(reached, z.abs(), torch.ones((), dtype=z.dtype, device=z.device))
     if not bool(torch.isfinite(z.sum())) or not decidable(size, number, largest_product(prepared)):
         return None
     engine = contractions.engine_for(prepared)
     assert engine is not None, "fits has asked"
-    least = engine.least_passing(z, alive, number, theta.strict)  # type: ignore[attr-defined]
-    inputs = _contracted(engine, prepared, question, relevance, alive, least)
-    dead = reached & ~usable
-    lost = _total(relevance, dead) if bool(dead.any()) else None
-    return Pulled(inputs, _bias(prepared, question, relevance, alive), lost)
+    least = engine.least_passing(z, reached, number, theta.strict)  # type: ignore[attr-defined]
+    inputs = _contracted(engine, prepared, question, relevance, reached, least)
+    undefined = received & ~defined
+    lost = _total(relevance, undefined) if bool(undefined.any()) else None
+    return Pulled(inputs, _bias(prepared, question, relevance, reached), lost)
 
 
-def divisors(prepared: Prepared, question: Question) -> Tensor:
+def divisors(prepared: Prepared, question: BlockQuestion) -> Tensor:
     """Return what contributions are divided by before they meet θ, [batch, outputs]: z, or the largest of them."""
     return largest_contributions(prepared) if question.annotation.uses == "p" else prepared.z[0]
 
 
-def _bias(prepared: Prepared, question: Question, relevance: Tensor, alive: Tensor) -> Tensor | None:
+def _bias(prepared: Prepared, question: BlockQuestion, relevance: Tensor, reached: Tensor) -> Tensor | None:
     b = outer.bias_column(prepared)
     if b is None:
         return None
-    relevance, alive, z = (outer.by_bias(prepared, x) for x in (relevance, alive, divisors(prepared, question)))
+    relevance, reached, z = (outer.by_bias(prepared, x) for x in (relevance, reached, divisors(prepared, question)))
     passes = question.annotation.passes(b / z)  # type: ignore[attr-defined]
-    return _total(relevance.flatten(1), (passes & alive).flatten(1))
+    return _total(relevance.flatten(1), (passes & reached).flatten(1))
 
 
 def _total(relevance: Tensor, mask: Tensor) -> Tensor:
@@ -91,7 +93,7 @@ def _total(relevance: Tensor, mask: Tensor) -> Tensor:
 
 
 def _contracted(
-    engine: Engine, prepared: Prepared, question: Question, relevance: Tensor, alive: Tensor, least: Tensor
+    engine: Engine, prepared: Prepared, question: BlockQuestion, relevance: Tensor, reached: Tensor, least: Tensor
 ) -> Tensor:
     """Return the relevance of the inputs, [batch, inputs], from the edges of outputs with z > 0 and with z < 0."""
     boolean, z, weights = (
@@ -108,10 +110,10 @@ def _contracted(
         return contractions.contract(engine, body, prepared, "pull", weights, scalars, some, near, (1.0,), dtype=dtype)
 
     if question.annotation.absolute:  # type: ignore[attr-defined]
-        found = part(REACH_BEYOND if boolean else COUNT_BEYOND, alive, least)
+        found = part(REACH_BEYOND if boolean else COUNT_BEYOND, reached, least)
     else:
-        found = part(REACH if boolean else COUNT, alive & (z > 0), least)
-        below = alive & (z < 0)
+        found = part(REACH if boolean else COUNT, reached & (z > 0), least)
+        below = reached & (z < 0)
         if bool(below.any()):
             other = part(REACH_BELOW if boolean else COUNT_BELOW, below, least.neg())
             found = torch.maximum(found, other) if boolean else found + other

@@ -10,10 +10,10 @@ from torch import Tensor
 from provnet.torch_backend.blocks.prepared import Joined, Prepared
 from provnet.torch_backend.blocks.scatter import scatter_any, scatter_taps
 from provnet.torch_backend.blocks.tiling import TILE
-from provnet.torch_backend.routes.base import Pulled, Question
+from provnet.torch_backend.routes.base import BlockQuestion, Pulled
 
 
-def fold_together(joined: Joined, question: Question, relevance: Sequence[Tensor]) -> list[tuple[Pulled, ...]]:
+def fold_together(joined: Joined, question: BlockQuestion, relevance: Sequence[Tensor]) -> list[tuple[Pulled, ...]]:
     """Return R_j = ⊕_k Θ(d)_jk ⊗ R_k of every operand's neurons j. Memory: about eight tiles and the inputs."""
     totals = [_Totals(joined, question, r) for r in relevance]
     outputs = torch.arange(joined.block.wiring.outputs, device=joined.device)
@@ -34,7 +34,7 @@ def fold_together(joined: Joined, question: Question, relevance: Sequence[Tensor
 class _Totals:
     """The running ⊕ of one question's messages, operand by operand."""
 
-    def __init__(self, joined: Joined, question: Question, relevance: Tensor) -> None:
+    def __init__(self, joined: Joined, question: BlockQuestion, relevance: Tensor) -> None:
         self.joined, self.semiring, self.relevance = joined, question.semiring, relevance
         # One neuron more than there are: absent slots are sent there, so that scattering meets no collision.
         self.inputs = [self._zeros(part.block.wiring.inputs + 1) for part in joined.parts]

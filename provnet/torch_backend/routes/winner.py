@@ -10,12 +10,12 @@ from torch import Tensor
 
 from provnet.circuit.deferred import raw
 from provnet.circuit.wiring import Window
-from provnet.rules.lrp.base import Edges
+from provnet.rules.lrp.factors import RuleEdges
 from provnet.semirings.base import Semiring
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.blocks.scatter import scatter_any
 from provnet.torch_backend.blocks.winners import Winners
-from provnet.torch_backend.routes.base import Pulled, Question, Route, register
+from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route, register
 
 
 @register("winner")
@@ -26,27 +26,27 @@ class Winner(Route):
     name = "winner"
     rank = 100
 
-    def fits(self, prepared: Prepared, question: Question) -> str | None:
+    def fits(self, prepared: Prepared, question: BlockQuestion) -> str | None:
         # Where some neurons are none, a window may hold no neuron at all, and its first slot must not win.
         if not prepared.selects or not prepared.whole:
             return None
         return "losers are absent: each output has one edge"
 
-    def pull(self, prepared: Prepared, question: Question, relevance: Sequence[Tensor]) -> list[Pulled]:
+    def pull(self, prepared: Prepared, question: BlockQuestion, relevance: Sequence[Tensor]) -> list[Pulled]:
         elements = _by_slot(prepared, question, relevance[0])
         return [_pull(prepared, question, elements, r) for r in relevance]
 
 
-def _by_slot(prepared: Prepared, question: Question, relevance: Tensor) -> Tensor:
+def _by_slot(prepared: Prepared, question: BlockQuestion, relevance: Tensor) -> Tensor:
     """Return what Θ gives the winning edge if slot s wins, [fan, *element]: it is asked once for each slot."""
     fan = prepared.block.wiring.fan
     wins = torch.eye(fan, dtype=torch.bool, device=prepared.device)
     ones = torch.ones((fan, fan), dtype=prepared.a[0].dtype, device=prepared.device)
     slots = torch.arange(fan, device=prepared.device)
-    return question.annotation(Edges(ones, ones[:, 0], wins), question.semiring, relevance.dtype)[slots, slots]
+    return question.annotation(RuleEdges(ones, ones[:, 0], wins), question.semiring, relevance.dtype)[slots, slots]
 
 
-def _pull(prepared: Prepared, question: Question, elements: Tensor, relevance: Tensor) -> Pulled:
+def _pull(prepared: Prepared, question: BlockQuestion, elements: Tensor, relevance: Tensor) -> Pulled:
     semiring, wiring = question.semiring, prepared.block.wiring
     messages = relevance if _is_one(semiring, elements) else semiring.times(elements[prepared.winner], relevance)
     places = _planes(prepared)
@@ -70,7 +70,7 @@ def _planes(prepared: Prepared) -> Tensor | None:
 
 
 def _is_one(semiring: Semiring, elements: Tensor) -> bool:
-    """Tell whether Θ gives one to every slot: then it does not matter which slot won."""
+    """Return whether Θ gives one to every slot: then it does not matter which slot won."""
     return not elements.requires_grad and bool((elements == semiring.full((), semiring.one, elements)).all())
 
 

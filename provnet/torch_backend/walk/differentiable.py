@@ -20,9 +20,9 @@ from provnet.errors import LimitError, OptionError
 from provnet.rules.quotient import quotient
 from provnet.torch_backend.blocks import linear_maps
 from provnet.torch_backend.blocks.prepared import Prepared, Ready
-from provnet.torch_backend.routes.base import Pulled, Question
+from provnet.torch_backend.routes.base import BlockQuestion, Pulled
 from provnet.torch_backend.routes.operands import Operands
-from provnet.torch_backend.routes.real import Transpose, some_overflow
+from provnet.torch_backend.routes.real_route import Transpose, some_overflow
 
 Plain = Callable[[Any], Any]
 """Takes the graph from a tensor, and leaves anything else as it is."""
@@ -88,7 +88,7 @@ def wants_graph(ready: Ready, relevance: Sequence[Tensor]) -> bool:
     return any(isinstance(t, Tensor) and t.requires_grad for t in held)
 
 
-def check_differentiable(question: Question, path: str, wanted: str) -> None:
+def check_differentiable(question: BlockQuestion, path: str, wanted: str) -> None:
     """Raise `OptionError` for a semiring or an annotation function that has no derivative, or a route by name."""
     lacking = None
     if not question.semiring.differentiable:
@@ -105,7 +105,7 @@ def check_differentiable(question: Question, path: str, wanted: str) -> None:
         )
 
 
-def pull_with_graph(ready: Ready, question: Question, relevance: Sequence[Tensor]) -> tuple[list[Operands], str]:
+def pull_with_graph(ready: Ready, question: BlockQuestion, relevance: Sequence[Tensor]) -> tuple[list[Operands], str]:
     """Return what the block passes back for each tensor of relevance, and why it was found so.
 
     Raises: `LimitError` where all edges of a large block would have to be kept. Memory: for Θ = d in Real, a few times
@@ -146,7 +146,7 @@ def _transposed(prepared: Prepared, relevance: Tensor) -> Pulled:
     return Pulled(sum(inputs[1:], inputs[0]), sum(biases[1:], biases[0]) if biases else None, None)
 
 
-def _folded(prepared: Ready, question: Question, relevance: Tensor) -> Operands:
+def _folded(prepared: Ready, question: BlockQuestion, relevance: Tensor) -> Operands:
     """R_j = ⊕_k Θ(d)_jk ⊗ R_k, each neuron's messages gathered and ⊕-ed in one sum."""
     semiring, wiring = question.semiring, prepared.block.wiring
     outputs = torch.arange(wiring.outputs, device=prepared.device)
@@ -187,7 +187,7 @@ def _messages_of(prepared: Ready, outputs: Tensor) -> Tensor:
     return table
 
 
-def _lost(question: Question, lost: Tensor, relevance: Tensor) -> Tensor | None:
+def _lost(question: BlockQuestion, lost: Tensor, relevance: Tensor) -> Tensor | None:
     """Return the ⊕ of the relevance of outputs that lose all of it."""
     semiring = question.semiring
     zero = semiring.full((), semiring.zero, relevance)

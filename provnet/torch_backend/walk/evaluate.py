@@ -18,10 +18,10 @@ from provnet.rules.lrp.base import Rule
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.base import Semiring
 from provnet.torch_backend.blocks.prepared import Ready
-from provnet.torch_backend.contractions.room import rooms_kept
+from provnet.torch_backend.contractions.contraction_memory import rooms_kept
 from provnet.torch_backend.counts import bounds as counting
 from provnet.torch_backend.routes import candidates, operands
-from provnet.torch_backend.routes.base import Pulled, Question
+from provnet.torch_backend.routes.base import BlockQuestion, Pulled
 from provnet.torch_backend.routes.operands import Operands
 from provnet.torch_backend.walk.differentiable import check_differentiable, pull_with_graph, wants_graph
 from provnet.torch_backend.walk.out_of_memory import with_smaller_tiles
@@ -32,7 +32,7 @@ BlockDone = Callable[[Block], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class WalkQuestion:
     """One question: the relevance of `output`'s neurons to start with, [batch, neurons, *element], and what edges
     are worth."""
 
@@ -44,7 +44,7 @@ class Job:
     only: Mapping[int, Tensor] = field(default_factory=dict)
     """Activation -> [neurons], True where relevance may pass: the others' is dropped. Empty: all may."""
 
-    def shares_elements(self, other: Job) -> bool:
+    def shares_elements(self, other: WalkQuestion) -> bool:
         """Whether both jobs give every edge the same element."""
         return (
             self.semiring.key() == other.semiring.key()
@@ -72,7 +72,7 @@ class Evaluation:
     lost     the ⊕ of the relevance of neurons without a defined edge
     passed   what each block passed to its inputs, and `totals` what came to it and was passed: made for rings, whose
              sinks they give, and where every activation is kept
-    dropped  by activation, what neurons held that relevance was kept from (`Job.only`)
+    dropped  by activation, what neurons held that relevance was kept from (`WalkQuestion.only`)
     sums     while the walk goes on: by activation, what the last block passed to it, and the ⊕ of that
     """
 
@@ -95,7 +95,7 @@ class Evaluation:
 @rooms_kept()
 def evaluate(
     workspace: Workspace,
-    jobs: Sequence[Job],
+    jobs: Sequence[WalkQuestion],
     keep: frozenset[int],
     route: str = "auto",
     tile: int | None = None,
@@ -144,7 +144,7 @@ def leading_to(circuit: BlockCircuit, keep: frozenset[int]) -> set[int]:
     return found
 
 
-def _restrict(jobs: Sequence[Job], found: list[Evaluation], activation: int) -> None:
+def _restrict(jobs: Sequence[WalkQuestion], found: list[Evaluation], activation: int) -> None:
     """Keep relevance from the neurons of an activation that a job leaves out; all that it gets is there by now."""
     for job, evaluation in zip(jobs, found, strict=True):
         allowed, held = job.only.get(activation), evaluation.relevance.get(activation)
@@ -157,7 +157,7 @@ def _restrict(jobs: Sequence[Job], found: list[Evaluation], activation: int) -> 
 
 
 def _pull_block(
-    workspace: Workspace, index: int, jobs: list[Job], found: list[Evaluation], route: str, tile: int | None
+    workspace: Workspace, index: int, jobs: list[WalkQuestion], found: list[Evaluation], route: str, tile: int | None
 ) -> None:
     """Pull the relevance of one block's output to its inputs, for jobs that share their elements."""
     block = workspace.circuit.blocks[index]
@@ -185,18 +185,20 @@ def _pull_block(
 
 
 def _pull_edges(
-    workspace: Workspace, index: int, job: Job, relevance: list[Tensor], route: str, tile: int | None
+    workspace: Workspace, index: int, job: WalkQuestion, relevance: list[Tensor], route: str, tile: int | None
 ) -> tuple[list[Operands], Step]:
     """Pull relevance through a block of variables, counts checked before."""
     prepared = workspace.prepared(index, job.rule)
     annotation = workspace.theta(index, job.annotation)
-    question = Question(job.semiring, annotation, tile)
+    question = BlockQuestion(job.semiring, annotation, tile)
     for r in relevance:
         counting.check_block(prepared.block, job.semiring, annotation, r, _counter(prepared, question, route))
     return _route(prepared, question, relevance, route)
 
 
-def _pull_units(workspace: Workspace, index: int, job: Job, relevance: list[Tensor]) -> tuple[list[Operands], Step]:
+def _pull_units(
+    workspace: Workspace, index: int, job: WalkQuestion, relevance: list[Tensor]
+) -> tuple[list[Operands], Step]:
     """Pull relevance through unit edges. A rule may give them coefficients; else they are one."""
     block, semiring = workspace.circuit.blocks[index], job.semiring
     edges = workspace.unit_edges(index, job.rule)
@@ -214,7 +216,9 @@ def _pull_units(workspace: Workspace, index: int, job: Job, relevance: list[Tens
     return found, Step(block.path, block.op, "unit", why)
 
 
-def _route(prepared: Ready, question: Question, relevance: list[Tensor], wanted: str) -> tuple[list[Operands], Step]:
+def _route(
+    prepared: Ready, question: BlockQuestion, relevance: list[Tensor], wanted: str
+) -> tuple[list[Operands], Step]:
     block = prepared.block
     if wants_graph(prepared, relevance):
         check_differentiable(question, block.path, wanted)
@@ -229,7 +233,7 @@ def _route(prepared: Ready, question: Question, relevance: list[Tensor], wanted:
     raise AssertionError("the reference route fits always")
 
 
-def _counter(prepared: Ready, question: Question, route: str) -> Callable[[Tensor], float]:
+def _counter(prepared: Ready, question: BlockQuestion, route: str) -> Callable[[Tensor], float]:
     """Return a function that pulls counts in float64 and gives the largest, to decide whether they fit int64.
 
     By the best route: terms are not negative, so each sums them with the same small relative error.

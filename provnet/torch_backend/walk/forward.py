@@ -11,7 +11,7 @@ from torch import Tensor
 from provnet.circuit.examples import by_example, of_example
 from provnet.circuit.wiring import Wiring
 from provnet.semirings.base import Semiring
-from provnet.torch_backend.walk.evaluate import Job
+from provnet.torch_backend.walk.evaluate import WalkQuestion
 from provnet.torch_backend.walk.messages import block_elements
 from provnet.torch_backend.walk.unit_edges import as_tensors
 from provnet.torch_backend.walk.workspace import Workspace
@@ -20,7 +20,7 @@ TILE = 1 << 22
 """Edges whose elements are made at a time."""
 
 
-def sweep_forward(workspace: Workspace, job: Job, start: Mapping[int, Tensor]) -> dict[int, Tensor]:
+def sweep_forward(workspace: Workspace, job: WalkQuestion, start: Mapping[int, Tensor]) -> dict[int, Tensor]:
     """Return F of every activation, [batch, neurons, *element]: the ⊕ over all paths from the start neurons to a
     neuron.
 
@@ -43,7 +43,7 @@ def sweep_forward(workspace: Workspace, job: Job, start: Mapping[int, Tensor]) -
     return found
 
 
-def push_block(workspace: Workspace, index: int, job: Job, before: Tensor) -> Tensor:
+def push_block(workspace: Workspace, index: int, job: WalkQuestion, before: Tensor) -> Tensor:
     """Return ⊕_j Θ(d)_jk ⊗ F_j for every output k of a block: [batch, outputs, *element]."""
     wiring = workspace.circuit.blocks[index].wiring
     outputs = torch.arange(wiring.outputs, device=before.device)
@@ -52,7 +52,7 @@ def push_block(workspace: Workspace, index: int, job: Job, before: Tensor) -> Te
     return torch.cat(parts, 1)
 
 
-def edge_values(workspace: Workspace, index: int, job: Job, outputs: Tensor, before: Tensor) -> Tensor:
+def edge_values(workspace: Workspace, index: int, job: WalkQuestion, outputs: Tensor, before: Tensor) -> Tensor:
     """Return Θ(d)_jk ⊗ F_j on every slot of some outputs of a block, zero on absent ones:
     [batch, outputs, fan, *element]."""
     block, semiring = workspace.circuit.blocks[index], job.semiring
@@ -87,7 +87,7 @@ def masked(semiring: Semiring, elements: Tensor, present: Tensor) -> Tensor:
     return torch.where(mask, elements, semiring.full((), semiring.zero, elements))
 
 
-def block_marginals(workspace: Workspace, index: int, job: Job, before: Tensor, relevance: Tensor) -> Tensor:
+def block_marginals(workspace: Workspace, index: int, job: WalkQuestion, before: Tensor, relevance: Tensor) -> Tensor:
     """Return F_j ⊗ Θ(d)_jk ⊗ R_k on every slot of a block: [batch, outputs, fan, *element]. Memory: that, three times.
 
     Args: `before`, F of the block's inputs one after another; `relevance`, R of its output.

@@ -9,11 +9,11 @@ from provnet.circuit.weights import Stored
 from provnet.errors import UnsupportedOperationError
 from provnet.torch_backend.blocks.scatter import scatter_any
 from provnet.torch_backend.blocks.tiling import tiles
-from provnet.torch_backend.walk.evaluate import Job
+from provnet.torch_backend.walk.evaluate import WalkQuestion
 from provnet.torch_backend.walk.workspace import Workspace
 
 
-def block_elements(workspace: Workspace, index: int, job: Job, outputs: Tensor, batch: slice) -> Tensor:
+def block_elements(workspace: Workspace, index: int, job: WalkQuestion, outputs: Tensor, batch: slice) -> Tensor:
     """Return Θ(d) on every slot of chosen outputs of a block, bias last: [batch, outputs, slots, *element].
 
     The definition, shared by messages and by the valuations of explicit gates. `job.start` gives only the dtype here.
@@ -23,7 +23,7 @@ def block_elements(workspace: Workspace, index: int, job: Job, outputs: Tensor, 
     return annotation(edges, job.semiring, job.start.dtype)
 
 
-def block_messages(workspace: Workspace, index: int, job: Job, relevance: Tensor | None) -> Tensor:
+def block_messages(workspace: Workspace, index: int, job: WalkQuestion, relevance: Tensor | None) -> Tensor:
     """Return the block's messages ([GSM25] eq. 6), [batch, outputs, inputs (+ 1 if there is a bias), *element].
 
     `relevance` of the block's output, [batch, outputs, *element]; None: none came. Memory: that of the result, twice.
@@ -47,7 +47,7 @@ def block_messages(workspace: Workspace, index: int, job: Job, relevance: Tensor
     return found
 
 
-def weight_relevance(workspace: Workspace, index: int, job: Job, relevance: Tensor | None) -> Tensor:
+def weight_relevance(workspace: Workspace, index: int, job: WalkQuestion, relevance: Tensor | None) -> Tensor:
     """Return the ⊕ of the messages that each weight of an affine block carries, [batch, *weight's shape, *element].
 
     A weight that is used at many places, as a convolution's is, gathers them all; the bias's messages are apart

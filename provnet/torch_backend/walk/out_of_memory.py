@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory could not be had: Python's, numpy's, or any of torch's allocators'."""
+    """Return whether an error says that memory could not be had: Python's, numpy's, or any of torch's allocators'."""
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(part in str(error) for part in MESSAGES)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from provnet.rules.lrp.base import Edges, Rule
+from provnet.rules.lrp.base import Rule
+from provnet.rules.lrp.factors import RuleEdges
 from provnet.torch_backend.blocks.prepared import Prepared, Ready
 from provnet.torch_backend.blocks.tiling import TILE, tiles
 from provnet.torch_backend.walk.workspace import Workspace
@@ -27,7 +28,7 @@ def coefficients(workspace: Workspace, index: int, rule: Rule) -> Iterator[Tenso
         yield d[..., :fan][mask.expand(d.shape)[..., :fan]]
 
 
-def _edges(ready: Ready) -> Iterator[Edges]:
+def _edges(ready: Ready) -> Iterator[RuleEdges]:
     if isinstance(ready, Prepared):
         for tile, batch, sources in tiles(ready):
             yield ready.tile(tile, batch, sources)

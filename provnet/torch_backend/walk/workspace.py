@@ -15,7 +15,8 @@ from provnet.circuit.blocks import Activation, Block, BlockCircuit, Operand
 from provnet.circuit.deferred import Deferred, raw
 from provnet.circuit.weights import Jacobian, Partner, Slope
 from provnet.rules.lrp import assignment
-from provnet.rules.lrp.base import Choice, Edges, Product, Rule
+from provnet.rules.lrp.base import Choice, Rule
+from provnet.rules.lrp.factors import Factors, RuleEdges
 from provnet.rules.lrp.zero import Zero
 from provnet.semirings import annotations
 from provnet.semirings.annotations.base import Annotation
@@ -105,7 +106,7 @@ class Workspace:
         block = self.circuit.blocks[index]
         return annotation.at(block.path) if block.annotation is None else annotations.get(block.annotation)
 
-    def unit_edges(self, index: int, rule: Rule) -> Edges | None:
+    def unit_edges(self, index: int, rule: Rule) -> RuleEdges | None:
         """Return the edges of a block of unit edges whose coefficient is their derivative: [batch, outputs, 1].
 
         None if the rule passes relevance on there. Raises: `UnsupportedOperationError` where no derivative is known.
@@ -117,7 +118,7 @@ class Workspace:
         output = self.circuit.activations[block.output]
         found = replace(output, handle=slopes(block, tensor_of(source), tensor_of(output), self.dtype))
         d = rows(found, self.circuit.batch, self.dtype)
-        return Edges(d.unsqueeze(2), torch.ones_like(d), None)
+        return RuleEdges(d.unsqueeze(2), torch.ones_like(d), None)
 
     # -- rows and denominators -----------------------------------------------------------------------------------------
 
@@ -142,35 +143,37 @@ class Workspace:
         """Return a block of one operand with f(a) and weights, without denominators and bias."""
         (operand,) = block.operands
         a, w = self.fed(operand), values_of(operand.weight, self)
-        void = self._void(block, a)
+        padding = self._padding(block, a)
         shape = self.circuit.activations[operand.input].shape
         made: dict[Callable[..., Tensor] | None, Tensor] = {}
-        factors = tuple(self._factor(product, a, shape, w is None, void, made) for product in rule.products)
-        hollow = self._none(operand.weight.input, a) if isinstance(operand.weight, Partner) else None
-        return Prepared(block, rule, factors, None, w, (), void=void, hollow=hollow, scratch=self._scratch)
+        factors = tuple(self._factor(product, a, shape, w is None, padding, made) for product in rule.products)
+        weight_padding = self._none(operand.weight.input, a) if isinstance(operand.weight, Partner) else None
+        return Prepared(
+            block, rule, factors, None, w, (), padding=padding, weight_padding=weight_padding, scratch=self._scratch
+        )
 
     @staticmethod
     def _factor(
-        product: Product,
+        product: Factors,
         a: Tensor,
         shape: tuple[int, ...],
         ones: bool,
-        void: Tensor | None,
+        padding: Tensor | None,
         made: dict[Callable[..., Tensor] | None, Tensor],
     ) -> Tensor:
         """Return f(a), 0 at neurons that are none. Products with the same f share it, unless g(1) is in it."""
         if product.a in made and not ones:
             return made[product.a]
         found = product.rows(a, shape, ones)
-        if void is not None:
-            found = torch.where(void, torch.zeros((), dtype=a.dtype, device=a.device), found)
+        if padding is not None:
+            found = torch.where(padding, torch.zeros((), dtype=a.dtype, device=a.device), found)
         return made.setdefault(product.a, found) if not ones else found
 
     def _flat(self, handle: Tensor | Deferred, by_example: bool) -> Tensor:
         held: Tensor = handle.look() if isinstance(handle, Deferred) else handle
         return held.reshape(len(held), -1).to(self.dtype) if by_example else held.reshape(-1).to(self.dtype)
 
-    def _void(self, block: Block, a: Tensor) -> Tensor | None:
+    def _padding(self, block: Block, a: Tensor) -> Tensor | None:
         """Return which neurons of a block's only operand are padding for it, None if none is.
 
         A zero that was padded takes part in a maximum, and may win it: there only -inf is nothing.
@@ -185,8 +188,8 @@ class Workspace:
 
     def _none(self, activation: int, like: Tensor) -> Tensor | None:
         """Return which neurons of an activation are none, [size] or [batch, size]; None: all are neurons."""
-        void = self.circuit.activations[activation].void
-        return None if void is None else torch.from_numpy(void.copy()).to(like.device)
+        padding = self.circuit.activations[activation].padding
+        return None if padding is None else torch.from_numpy(padding.copy()).to(like.device)
 
     def _selected(self, index: int) -> Ready:
         """Return a block that no rule speaks for: winners, or the number of slots as denominators."""
@@ -194,7 +197,7 @@ class Workspace:
         parts = []
         for one in split(block):
             a = self.rows(one.inputs[0])
-            parts.append(Prepared(one, Zero(), (a,), None, None, (), void=self._void(one, a)))
+            parts.append(Prepared(one, Zero(), (a,), None, None, (), padding=self._padding(one, a)))
         plain = joined(block, tuple(parts), None)
         more: dict[str, Any] = {}
         if block.kind == "selection":
@@ -227,7 +230,11 @@ class Workspace:
         parts = []
         for part in plain.parts:
             a = self.fed(part.block.operands[0])
-            a = a if part.void is None else torch.where(part.void, torch.zeros((), dtype=a.dtype, device=a.device), a)
+            a = (
+                a
+                if part.padding is None
+                else torch.where(part.padding, torch.zeros((), dtype=a.dtype, device=a.device), a)
+            )
             parts.append(replace(part, rule=Zero(), a=(a,), w=raw(part, "w")))
         return plain_sums(replace(plain, parts=tuple(parts)))[0]
 

@@ -17,12 +17,12 @@ import torch
 import provnet
 from provnet.applications.demo import data as demo_data
 from provnet.applications.demo import run_demo
-from provnet.applications.demo.answers import Answers, answer, small_cone
 from provnet.applications.demo.data import subject
-from provnet.applications.demo.own import odds
+from provnet.applications.demo.demo_answers import DemoAnswers, answer, small_cone
+from provnet.applications.demo.odds import odds
 from provnet.applications.demo.run import write_folder
 from provnet.applications.demo.sections import laws, lines
-from provnet.applications.demo.thresholds import apart, in_common
+from provnet.applications.demo.threshold_search import apart, in_common
 from provnet.errors import InputError, MissingProgramError, MissingProgramWarning, OutputError
 from provnet.semirings import Semiring, make
 
@@ -32,14 +32,14 @@ needs_digits = pytest.mark.skipif(not demo_data.HAS_SKLEARN, reason="scikit-lear
 
 
 @pytest.fixture(scope="module")
-def answers() -> Answers:
+def answers() -> DemoAnswers:
     if not demo_data.HAS_SKLEARN:
         pytest.skip("scikit-learn is not installed: extra `demo`")
     return answer(subject(None, 0), 3)
 
 
 @pytest.fixture(scope="module")
-def folder(answers: Answers, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(answers: DemoAnswers, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -54,13 +54,13 @@ def test_the_folder(folder: Path):
     assert wanted | {"heatmaps/overview.png"} <= found
 
 
-def test_the_network_learned_and_digits_are_held_out(answers: Answers):
+def test_the_network_learned_and_digits_are_held_out(answers: DemoAnswers):
     assert answers.subject.accuracy > 0.9
     assert [answers.label(k) for k in range(3)] == [0, 1, 2]
     assert len(answers.subject.labels) == 450
 
 
-def test_the_table_holds_what_the_pictures_show(answers: Answers, folder: Path):
+def test_the_table_holds_what_the_pictures_show(answers: DemoAnswers, folder: Path):
     with (folder / "answers.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     held = json.loads((folder / "answers.json").read_text())
@@ -80,7 +80,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(folder: Path):
 
 
 @pytest.mark.guarantee("red speaks for a class and blue against it, for classes with negative logits too")
-def test_the_sign_of_a_class_is_that_of_its_logit(answers: Answers):
+def test_the_sign_of_a_class_is_that_of_its_logit(answers: DemoAnswers):
     """The slow twin: with no kink on the way, relevance from the logit is pixel times gradient, whatever its sign."""
     x = answers.subject.inputs[answers.chosen[:1]].clone().requires_grad_()
     logits = answers.subject.model(x)[0]
@@ -91,7 +91,7 @@ def test_the_sign_of_a_class_is_that_of_its_logit(answers: Answers):
 
 
 @pytest.mark.guarantee("the lines that the report shows run and give the report's answers")
-def test_the_lines_behind_the_page_run(answers: Answers, folder: Path):
+def test_the_lines_behind_the_page_run(answers: DemoAnswers, folder: Path):
     shown = re.search(r'id="again">.*?<pre>(.*?)</pre>', (folder / "report.html").read_text(), re.DOTALL)
     assert shown is not None
     code = html.unescape(shown.group(1))
@@ -112,13 +112,13 @@ def test_the_own_semiring_that_is_shown_runs(folder: Path):
     assert seen["odds"]().name == "odds"  # type: ignore[operator]
 
 
-def test_laws_hold(answers: Answers):
+def test_laws_hold(answers: DemoAnswers):
     found = dict(laws(answers))
     assert found["Boolean is counting > 0"] == "holds on every pixel"
     assert float(found["tropical is −log of Viterbi"].split()[-1]) < 1e-5
 
 
-def test_the_threshold_tells_classes_apart(answers: Answers):
+def test_the_threshold_tells_classes_apart(answers: DemoAnswers):
     search, inputs = answers.search, answers.subject.inputs[answers.chosen]
     assert search.apart[search.best] == max(search.apart) > search.apart[0]
     relevant, ink = answers.relevance["boolean"].inputs, inputs > 0
@@ -127,14 +127,14 @@ def test_the_threshold_tells_classes_apart(answers: Answers):
     assert len(torch.unique(answers.classes["boolean at 1e-9"], dim=0)) < 3
 
 
-def test_the_pruned_cone_keeps_the_paths_that_counting_counts(answers: Answers):
+def test_the_pruned_cone_keeps_the_paths_that_counting_counts(answers: DemoAnswers):
     pixel = answers.cone.pixel.index[0]
     counted = int(answers.relevance["counting"].inputs[0, pixel])
     assert answers.cone.gates.polynomial().paths == counted
     assert len(answers.cone.gates) < answers.cone.whole_gates
 
 
-def test_a_threshold_that_nothing_reaches_still_makes_a_report(answers: Answers, tmp_path: Path):
+def test_a_threshold_that_nothing_reaches_still_makes_a_report(answers: DemoAnswers, tmp_path: Path):
     cone = small_cone(answers.circuit, 1e9, torch.zeros(64, dtype=torch.int64))
     assert str(cone.gates.formula()) == "0"
     write_folder(dataclasses.replace(answers, cone=cone), tmp_path)
@@ -187,7 +187,7 @@ def test_without_scikit_learn(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.guarantee("without the program dot the demo still draws its circuit and says what is missing")
-def test_without_dot(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_dot(answers: DemoAnswers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(shutil, "which", lambda *_: None)
     monkeypatch.setattr("provnet.applications.demo.run.answer", lambda *_: answers)
     with pytest.warns(MissingProgramWarning, match="graphviz"):
@@ -198,7 +198,7 @@ def test_without_dot(answers: Answers, tmp_path: Path, monkeypatch: pytest.Monke
     assert (tmp_path / "out" / "circuit.dot").is_file()
 
 
-def test_without_dot_and_matplotlib(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_dot_and_matplotlib(answers: DemoAnswers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(shutil, "which", lambda *_: None)
     monkeypatch.setattr("provnet.writers.picture.HAS_MATPLOTLIB", False)
     drawing = write_folder(answers, tmp_path)

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 import provnet
 from provnet.applications.inspection import Explorer, Inspection, inspect
-from provnet.applications.inspection.best_paths import best_paths, climb
 from provnet.applications.inspection.details import conservation, details, written
-from provnet.applications.inspection.lookup import search
 from provnet.applications.inspection.model import SAFE, number, plain
 from provnet.applications.inspection.network import Network
+from provnet.applications.inspection.neuron_search import search
 from provnet.applications.inspection.schema import FILE, schema, text
+from provnet.applications.inspection.shown_paths import best_paths, climb
 from provnet.errors import FileFormatError, LimitError, OptionError, UnknownNameError, UnsupportedOperationError
 from provnet.rules import Gradient
 from provnet.semirings.annotations import Threshold

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from provnet import semirings
-from provnet.rules.lrp.base import Edges
+from provnet.rules.lrp.factors import RuleEdges
 
 SCALES = ["viterbi", "tropical", "min-plus", "arctic", "bottleneck", "max-times", "log"]
 
@@ -19,7 +19,7 @@ SCALES = ["viterbi", "tropical", "min-plus", "arctic", "bottleneck", "max-times"
 def test_an_absent_edge_is_zero_whatever_the_zero_is(name: str, semiring: str):
     algebra = semirings.get(semiring)
     p = torch.tensor([[0.5, -1.0, 2.0, 0.25]])
-    edges = Edges(p, p.sum(-1), torch.tensor([[True, True, False, True]]))
+    edges = RuleEdges(p, p.sum(-1), torch.tensor([[True, True, False, True]]))
     theta = semirings.annotations.resolve(name, algebra)
     give = theta.value if theta.masks_absent(algebra) else theta
     found = give(edges, algebra, p.dtype)

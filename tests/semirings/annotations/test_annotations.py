@@ -17,15 +17,15 @@ from provnet.semirings import annotations
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.annotations.conserving import Conserving
 from provnet.semirings.annotations.each import Each
-from provnet.semirings.annotations.expectation import ExpectationPair
-from provnet.semirings.annotations.graded import GradedElement
+from provnet.semirings.annotations.expectation_pair import ExpectationPair
+from provnet.semirings.annotations.graded_element import GradedElement
 from provnet.semirings.annotations.identity import Identity
 from provnet.semirings.annotations.level import Level
+from provnet.semirings.annotations.many_thresholds import SPREAD, Thresholds
 from provnet.semirings.annotations.max_normalised import MaxNormalised
 from provnet.semirings.annotations.neg_log import NegLog
-from provnet.semirings.annotations.signed import SignedParts
+from provnet.semirings.annotations.signed_parts import SignedParts
 from provnet.semirings.annotations.threshold import Threshold
-from provnet.semirings.annotations.thresholds import SPREAD, Thresholds
 from provnet.semirings.bitset64 import Bitset64
 from provnet.semirings.expectation import Expectation
 from provnet.semirings.graded import Graded

@@ -1,0 +1,173 @@
+"""Reachability above a threshold: one (max, ×) fold gives each input's best score, and borderline ones are decided
+literally."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from provnet.torch_backend import contractions
+from provnet.torch_backend.blocks import outer_products as outer
+from provnet.torch_backend.blocks.outer_products import OuterTile
+from provnet.torch_backend.blocks.prepared import Prepared
+from provnet.torch_backend.contractions.base import Engine
+from provnet.torch_backend.contractions.body import MAX_TIMES, MAX_TIMES_ABS
+from provnet.torch_backend.contractions.input_edges import columns_of
+from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route, register
+from provnet.torch_backend.routes.passing import divisors
+
+
+@register("threshold")
+class ThresholdScores(Route):
+    """Some reached k has a_j w_jk / z_k >= θ exactly if a_j times the max (for a_j < 0 the min) over reached k of
+    w_jk / z_k is.
+
+    Three roundings in another order differ by less than 8 ulp, so scores outside θ (1 ± 8 ulp) decide; a column
+    inside is decided by the definition, edge by edge. θ > 0 only. Of shares, z is the largest
+    contribution. Memory: a tile and the block's inputs.
+    """
+
+    name = "threshold"
+    rank = 50
+
+    def fits(self, prepared: Prepared, question: BlockQuestion) -> str | None:
+        theta = question.annotation
+        declared = question.semiring.family == "or-and" and theta.form == "threshold"
+        # The declared form has a θ, and says whether it is strict or takes |d|.
+        if not declared or not outer.single_product(prepared) or getattr(theta, "theta", 0.0) <= 0:
+            return None
+        engine = contractions.engine_for(prepared)
+        by = "" if engine is None else f" ({engine.name})"
+        return f"some edge passes if the best score does; scores near θ are decided literally{by}"
+
+    def pull(self, prepared: Prepared, question: BlockQuestion, relevance: Sequence[Tensor]) -> list[Pulled] | None:
+        z = divisors(prepared, question)
+        theta = question.annotation.rounded(z.dtype)  # type: ignore[attr-defined]
+        defined = z != 0
+        if not _safe(z, defined, theta, prepared.a[0]):
+            return None
+        found = []
+        for r in relevance:
+            reached = r & defined
+            engine = contractions.engine_for(prepared)
+            if engine is None:
+                inputs = _pull(prepared, question, reached, theta)
+            else:
+                inputs = _contracted(engine, prepared, question, reached, theta)
+            found.append(Pulled(inputs, _bias(prepared, question, reached), _lost(r & ~defined)))
+        return found
+
+
+def _safe(z: Tensor, defined: Tensor, theta: float, a: Tensor) -> bool:
+    """Whether a score that comes near θ is rounded finely all the way.
+
+    Contributions near it are θ z; the score's factors are 1 / z, w / z and a, and a w / z that came out too small to
+    be rounded finely must stay below θ whatever a is.
+    """
+    small = outer.NORMAL[z.dtype]
+    if not z.numel() or not a.numel():
+        return True
+    least, greatest = (float(end) for end in torch.where(defined, z.abs(), torch.ones_like(z)).aminmax())
+    return least * theta >= small and greatest <= 1 / small and outer.size(a) * small < theta / 2
+
+
+def _lost(undefined: Tensor) -> Tensor | None:
+    return undefined.any(1) if bool(undefined.any()) else None
+
+
+def _bias(prepared: Prepared, question: BlockQuestion, reached: Tensor) -> Tensor | None:
+    """Return whether the bias is reached, [batch]: of the outputs that share one, the |z| next to 0 give the ends of
+    d."""
+    b = outer.bias_column(prepared)
+    if b is None:
+        return None
+    z, reached = outer.by_bias(prepared, divisors(prepared, question)), outer.by_bias(prepared, reached)
+    passed = torch.zeros(len(z), dtype=torch.bool, device=z.device)
+    infinite = torch.full((), torch.inf, dtype=z.dtype, device=z.device)
+    for sign in (1, -1):
+        side = reached & (z > 0 if sign > 0 else z < 0)
+        if not bool(side.any()):
+            continue
+        near = sign * torch.where(side, z.abs(), infinite).amin(2, keepdim=True)
+        d = b / near
+        if not bool(torch.isfinite(d).all()):  # it is undefined, and the next z may not be
+            near, d = z, torch.where(side, b / z, torch.zeros_like(z))
+        found = question.annotation.passes(d) & torch.isfinite(d)  # type: ignore[attr-defined]
+        passed |= (found & torch.isfinite(near)).flatten(1).any(1)
+    return passed
+
+
+def _pull(prepared: Prepared, question: BlockQuestion, reached: Tensor, theta: float) -> Tensor:
+    z = divisors(prepared, question)
+    absolute = question.annotation.absolute  # type: ignore[attr-defined]
+    zero = torch.zeros((), dtype=z.dtype, device=z.device)
+    share = torch.where(reached, 1 / z, zero)
+    weights = outer.weights_of(prepared, signed=not absolute)
+    a = prepared.a[0]
+    if absolute:
+        share, a = share.abs(), a.abs()
+    signed = bool((a < 0).any())
+    into = torch.zeros((len(z), prepared.block.wiring.inputs + 1), dtype=torch.bool, device=z.device)
+    margin = 8 * torch.finfo(z.dtype).eps
+
+    def passed(part: OuterTile) -> Tensor:
+        """Return which of the tile's columns [batch, positions, fan] pass."""
+        near = prepared.gather(a[part.batch], part.sources[0])
+        score = near * part.reduce(torch.amax)
+        if signed:
+            score = torch.where(near < 0, near * part.reduce(torch.amin), score)
+        passes = score > theta * (1 + margin)
+        # An overflow or a NaN is undecided too: the definition then says whether the coefficient is defined.
+        undecided = ~((score < theta * (1 - margin)) | (passes & torch.isfinite(score)))
+        return _decided(prepared, question, reached, part, passes, undecided) if bool(undecided.any()) else passes
+
+    outer.fold(
+        question.semiring, prepared, into, outer.columns(prepared, weights, share, reached, question.tile), passed
+    )
+    return into.narrow(1, 0, prepared.block.wiring.inputs)
+
+
+def _contracted(engine: Engine, prepared: Prepared, question: BlockQuestion, reached: Tensor, theta: float) -> Tensor:
+    """The same by a compiled contraction: [batch, inputs]."""
+    z, a = divisors(prepared, question), prepared.a[0]
+    absolute = question.annotation.absolute  # type: ignore[attr-defined]
+    share = 1 / z  # that of outputs that are not reached is not read
+    weights = outer.weights_of(prepared, signed=True)
+    assert weights is not None, "engine_for has seen them"
+    if absolute:
+        share, a = share.abs_(), a.abs()
+    body = MAX_TIMES_ABS if absolute else MAX_TIMES
+    # θ > 0: only a positive score can pass, so that none is less than 0, what the fold starts from.
+    score = a * contractions.contract(engine, body, prepared, "pull", weights, (share,), reached)
+    if not absolute and bool((a < 0).any()):
+        least = contractions.contract(engine, body, prepared, "pull", weights, (share.neg_(),), reached)
+        score = torch.where(a < 0, a.neg() * least, score)
+    margin = 8 * torch.finfo(z.dtype).eps
+    passes, below = score > theta * (1 + margin), score < theta * (1 - margin)
+    decided = int(passes.sum()) + int(below.sum()) == score.numel() and float(score.max()) < torch.inf
+    if not decided:  # an overflow or a NaN is not either
+        batch, inputs = (~(below | (passes & torch.isfinite(score)))).nonzero(as_tuple=True)
+        for column in columns_of(prepared, batch, inputs):
+            d = column.p / column.of(z)
+            decided = column.of(reached) & column.present & torch.isfinite(d)
+            found = question.annotation.passes(d) & decided  # type: ignore[attr-defined]
+            passes[column.batch[:, 0], column.inputs] = found.any(1)
+    return passes
+
+
+def _decided(
+    prepared: Prepared, question: BlockQuestion, reached: Tensor, part: OuterTile, passes: Tensor, undecided: Tensor
+) -> Tensor:
+    """Decide borderline columns by the definition: Θ(fl(fl(a w) / z)), edge by edge over the tile's channels."""
+    batch, position, slot = undecided.nonzero(as_tuple=True)
+    outputs = prepared.outputs(part.tile)[position]  # [columns, channels]
+    a = prepared.gather(prepared.a[0][part.batch], part.sources[0])[batch, position, slot]
+    w = outer.bank(prepared, outer.weights_of(prepared, signed=True), part.tile, part.batch, part.sources)[0]
+    w = w.expand(part.share.shape[1], outputs.shape[1], part.sources[0].shape[1])[position, :, slot]
+    d = a[:, None] * w / divisors(prepared, question)[part.batch][batch[:, None], outputs]
+    decided = reached[part.batch][batch[:, None], outputs] & torch.isfinite(d)
+    passes = passes.clone()
+    passes[batch, position, slot] = (question.annotation.passes(d) & decided).any(1)  # type: ignore[attr-defined]
+    return passes
