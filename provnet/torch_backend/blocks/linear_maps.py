@@ -75,6 +75,11 @@ def has_transpose(wiring: Wiring) -> bool:
     return transpose.dispatch(type(wiring)) is not transpose.dispatch(Wiring)
 
 
+def maps_weights(wiring: Wiring) -> bool:
+    """Return whether the maps make g(w) themselves, piece by piece: a convolution's library wants it whole."""
+    return not isinstance(wiring, Convolution)
+
+
 def by_example(wiring: Wiring) -> bool:
     """Return whether `apply` and `transpose` take weights that differ by example, [batch, weights]."""
     return isinstance(wiring, Einsum | OneToOne)

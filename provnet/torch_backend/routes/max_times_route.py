@@ -9,14 +9,13 @@ from math import prod
 import torch
 from torch import Tensor
 
-from provnet.circuit.wiring import Dense
 from provnet.semirings.ordered import MaxSemiring
 from provnet.torch_backend import contractions
 from provnet.torch_backend.blocks import outer_products as outer
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions.base import Operands
 from provnet.torch_backend.contractions.body import MAX_TIMES_ABS
-from provnet.torch_backend.contractions.geometry import Geometry
+from provnet.torch_backend.contractions.geometry import Geometry, geometry_of
 from provnet.torch_backend.contractions.input_edges import columns_of, heaviest, listable, reachable
 from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route, register
 
@@ -180,7 +179,9 @@ def _largest_where(prepared: Prepared, reached: Tensor) -> Tensor:
     What was made of a few outputs is not kept: another question has others.
     """
     wiring, engine = prepared.block.wiring, contractions.engine_for(prepared)
-    if engine is None or not isinstance(wiring, Dense) or "largest" in prepared.memo or wiring.edges < LARGE:
+    shape = geometry_of(wiring)
+    dense = shape is not None and shape.convolution is None
+    if engine is None or not dense or "largest" in prepared.memo or wiring.edges < LARGE:
         return largest_contributions(prepared)
     wanted = reached.reshape(-1, wiring.channels)
     row, channel = wanted.any(1).nonzero()[:, 0], wanted.any(0).nonzero()[:, 0]

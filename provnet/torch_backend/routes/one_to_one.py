@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from provnet.circuit.wiring import OneToOne, Scale, Wiring
+from provnet.circuit.wiring import Wiring
 from provnet.rules.lrp.base import Terms
 from provnet.torch_backend.blocks.prepared import Prepared, Ready, side_by_side
 from provnet.torch_backend.blocks.tiling import TILE
@@ -27,7 +27,7 @@ class OneToOneEdges(Route):
     joins = True
 
     def fits(self, prepared: Ready, question: BlockQuestion) -> str | None:
-        if prepared.selects or not all(_in_place(part.block.wiring) for part in prepared.parts):
+        if prepared.selects or not all(part.block.wiring.in_place for part in prepared.parts):
             return None
         return "each neuron feeds the one in its own place: nothing is folded"
 
@@ -35,11 +35,6 @@ class OneToOneEdges(Route):
         """Return a `Pulled` for each tensor of relevance; of several operands, a tuple of them."""
         found = [_pull(prepared, question, r) for r in relevance]
         return found if len(prepared.parts) > 1 else [one[0] for one in found]
-
-
-def _in_place(wiring: Wiring) -> bool:
-    """Return whether output k reads input k: the wirings whose look-ups are views."""
-    return isinstance(wiring, OneToOne | Scale)
 
 
 def _pull(ready: Ready, question: BlockQuestion, relevance: Tensor) -> tuple[Pulled, ...]:
