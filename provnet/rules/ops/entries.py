@@ -41,9 +41,10 @@ def numbering(op: Op, inputs: tuple[int, ...]) -> Numbering:
     for i in inputs:
         count = op.tensor(i).numel()
         numbers = torch.arange(first, first + count).reshape(op.shape(i))
-        rows = op.layout(i).by_example(numbers, op.batch).reshape(op.batch, -1)
-        neuron[rows] = torch.arange(offset, offset + rows.shape[1]).expand(op.batch, -1)
-        example[rows] = torch.arange(op.batch)[:, None].expand_as(rows)
+        rows = op.layout(i).numbers_by_example(numbers, op.batch, FILL)
+        own = rows > FILL
+        neuron[rows[own]] = torch.arange(offset, offset + rows.shape[1]).expand(op.batch, -1)[own]
+        example[rows[own]] = torch.arange(op.batch)[:, None].expand_as(rows)[own]
         tensors[i] = numbers.to(torch.float64)
         first, offset = first + count, offset + rows.shape[1]
     return Numbering(tensors, neuron, example, entries)
@@ -124,6 +125,8 @@ def called(op: Op) -> Any:
     if len(tensors) != 1 or not isinstance(op.traced.func, OpOverload):
         return None
     (source,) = tensors
+    if op.layout(source).order is not None:  # its examples lie in no order that a formula says
+        return None
     tensor = op.tensor(source)
     given = repr((op.traced.args, dict(op.traced.kwargs))).replace(repr(source), "tensor")
     return op.traced.func, given, tuple(tensor.shape), tensor.stride(), op.layout(source)
