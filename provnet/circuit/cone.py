@@ -60,11 +60,7 @@ class _ConeWalk:
         """Yield (positions, sources [positions, slots], present, number of channels inside, by position) of a block."""
         block = self.circuit.blocks[number]
         wiring = block.wiring
-        channels = np.arange(wiring.channels)
-        positions = np.arange(wiring.positions)
-        count = np.concatenate(
-            [inside[wiring.output(part[:, None], channels)].sum(1) for part in _parts(positions, wiring.channels)]
-        )
+        count = wiring.by_position(inside).sum(1)
         for part in _parts(np.flatnonzero(count), wiring.fan):
             found, present = edges_of(block, number, wiring.output(part, 0), self.chosen)
             yield part, found, present, count[part]

@@ -54,6 +54,9 @@ class Wiring:
     identity: ClassVar[bool] = False
     """Whether neuron i feeds neuron i, and nothing else."""
 
+    in_place: ClassVar[bool] = False
+    """Whether neuron i feeds neuron i, and nothing else, by a weight that has the number of its bias."""
+
     unit: ClassVar[bool] = False
     """Whether its edges may be unit edges."""
 
@@ -73,9 +76,18 @@ class Wiring:
         """Whether it is certain that no two outputs share an input."""
         return False
 
+    @property
+    def feeds_all(self) -> bool:
+        """Whether it is certain, without a look-up, that every output has a source."""
+        return self.identity
+
     def output(self, position: Index, channel: Index) -> Index:
         """Return the output index of `channel` at `position`."""
         return position * self.channels + channel
+
+    def by_position(self, values: Any) -> Any:
+        """Return what stands at outputs, an array [outputs], as [positions, channels]."""
+        return values.reshape(self.positions, self.channels)
 
     def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
         """Return (input index, present, weight index) of one slot of one output."""
@@ -124,6 +136,7 @@ class OneToOne(Wiring):
     taps: int | None = 1
 
     identity: ClassVar[bool] = True
+    in_place: ClassVar[bool] = True
     unit: ClassVar[bool] = True
 
     def cut(self, sizes: Sequence[int]) -> list[Wiring]:
@@ -217,6 +230,8 @@ class Scale(Wiring):
     inner: int = 1
     size: int = 1
     taps: int | None = 1
+
+    in_place: ClassVar[bool] = True
 
     def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
         return output + 0 * slot, True, self.bias(output) + 0 * slot
@@ -406,6 +421,10 @@ class Convolution(Window):
         area = prod(self.target_shape)
         return (position // area * self.channels + channel) * area + position % area
 
+    def by_position(self, values: Any) -> Any:
+        area = prod(self.target_shape)
+        return values.reshape(self.groups, self.channels, area).swapaxes(1, 2).reshape(-1, self.channels)
+
     def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
         area, taps = prod(self.target_shape), prod(self.kernel)
         channel = output // area
@@ -467,6 +486,10 @@ class Einsum(Wiring):
     sizes: tuple[tuple[str, int], ...] = ()
 
     unit: ClassVar[bool] = True
+
+    @property
+    def feeds_all(self) -> bool:
+        return True
 
     @cached_property
     def size(self) -> dict[str, int]:
@@ -559,6 +582,10 @@ class Part(Wiring):
     taps: int | None = 1
 
     unit: ClassVar[bool] = True
+
+    @property
+    def feeds_all(self) -> bool:
+        return self.first == 0 and self.size == self.width
 
     def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
         at = output % self.width - self.first + 0 * slot

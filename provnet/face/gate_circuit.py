@@ -686,11 +686,13 @@ def expand_gates(
     dead: bool = True,
     annotation: str | Annotation | None = None,
     rule: str | Rule = "zero",
+    within: Callable[[int], NDArray[np.bool_]] | None = None,
 ) -> GateCircuit:
     """Return the explicit circuit of one example and one target.
 
     `dead`: whether neurons that the execution switched off are in it; `annotation`: a threshold on the coefficients of
-    `rule`, which the edges pass; None: all edges are there.
+    `rule`, which the edges pass; None: all edges are there. `within`: activation -> [size], the neurons that edges may
+    leave; None: all.
     """
     data = circuit.data
     if not isinstance(batch, int) or not 0 <= batch < data.batch:
@@ -718,6 +720,8 @@ def expand_gates(
     off = {} if dead else dead_neurons(seen, batch)
     if off:
         chosen = without_sources(seen, chosen, off.get)
+    if within is not None:
+        chosen = without_sources(seen, chosen, lambda activation: ~within(activation))
     theta = None if annotation is None else threshold_of(annotation)
     if theta is not None:
         asked = {name: getattr(conventions, name) for name in NAMES}

@@ -83,5 +83,7 @@ def neurons_explained(numbers: list[int] | Tensor, output: Activation) -> tuple[
     if isinstance(numbers, Tensor):
         return None
     shape = output.shape
-    places = [tuple(int(i) for i in np.unravel_index(n, shape)) if shape else () for n in numbers]
-    return tuple(Neuron(output.name, place) for place in places)
+    places = np.stack(np.unravel_index(numbers, shape), 1).tolist() if shape else [()] * len(numbers)
+    # A batch of thousands names few neurons: each is made once.
+    made = {place: Neuron(output.name, place) for place in set(map(tuple, places))}
+    return tuple(made[tuple(place)] for place in places)

@@ -130,7 +130,8 @@ class Relevance:
         Raises: `UnknownNameError`, with the attentions that there are, if the module runs none or several.
         Example: `circuit.evaluate("real", rule=rules.AttnLRP()).heads("blocks.0.attention")`
         """
-        activation = attention_in(self._asked.circuit, path)
+        # By the default forms: in others a softmax may be a block of weights, and its result no operand any more.
+        activation = attention_in(self._asked.workspace().base, path)
         shape = self._asked.circuit.activations[activation].shape
         parts = []
         for job, rows in self._rows(activation):

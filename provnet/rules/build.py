@@ -45,6 +45,8 @@ class _Site:
     """Where an outside tensor lies in memory -> its name."""
     reads: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """What each op reads, by its index."""
+    memo: dict[object, object] = field(default_factory=dict)
+    """What rules keep of one op for others."""
     ops: tuple[TracedOp, ...] = ()
     """The recorded ops, with one op in place of each region that is a norm or an activation written out."""
     inside: dict[int, tuple[int, ...]] = field(default_factory=dict)
@@ -139,7 +141,7 @@ def _uses(site: _Site) -> Counter[int]:
 
 def _place(site: _Site, traced: TracedOp, uses: Counter[int]) -> None:
     """File what one op becomes: joined with what is before it, in steps of their own, or as its rule says."""
-    op = Op(site.execution, traced, site.layouts, site.ranks)
+    op = Op(site.execution, traced, site.layouts, site.ranks, site.memo)
     missing = next((value for value in op.inputs if value not in site.layouts), None)
     if missing is not None:
         raise TraceError(

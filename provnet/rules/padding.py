@@ -40,10 +40,15 @@ def padding_of(block: Block, rows: Callable[[], Tensor], known: Mapping[int, Mas
 
 
 def _of_unit_edges(block: Block, rows: Callable[[], Tensor], known: Mapping[int, Mask]) -> Mask | None:
+    if not any(i in known for i in block.inputs) and any(operand.wiring.feeds_all for operand in block.operands):
+        return None
     outputs = block.wiring.outputs if not block.wiring.by_example else block.operands[0].wiring.outputs
     padding, fed = np.zeros((1, outputs), bool), np.zeros((1, outputs), bool)
     for operand in block.operands:
         before = np.atleast_2d(known[operand.input]) if operand.input in known else None
+        if before is None and operand.wiring.feeds_all:
+            fed = np.ones_like(fed)
+            continue
         if operand.wiring.identity:
             padding = padding if before is None else padding | before
             fed = np.ones_like(fed)

@@ -12,6 +12,7 @@ from torch import nn
 import provnet
 from provnet import annotations, rules, semirings
 from provnet.applications.command_questions import rule_of
+from provnet.applications.ranked_paths import best_paths
 from provnet.errors import (
     CountOverflowError,
     DTypeError,
@@ -414,3 +415,23 @@ def test_relations_are_written_before_a_simplification(tmp_path: Path):
     assert small.store.assumption - {"commutative"}
     refused(lambda: write_sql(small, tmp_path / "c.sql"), UnsupportedOperationError)
     assert write_sql(gates, tmp_path / "c.sql").exists()
+
+
+@follows("no factor makes a path better; {} is none. Take semiring='viterbi', 'tropical', 'bottleneck' or 'fuzzy'.")
+def test_paths_are_ranked_in_a_semiring_that_chooses():
+    circuit = circuit_of(3, 2, 2)
+    message = refused(lambda: best_paths(circuit, 0, semiring="real"), UnsupportedOperationError)
+    for name in ("viterbi", "tropical", "bottleneck", "fuzzy"):
+        assert f"'{name}'" in message
+        assert len(best_paths(circuit, 0, 2, name)) == 2
+
+
+@follows("ask for one path or more, such as k=100.", "give one of the sources {} as at=.")
+def test_paths_are_ranked_from_one_tensor_and_at_least_one():
+    circuit = circuit_of(3, 2, 2)
+    refused(lambda: best_paths(circuit, 0, k=0), OptionError)
+    assert len(best_paths(circuit, 0, k=100)) == 6
+    two = provnet.trace(lambda x, y: x + y, X, 2 * X)
+    message = refused(lambda: best_paths(two, 0), OptionError)
+    assert two.sources[0] in message
+    assert len(best_paths(two, 0, at=two.sources[0])) == 1

@@ -58,6 +58,14 @@ def test_heads_are_found_whatever_form_the_softmax_takes(circuit: provnet.Circui
     torch.testing.assert_close(answer.heads("blocks.1.attention"), given.sum(2))
 
 
+@pytest.mark.parametrize("given", [{"softmax": "attnlrp"}, {"softmax": "constant"}, {"products": "value"}])
+def test_heads_under_other_conventions(circuit: provnet.Circuit, given: dict[str, str]) -> None:
+    """Other forms of a softmax or a product are attention all the same."""
+    answer = circuit.evaluate("real", 1, **given)  # type: ignore[arg-type]
+    rows = answer[circuit.heads("blocks.1.attention")].reshape(2, HEADS, -1)
+    torch.testing.assert_close(answer.heads("blocks.1.attention"), rows.sum(2))
+
+
 @pytest.mark.guarantee("what passes through one head alone adds up over heads to what passes through the attention")
 def test_heads_one_by_one_are_all(circuit: provnet.Circuit) -> None:
     name = circuit.heads("blocks.0")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+import provnet
 from provnet.capture.record import record
 from provnet.capture.windows import read_window, write_window
 from provnet.circuit.blocks import Block
@@ -236,3 +237,20 @@ def origins(block: Block) -> list[tuple[int, int] | None]:
                 assert found[output] is None, "an entry has one origin"
                 found[output] = operand.input, int(source)
     return found
+
+
+def test_equal_ops_have_equal_maps() -> None:
+    """What one op's map is serves others that are called alike; another stride, argument or layout is another call."""
+
+    def model(x: torch.Tensor) -> torch.Tensor:
+        first, second = x.split(2, 1)
+        third, fourth = (2 * x).split(2, 1)
+        turned = x.flip(1) + x.transpose(1, 2).flip(1).transpose(1, 2) + (3 * x).flip(1)
+        return torch.cat([first, second, third, fourth], 1) + torch.cat([turned, x.flip(2)], 1)
+
+    x = torch.rand(2, 4, 4, dtype=torch.float64)
+    weighting = torch.rand(2, 8, 4, dtype=torch.float64)
+    leaf = x.clone().requires_grad_()
+    (wanted,) = torch.autograd.grad((model(leaf) * weighting).sum(), leaf)
+    found = provnet.trace(model, x).evaluate("real", weighting, rule="gradient").inputs
+    torch.testing.assert_close(found, wanted)

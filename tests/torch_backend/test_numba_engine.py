@@ -73,7 +73,8 @@ def test_kernels_give_what_a_loop_over_edges_gives(
 )
 def test_layers_cut_into_small_tiles(wiring: Wiring, direction: Direction, monkeypatch: pytest.MonkeyPatch):
     """Several blocks of far ends, tiles of places and channels, lists in turns, threads: all at once."""
-    for name, value in (("WIDTH", 8), ("BLOCK", 16), ("PLACES", 5), ("LISTED", 4096), ("SMALL", 0)):
+    small = (("WIDTH", 8), ("BLOCK", 16), ("PLACES", 5), ("LISTED", 4096), ("SMALL", 0), ("SMALL_GROUP", 0))
+    for name, value in small:
         monkeypatch.setattr(numba_engine, name, value)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     for batch in (2, 9):

@@ -67,6 +67,34 @@ def annotations_of(semiring: str) -> list[Threshold | None]:
     return [Threshold(0.2), Threshold(0.3, absolute=True), Threshold(0.5, of="share"), Threshold(-0.1, strict=True)]
 
 
+@pytest.mark.parametrize("semiring", ["viterbi", "boolean", "counting", "tropical"])
+def test_causal_attention_is_compiled(circuits: dict[tuple[str, int], provnet.Circuit], semiring: str) -> None:
+    """A masked probability weighs nothing, so that products with it need no mask; nor does a softmax's rest."""
+    pytest.importorskip("numba")
+    with by("numba"):
+        plan = circuits["attention", 1].evaluate(semiring, 0, softmax="attnlrp").plan
+    assert "reference" not in {step.route for step in plan if step.op in ("aten.bmm", "aten._softmax")}
+    plan = circuits["attention", 3].evaluate("real", 0, softmax="attnlrp").plan
+    assert {step.route for step in plan if step.op == "aten._softmax"} == {"transpose"}
+
+
+def weighed_by_scores(x: Tensor) -> Tensor:
+    """Masked scores as weights of a sum: what masks them is the least finite number, and no neuron all the same."""
+    hidden = torch.ones(3, 3).triu(1).bool()
+    scores = torch.bmm(x, x.transpose(1, 2)).masked_fill(hidden, torch.finfo(x.dtype).min)
+    return torch.bmm(scores, 1e-300 * x)
+
+
+@pytest.mark.parametrize("semiring", ["viterbi", "boolean"])
+def test_masked_weights_that_are_not_zero(semiring: str) -> None:
+    circuit = provnet.trace(weighed_by_scores, seeded(11, 2, 3, 2))
+    with by("numba"):
+        fast = circuit.evaluate(semiring, (0, 1), at="*")
+    slow = circuit.evaluate(semiring, (0, 1), at="*", route="reference")
+    for path in slow.keys():
+        same(semiring, fast[path], slow[path])
+
+
 def test_some_blocks_of_several_operands_take_a_fast_route(
     circuits: dict[tuple[str, int], provnet.Circuit],
 ) -> None:

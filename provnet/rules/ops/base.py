@@ -98,6 +98,8 @@ class Op:
     traced: TracedOp
     layouts: Mapping[int, Layout]
     ranks: Mapping[int, int] = field(default_factory=dict)
+    memo: dict[Any, Any] = field(default_factory=dict)
+    """What rules keep of one op for others of the same circuit: twelve equal layers have twelve equal splits."""
 
     # -- what was called -----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from provnet.errors import TraceError
 from provnet.rules.ops.base import Op, Placed, op_rule
-from provnet.rules.ops.index_maps import entries_placed, numbering, wiring_of
+from provnet.rules.ops.entries import numbering
+from provnet.rules.ops.index_maps import entries_placed, wiring_of
 from provnet.rules.ops.pooling import pooled, with_forms_of
 from provnet.rules.ops.reductions import reduced
 

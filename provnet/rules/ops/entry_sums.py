@@ -12,8 +12,9 @@ from provnet.circuit.table import Table, listed, table
 from provnet.circuit.weights import Ones, Stored
 from provnet.circuit.wiring import OneToOne
 from provnet.rules.ops.base import Op, Placed, op_rule
+from provnet.rules.ops.entries import FILL, numbering
 from provnet.rules.ops.example_layout import Layout
-from provnet.rules.ops.index_maps import FILL, holding, numbering, wiring_of
+from provnet.rules.ops.index_maps import holding, wiring_of
 
 
 @op_rule("aten.index_add", "aten.scatter_add")

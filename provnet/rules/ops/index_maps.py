@@ -6,23 +6,20 @@ entries' numbers, and again on the numbers turned round; what turns with them is
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from provnet.capture.execution import Ref
 from provnet.circuit.blocks import Operand
 from provnet.circuit.wiring import Gather, GatherByExample, OneToOne, Part, Wiring, permuted, spread
 from provnet.rules.ops.arguments import references
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.broadcasting import against
+from provnet.rules.ops.entries import FILL, Entries, Numbering, called, entries_of
 from provnet.rules.ops.example_layout import Layout, by_table, layouts, table_of, view_layout
-
-FILL = -1
 
 
 def wiring_of(index: np.ndarray, inputs: int) -> Wiring:
@@ -31,18 +28,20 @@ def wiring_of(index: np.ndarray, inputs: int) -> Wiring:
     An index [batch, outputs] has a row for each example; where all are one, so is the wiring.
     """
     if index.ndim == 2 and not (index == index[0]).all():
-        distinct = all(_distinct(row) for row in index)
+        distinct = all(_distinct(row, inputs) for row in index)
         return GatherByExample(inputs, index.shape[1], taps=1 if distinct else None, index=np.ascontiguousarray(index))
     index = index[0].copy() if index.ndim == 2 else index
     if len(index) == inputs and np.array_equal(index, np.arange(inputs)):
         return OneToOne(inputs, inputs)
-    return Gather(inputs, len(index), taps=1 if _distinct(index) else None, index=index)
+    return Gather(inputs, len(index), taps=1 if _distinct(index, inputs) else None, index=index)
 
 
-def _distinct(index: np.ndarray) -> bool:
-    """Return whether no input is used twice."""
+def _distinct(index: np.ndarray, inputs: int) -> bool:
+    """Return whether no input is used twice. A flag for each is several times faster than numpy's unique."""
     found = index[index != FILL]
-    return len(np.unique(found)) == len(found)
+    used = np.zeros(inputs, bool)
+    used[found] = True
+    return int(used.sum()) == len(found)
 
 
 # --- views that keep the order ----------------------------------------------------------------------------------------
@@ -134,67 +133,6 @@ def expand(op: Op) -> Placed:
 
 
 # --- anything else: ask the op ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class Numbering:
-    """All entries of an op's active inputs are numbered through; entry n is neuron `neuron[n]` of example `example[n]`.
-
-    Neurons are counted over the concatenation of the inputs, example by example. The last place of both stands for
-    fill.
-    """
-
-    tensors: dict[int, Tensor]
-    neuron: Tensor
-    example: Tensor
-    entries: int
-
-
-def numbering(op: Op, inputs: tuple[int, ...]) -> Numbering:
-    """Return the numbers of the inputs' entries, as float64 tensors of the inputs' shapes: exact up to 2**53."""
-    entries = sum(op.tensor(i).numel() for i in inputs)
-    neuron, example = torch.full((entries + 1,), FILL), torch.full((entries + 1,), FILL)
-    tensors, first, offset = {}, 0, 0
-    for i in inputs:
-        count = op.tensor(i).numel()
-        numbers = torch.arange(first, first + count).reshape(op.shape(i))
-        rows = op.layout(i).numbers_by_example(numbers, op.batch, FILL)
-        own = rows > FILL
-        neuron[rows[own]] = torch.arange(offset, offset + rows.shape[1]).expand(op.batch, -1)[own]
-        example[rows[own]] = torch.arange(op.batch)[:, None].expand_as(rows)[own]
-        tensors[i] = numbers.to(torch.float64)
-        first, offset = first + count, offset + rows.shape[1]
-    return Numbering(tensors, neuron, example, entries)
-
-
-def origins(op: Op, numbers: Numbering) -> list[Tensor | None]:
-    """Return for each result which entry each of its entries is, -1 for fill; None for results that are no tensors."""
-
-    def given(change: Callable[[Tensor], Tensor]) -> Callable[[Ref], Tensor]:
-        def give(ref: Ref) -> Tensor:
-            if ref.id in numbers.tensors:
-                return change(numbers.tensors[ref.id])
-            fixed = op.tensor(ref).cpu()
-            return fixed.to(torch.float64) if fixed.is_floating_point() else fixed.clone()
-
-        return give
-
-    found: list[Tensor | None] = []
-    for plain, turned in zip(op.replay(given(lambda n: n)), op.replay(given(_turned)), strict=True):
-        if not isinstance(plain, Tensor) or plain.dtype != torch.float64:
-            found.append(None)
-            continue
-        still = (turned == plain) | (turned.isnan() & plain.isnan())
-        moved = ~still & (turned == _turned(plain))
-        if not bool((moved | still).all()):
-            op.missing("it was taken for an index map, but it computes new numbers, or chooses by value")
-        found.append(torch.where(moved, plain, torch.full_like(plain, FILL)).to(torch.int64))
-    return found
-
-
-def _turned(numbers: Tensor) -> Tensor:
-    """Return other numbers in the opposite order: what is added to a number, or chosen by its size, does not follow."""
-    return -numbers - 1
 
 
 def holding(op: Op, example: Tensor, near: Layout) -> Layout:
@@ -310,17 +248,24 @@ def index_map(op: Op) -> list[Placed | None]:
     The routing may differ from example to example: masks, lengths, indices of each example's own.
     Raises: `CrossExampleError` if a result's entry comes from another example than its neighbours' layout says,
     `MissingRuleError` if the op computes.
-    Memory: four float64 or int64 tensors of the inputs' and results' sizes.
+    Memory: four float64 or int64 tensors of the inputs' and results' sizes; of a view, of the result's alone.
     """
     inputs = tuple(dict.fromkeys(op.inputs))
-    numbers = numbering(op, inputs)
+    key = called(op)
+    known = op.memo if key is not None else {}
+    if key not in known:
+        known[key] = entries_of(op, inputs, key is not None and op.traced.func.is_view), {}
+    found, maps = known[key]
     placed: list[Placed | None] = []
-    for output, origin in zip(op.traced.outputs, origins(op, numbers), strict=True):
-        if output is None or origin is None or not op.execution.values[output].active:
+    for place, (output, entries) in enumerate(zip(op.traced.outputs, found, strict=True)):
+        if output is None or entries is None or not op.execution.values[output].active:
             placed.append(None)
             continue
-        _check_entries(op, inputs, origin, output)
-        placed.append(entries_placed(op, inputs, numbers, origin, output))
+        _check_entries(op, inputs, entries.origin, output)
+        wiring, layout = maps[place] if place in maps else _map(op, inputs, entries)
+        if layout.order is None:  # tables depend on what is known of other tensors by then
+            maps[place] = wiring, layout
+        placed.append(op.place("index", "none", wiring, layout, inputs=inputs, output=output))
     return placed
 
 
@@ -330,10 +275,15 @@ def entries_placed(op: Op, inputs: tuple[int, ...], numbers: Numbering, origin: 
 
     Raises: `CrossExampleError` if the entries of one example do not lie together in the result.
     """
-    layout = holding(op, numbers.example[origin], op.layout(inputs[0]))
-    rows = layout.numbers_by_example(numbers.neuron[origin], op.batch, FILL)
-    size = sum(map(op.size, inputs))
-    return op.place("index", "none", wiring_of(rows.numpy(), size), layout, inputs=inputs, output=output)
+    entries = Entries(origin, numbers.neuron[origin], numbers.example[origin])
+    return op.place("index", "none", *_map(op, inputs, entries), inputs=inputs, output=output)
+
+
+def _map(op: Op, inputs: tuple[int, ...], entries: Entries) -> tuple[Wiring, Layout]:
+    """Return the wiring of a result's entries, and where it holds its examples."""
+    layout = holding(op, entries.example, op.layout(inputs[0]))
+    rows = layout.numbers_by_example(entries.neuron, op.batch, FILL)
+    return wiring_of(rows.numpy(), sum(map(op.size, inputs))), layout
 
 
 def _check_entries(op: Op, inputs: tuple[int, ...], origin: Tensor, output: int) -> None:
@@ -342,7 +292,8 @@ def _check_entries(op: Op, inputs: tuple[int, ...], origin: Tensor, output: int)
     What a top-k or a sort chooses depends on the values: on numbers it chooses others.
     """
     recorded = op.tensor(output)
-    entries = torch.cat([op.tensor(i).reshape(-1).to(recorded.dtype) for i in inputs])
+    parts = [op.tensor(i).reshape(-1).to(recorded.dtype) for i in inputs]
+    entries = parts[0] if len(parts) == 1 else torch.cat(parts)
     found = torch.where(origin == FILL, recorded.cpu(), entries.cpu()[origin])
     same = (found == recorded.cpu()) | (found.isnan() & recorded.cpu().isnan())
     if not bool(same.all()):

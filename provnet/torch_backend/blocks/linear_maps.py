@@ -303,8 +303,18 @@ def transpose_scaled(wiring: Wiring, s: Tensor, w: Tensor, scale: Tensor) -> Ten
     return transpose(wiring, s, w)
 
 
+def bias_of_outputs(wiring: Wiring, b: Tensor) -> Tensor:
+    """Return the bias of every output, [batch, outputs], of biases that differ by example, [batch, biases]."""
+    return b if b.shape[1] == wiring.outputs else b[:, wiring.bias(torch.arange(wiring.outputs, device=b.device))]
+
+
 def bias_total(wiring: Wiring, s: Tensor, b: Tensor) -> Tensor:
-    """Return Σ over outputs of s * their bias, [batch]. Runs of outputs that share a bias are summed first."""
+    """Return Σ over outputs of s * their bias, [batch]; b is flat, or [batch, biases] where examples differ in it.
+
+    Runs of outputs that share a bias are summed first.
+    """
+    if b.dim() == 2:
+        return torch.linalg.vecdot(s, bias_of_outputs(wiring, b))
     if b.numel() == wiring.outputs:
         return s @ b
     match wiring:

@@ -299,11 +299,11 @@ class Joined:
         if self.selects:
             return self._selected(outputs, batch)
         terms = [part.terms(outputs, batch) for part in self.parts]
-        return self.rule.coefficients(_side_by_side(terms))
+        return self.rule.coefficients(side_by_side(terms))
 
     def numerators(self, outputs: Tensor, batch: slice) -> tuple[Tensor, ...]:
         """Return each branch's contributions to the outputs [n]: [batch, n, slots]."""
-        return self.rule.numerators(_side_by_side([part.terms(outputs, batch) for part in self.parts]))
+        return self.rule.numerators(side_by_side([part.terms(outputs, batch) for part in self.parts]))
 
     def _selected(self, outputs: Tensor, batch: slice) -> RuleEdges:
         assert self.winner is not None
@@ -334,8 +334,10 @@ def only(found: Joined) -> Ready:
     return found.parts[0] if len(found.parts) == 1 else found
 
 
-def _side_by_side(terms: list[Terms]) -> Terms:
+def side_by_side(terms: list[Terms]) -> Terms:
     """Return the slots of all operands as those of one neuron."""
+    if len(terms) == 1:
+        return terms[0]
     widths = [part.a[0].shape[-1] for part in terms]
     a = tuple(torch.cat(_alike(list(rows)), -1) for rows in zip(*(part.a for part in terms), strict=True))
     w = None

@@ -128,19 +128,26 @@ def _operand_sum(plain: Prepared, number: int) -> Tensor:
 
 
 def _product_sum(plain: Prepared, product: Factors, a: Tensor) -> Tensor | None:
-    if plain.block.bias_by_example or (
-        plain.block.weight_by_example and not linear_maps.by_example(plain.block.wiring)
-    ):
+    wiring, b = plain.block.wiring, None if plain.b is None else product.biases(plain.b)
+    if plain.block.weight_by_example and not linear_maps.by_example(wiring):
         return None
+    shared = None if b is None or b.dim() == 2 else b
+    found = _weighted_sum(plain, product, a, shared)
+    if found is None or b is None or shared is not None:
+        return found
+    return found + linear_maps.bias_of_outputs(wiring, b)
+
+
+def _weighted_sum(plain: Prepared, product: Factors, a: Tensor, b: Tensor | None) -> Tensor | None:
+    """Return the sums by a kernel, with biases that all examples share; None: no kernel computes them."""
     held = raw(plain, "w")
-    if isinstance(held, Structured) and product.w is None and plain.b is None:
+    if isinstance(held, Structured) and product.w is None and b is None:
         found = held.applied(a)
         if found is not None:
             return found
-    wiring, b = plain.block.wiring, None if plain.b is None else product.biases(plain.b)
     with linear_maps.full_precision():
         w, g = mapped(plain, product)
-        return linear_maps.apply(wiring, a, w, b, g)
+        return linear_maps.apply(plain.block.wiring, a, w, b, g)
 
 
 def _folded_sum(plain: Prepared, number: int) -> Tensor:

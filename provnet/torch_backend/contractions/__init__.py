@@ -14,6 +14,7 @@ from provnet.circuit.deferred import raw
 from provnet.errors import PerformanceWarning
 from provnet.torch_backend.blocks import outer_products as outer
 from provnet.torch_backend.blocks.prepared import Prepared
+from provnet.torch_backend.contractions import few_reached
 from provnet.torch_backend.contractions.base import Direction, Engine, Operands
 from provnet.torch_backend.contractions.body import Body
 from provnet.torch_backend.contractions.geometry import Geometry, geometry_of
@@ -71,7 +72,8 @@ def contract(
     """Return v of every near end of a block, [batch, near neurons]. See `Operands`."""
     geometry = geometry_of(prepared.block.wiring)
     assert isinstance(geometry, Geometry), "engine_for has seen it"
-    return engine.contract(
+    return few_reached.contract(
+        engine,
         body,
         Operands(geometry, direction, weights, scalars, reached, near, constants, zero, dtype or weights.dtype),
     )

@@ -60,9 +60,9 @@ class Grouped:
 
 def grouped(part: Prepared) -> Grouped | None:
     """Return an operand of a contraction as one map of groups; None where it is none, or shares its weights."""
-    contraction = None if not part.block.weight_by_example or part.b is not None else _contraction(part.block.wiring)
-    if contraction is None:
-        return None
+    contraction = _contraction(part.block.wiring) if part.block.weight_by_example else None
+    if contraction is None or (part.b is not None and part.batch > 1):
+        return None  # what a bias took would be that of all examples together
     wiring, (both, rows, columns, summed) = contraction
     near = _axes(wiring, wiring.input, both + summed + rows)
     far = _axes(wiring, wiring.output_labels, both + columns + rows)
@@ -71,6 +71,8 @@ def grouped(part: Prepared) -> Grouped | None:
         name: prod(wiring.size[label] for label in labels)
         for name, labels in (("groups", both), ("places", rows), ("far", columns), ("near", summed))
     }
+    if part.b is not None and size["places"] > 1:
+        return None  # a convolution's places share their bias
     groups, places = part.batch * size["groups"], (size["places"],)
     one = (1,)
     shape = convolution(groups * size["near"], groups * size["far"], groups, places, places, one, one, (0,), one)
@@ -83,11 +85,12 @@ def grouped(part: Prepared) -> Grouped | None:
     )
     prepared = replace(
         part,
-        block=replace(part.block, operands=(operand,)),
+        block=replace(part.block, operands=(operand,), bias_by_example=False),
         padding=padding,
         weight_padding=weight_padding,
         a=tuple(near.forth(a) for a in part.a),
         w=weight,
+        b=None if part.b is None else far.forth(part.b.reshape(1, -1))[0],
         z=tuple(far.forth(z.expand(part.batch, z.shape[1])) for z in part.z),
     )
     return Grouped(prepared, part.batch, near, far)

@@ -33,6 +33,8 @@ FEW_ROWS = 8
 """A dense layer asked by fewer examples is read as it lies, for each weight is used so seldom."""
 LISTED = 1 << 26
 """Bytes that lists of reached far ends may take: examples are taken in turns."""
+SMALL_GROUP = 1 << 17
+"""Edges of a group, one example's, up to which packing and listing it costs more than they save."""
 SMALL = 1 << 21
 """Edges below which threads cost more than they save."""
 
@@ -109,6 +111,8 @@ class _Call:
         few = self.operands.geometry.convolution is None and self.rows < FEW_ROWS
         if few and not self.pull and self.body.join is not None:
             return self._run(self._whole_rows())
+        if self.groups > 1 and self.edges <= SMALL_GROUP * self.groups * self.rows:
+            return self._run(self._apart())
         narrow = self.near < NARROW and self.taps > 1 and self.body.join is not None
         for group in range(self.groups):
             weights = self._as_they_lie() if few and self.pull else self._packed(group, by_tap=not narrow)
@@ -246,6 +250,14 @@ class _Call:
 
         self._run(spread(*span) for span in self._shares(rows * self.positions, 128))
         self._run(gather(*span) for span in self._shares(rows * self.places, 512))
+
+    def _apart(self) -> Iterator[Task]:
+        """Yield tasks of whole groups, which are too many and too small to be packed and listed one by one."""
+        ends = (self.groups, self.near, self.far, self.places, self.positions)
+        steps = (self.taps, self.near * self.taps) if self.pull else (self.far * self.taps, self.taps)
+        rest = (ends, self.table, steps, self.weights, self.reached, self.s0, self.s1, self.a, self.uses_a)
+        for span in self._shares(self.rows * self.groups, 1):
+            yield lambda span=span: self.kernels.apart(*span, *rest, *self.constants, self.zero, self.out)
 
     def _whole_rows(self) -> Iterator[Task]:
         for first, last in _spans(self.near, 64):

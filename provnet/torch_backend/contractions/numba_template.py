@@ -257,6 +257,45 @@ def gather(first, last, places, positions, table, at, row_step, zero, v, out):
             out[at + row * row_step + n * places + place] = total
 
 
+@njit(nogil=True, fastmath=MATH)
+def apart(first, last, ends, table, steps, weights, reached, s0, s1, a, uses_a, c0, c1, zero, out):
+    """Fold the edges of small groups first:last (row * groups + group) where they lie, without lists of reached far
+    ends.
+
+    ends = groups, near, far, places, positions. steps: how far in the weights the next near channel is, and the next
+    far one; the next tap is beside.
+    """
+    groups, near, far, places, positions = ends
+    near_step, far_step = steps
+    taps = table.shape[0]
+    e = np.empty(near * places, a.dtype)
+    for g in range(first, last):
+        at, begin = g % groups * (near * far * taps), g * near * places
+        v = out[begin : begin + near * places]
+        for i in range(near * places):
+            v[i] = zero
+        if uses_a:
+            for i in range(near * places):
+                e[i] = a[begin + i]
+        for k in range(far):
+            base = (g * far + k) * positions
+            if places == 1 and positions == 1 and taps == 1:  # rows of weights side by side
+                if reached[base]:
+                    x, y, w = s0[base], s1[base], at + k * far_step
+                    for n in range(near):
+                        v[n] = update(v[n], e[n], weights[w + n * near_step], x, y, c0, c1)
+                continue
+            for n in range(near):
+                for tap in range(taps):
+                    w, b = weights[at + n * near_step + k * far_step + tap], n * places
+                    for i in range(uint64(places)):
+                        p = table[tap, i]
+                        q = uint64(base + max(p, 0))
+                        u = update(v[b + i], e[b + i], w, s0[q], s1[q], c0, c1)
+                        # Chosen, not branched to: which far ends live is a coin's toss.
+                        v[b + i] = u if (p >= 0) & (reached[q] != 0) else v[b + i]
+
+
 LANES = 128
 """Running folds of `rows`, so that its loop has no chain of dependent operations."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -38,6 +40,16 @@ def best_paths(store: GateStore, gate: int, semiring: Semiring, valuation: Tenso
     Source: Huang and Chiang 2005; for k = 1 the Viterbi traceback. Carrying the path in the value would break
     distributivity where ties are, unless ⊗ is strictly monotone (not so in Fuzzy and Łukasiewicz).
     """
+    return [path for _, path in best_of_gates(store, [gate], semiring, valuation, k)]
+
+
+def best_of_gates(
+    store: GateStore, gates: Sequence[int], semiring: Semiring, valuation: Tensor, k: int
+) -> list[tuple[int, WeightedPath]]:
+    """Return the k best paths of several gates together, each with its gate's place in the list, best first.
+
+    Of equal ones the earlier gate's comes first. Arguments, ties, errors and source as of `best_paths`.
+    """
     if k < 1:
         raise OptionError(f"k={k}: ask for one path or more.")
     if not semiring.selective or semiring.element_shape:
@@ -53,12 +65,15 @@ def best_paths(store: GateStore, gate: int, semiring: Semiring, valuation: Tenso
     if values.dtype == torch.bool:
         values = values.to(torch.int8)
     largest = bool(semiring.one > semiring.zero)  # zero is the worst element
-    found = Derivations(
-        store, values.numpy(), operator.neg if largest else operator.pos, _times(semiring, valuation), semiring.zero, k
-    )
-    return [
-        WeightedPath(value, tuple(store.variables[i] for i in numbers), numbers) for value, numbers in found.best(gate)
-    ]
+    worse = operator.neg if largest else operator.pos
+    found = Derivations(store, values.numpy(), worse, _times(semiring, valuation), semiring.zero, k)
+    streams = [_ranked(found, gate, place, worse) for place, gate in enumerate(gates)]
+    best = islice(heapq.merge(*streams, key=operator.itemgetter(0, 1)), k)
+    return [(place, WeightedPath(value, tuple(store.variables[i] for i in ids), ids)) for _, place, value, ids in best]
+
+
+def _ranked(found: Derivations, gate: int, place: int, worse: Callable[[Any], Any]) -> Iterator[Any]:
+    return ((worse(value), place, value, numbers) for value, numbers in found.best(gate))
 
 
 def _times(semiring: Semiring, like: Tensor) -> Callable[[Any, Any], Any]:

@@ -45,8 +45,9 @@ class Route:
     name: ClassVar[str] = ""
     rank: ClassVar[int] = 0
     """Higher is tried first. The reference has rank 0 and fits always."""
-    by_operand: ClassVar[bool] = True
-    """Whether it serves blocks of several operands one by one (see `operands`)."""
+    joins: ClassVar[bool] = False
+    """Whether it takes a block of several operands as one, a `Joined`, and gives a tuple of `Pulled` for each tensor.
+    Else operands are served one by one (see `operands`)."""
 
     def fits(self, prepared: Prepared, question: BlockQuestion) -> str | None:
         """Return why this route gives the exact answer here, or None if it may not."""

@@ -13,7 +13,9 @@ from provnet.semirings.ordered import MaxSemiring
 from provnet.torch_backend import contractions
 from provnet.torch_backend.blocks import outer_products as outer
 from provnet.torch_backend.blocks.prepared import Prepared
+from provnet.torch_backend.contractions.base import Operands
 from provnet.torch_backend.contractions.body import MAX_TIMES_ABS
+from provnet.torch_backend.contractions.geometry import Geometry, geometry_of
 from provnet.torch_backend.contractions.input_edges import columns_of, heaviest, listable, reachable
 from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route, register
 
@@ -98,7 +100,7 @@ def best_products(prepared: Prepared, question: BlockQuestion, height: Tensor, r
     height   numbers >= 0, [batch, outputs]. reached: where an output counts at all; its height may have become 0.
     None: there are too many unsure inputs, they cannot be listed, or something overflows.
     """
-    largest = largest_contributions(prepared)
+    largest = _largest_where(prepared, reached)
     small = outer.NORMAL[largest.dtype]
     if not bool(torch.isfinite(largest.sum())):
         return None
@@ -169,6 +171,37 @@ def largest_contributions(prepared: Prepared) -> Tensor:
     found = contractions.contract(engine, MAX_TIMES_ABS, prepared, "push", _signed(prepared), (size,), size != 0)
     prepared.memo["largest"] = outer.larger_of_bias(prepared, found)
     return prepared.memo["largest"]
+
+
+def _largest_where(prepared: Prepared, reached: Tensor) -> Tensor:
+    """Return `largest_contributions` where outputs are `reached`; where a large dense layer's others are not, 1.
+
+    What was made of a few outputs is not kept: another question has others.
+    """
+    wiring, engine = prepared.block.wiring, contractions.engine_for(prepared)
+    shape = geometry_of(wiring)
+    dense = shape is not None and shape.convolution is None
+    if engine is None or not dense or "largest" in prepared.memo or wiring.edges < LARGE:
+        return largest_contributions(prepared)
+    wanted = reached.reshape(-1, wiring.channels)
+    row, channel = wanted.any(1).nonzero()[:, 0], wanted.any(0).nonzero()[:, 0]
+    if FEW * len(row) * len(channel) > wanted.numel():
+        return largest_contributions(prepared)
+    size = prepared.a[0].reshape(-1, wiring.fan)[row].abs()
+    weights = _signed(prepared).reshape(wiring.channels, wiring.fan)[channel]
+    geometry = Geometry(1, 1, wiring.fan, len(channel), 1, 1, 1)
+    few = Operands(geometry, "push", weights.reshape(-1), (size,), size != 0, dtype=size.dtype)
+    found = torch.ones(wanted.shape, dtype=size.dtype, device=size.device)
+    if len(row):
+        found[row[:, None], channel] = engine.contract(MAX_TIMES_ABS, few)
+    return outer.larger_of_bias(prepared, found.reshape(reached.shape))
+
+
+LARGE = 1 << 24
+"""Edges of an example from which on it pays to look at the outputs that matter alone."""
+
+FEW = 8
+"""They are to be at most one in so many."""
 
 
 def best_bias(prepared: Prepared, share: Tensor) -> Tensor | None:

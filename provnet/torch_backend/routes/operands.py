@@ -27,9 +27,9 @@ View = tuple[Prepared, Grouped | None]
 
 def fits(route: Route, ready: Ready, question: BlockQuestion) -> str | None:
     """Return why a route gives the exact answer for a whole block, or None if it may not."""
-    if isinstance(ready, Joined) and route.rank == 0:
-        return route.fits(ready.parts[0], question)
-    if isinstance(ready, Joined) and (ready.selects or not route.by_operand):
+    if route.joins:
+        return route.fits(ready, question)  # type: ignore[arg-type]  # it takes both
+    if isinstance(ready, Joined) and ready.selects:
         return None
     found = [_view(route, part, question) for part in ready.parts]
     whys = [None if one is None else route.fits(one[0], question) for one in found]
@@ -38,34 +38,56 @@ def fits(route: Route, ready: Ready, question: BlockQuestion) -> str | None:
 
 def _view(route: Route, part: Prepared, question: BlockQuestion) -> View | None:
     """Return an operand as the route takes it, None if it does not."""
-    if route.fits(part, question) is not None and route.rank > 0:
+    if route.fits(part, question) is not None:
         return part, None
-    found = grouped(_unmasked(part, question)) if route.rank > 0 else None
-    if found is not None and route.fits(found.prepared, question) is not None:
-        return found.prepared, found
-    return (part, None) if route.rank == 0 else None
+    found = grouped(_unmasked(part, question))
+    return None if found is None or route.fits(found.prepared, question) is None else (found.prepared, found)
 
 
 def _unmasked(part: Prepared, question: BlockQuestion) -> Prepared:
-    """Return an operand without its mask of neurons that are none, if the question cannot tell them from others.
+    """Return an operand without its masks of neurons and of weights that are none, if the question cannot tell them
+    from others.
 
-    Their contribution is 0. Shares of the largest, their logarithms, and thresholds above 0 make an absent edge of it;
-    in the reals its coefficient is 0. So causal attention keeps its fast routes.
+    Their contribution is 0. So causal attention keeps its fast routes.
     """
-    theta, algebra = question.annotation, question.semiring
-    blind = theta.form in ("normalised", "neg-log") or (theta.form == "identity" and algebra.ring)
-    if theta.form == "threshold":
-        blind = theta.rounded(part.a[0].dtype) > 0  # type: ignore[attr-defined]  # the declared form has a θ
-    if part.padding is None or not blind:
+    if part.whole or not _is_blind(question, part.a[0].dtype):
         return part
-    return replace(part, padding=None, w=raw(part, "w"), z=raw(part, "z"), winner=raw(part, "winner"))
+    kept = part.weight_padding if part.weight_padding is not None and _weighs_something(part) else None
+    made = {name: raw(part, name) for name in ("w", "z", "winner")}
+    return replace(part, padding=None, weight_padding=kept, **made)
+
+
+def _is_blind(question: BlockQuestion, dtype: torch.dtype) -> bool:
+    """Tell whether an edge without a contribution gets the semiring's zero, as an absent one does."""
+    theta, algebra = question.annotation, question.semiring
+    match theta.form:
+        case "normalised":
+            return bool(algebra.zero == 0)
+        case "neg-log":
+            return bool(algebra.zero == torch.inf)
+        case "threshold":
+            return theta.rounded(dtype) > 0  # type: ignore[attr-defined]  # the declared form has a θ
+        case "identity":
+            return algebra.ring
+    return False
+
+
+def _weighs_something(part: Prepared) -> bool:
+    """Tell whether a masked weight makes a contribution: it is not 0, or a rule gives the weight 0 another one."""
+    if "masked weights" not in part.memo:
+        w, weight_padding = part.w, part.weight_padding
+        assert w is not None and weight_padding is not None, "a mask of weights has weights"
+        made = [product.weights(w.new_zeros(())) for product in part.rule.products]
+        kept = any(bool(g) for g in made if g is not None) or bool((w * weight_padding).any())
+        part.memo["masked weights"] = torch.tensor(kept)
+    return bool(part.memo["masked weights"])
 
 
 def pull(route: Route, ready: Ready, question: BlockQuestion, relevance: Sequence[Tensor]) -> list[Operands] | None:
     """Return what a block passes back for each tensor of relevance; None: it left the route's safe range."""
-    if isinstance(ready, Joined) and route.rank == 0:
-        return route.pull(ready, question, relevance)  # type: ignore[arg-type,return-value]  # the reference takes both
-    if isinstance(ready, Prepared) and (route.rank == 0 or route.fits(ready, question) is not None):
+    if isinstance(ready, Joined) and route.joins:
+        return route.pull(ready, question, relevance)  # type: ignore[arg-type,return-value]  # tuples of `Pulled`
+    if isinstance(ready, Prepared) and route.fits(ready, question) is not None:
         found = route.pull(ready, question, relevance)
         return None if found is None else [(one,) for one in found]
     views = [_view(route, part, question) for part in ready.parts]

@@ -34,8 +34,7 @@ class Transpose(Route):
         algebra = question.semiring
         declared = algebra.family == "sum-product" and algebra.ring and question.annotation.form == "identity"
         block = prepared.block
-        served = not block.bias_by_example or prepared.b is None
-        served &= not block.weight_by_example or linear_maps.by_example(block.wiring)
+        served = not block.weight_by_example or linear_maps.by_example(block.wiring)
         # Neurons that are none need no mask: f(a) is 0 there.
         if not (declared and served and not prepared.selects):
             return None

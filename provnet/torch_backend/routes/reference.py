@@ -21,8 +21,9 @@ class ReferenceRoute(Route):
 
     name = "reference"
     rank = 0
+    joins = True
 
-    def fits(self, prepared: Prepared, question: BlockQuestion) -> str:
+    def fits(self, prepared: Ready, question: BlockQuestion) -> str:
         return "the definition"
 
     def pull(self, prepared: Ready, question: BlockQuestion, relevance: Sequence[Tensor]) -> list[Any]:

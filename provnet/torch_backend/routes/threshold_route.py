@@ -141,12 +141,13 @@ def _contracted(engine: Engine, prepared: Prepared, question: BlockQuestion, rea
     body = MAX_TIMES_ABS if absolute else MAX_TIMES
     # θ > 0: only a positive score can pass, so that none is less than 0, what the fold starts from.
     score = a * contractions.contract(engine, body, prepared, "pull", weights, (share,), reached)
-    if not absolute and bool((a < 0).any()):
+    if not absolute and bool((a < 0).count_nonzero()):
         least = contractions.contract(engine, body, prepared, "pull", weights, (share.neg_(),), reached)
         score = torch.where(a < 0, a.neg() * least, score)
     margin = 8 * torch.finfo(z.dtype).eps
     passes, below = score > theta * (1 + margin), score < theta * (1 - margin)
-    decided = int(passes.sum()) + int(below.sum()) == score.numel() and float(score.max()) < torch.inf
+    # Counted, not summed: a sum of truth values makes a whole number of each first.
+    decided = int(passes.count_nonzero() + below.count_nonzero()) == score.numel() and float(score.max()) < torch.inf
     if not decided:  # an overflow or a NaN is not either
         batch, inputs = (~(below | (passes & torch.isfinite(score)))).nonzero(as_tuple=True)
         for column in columns_of(prepared, batch, inputs):

@@ -115,7 +115,7 @@ def has_constants(block: Block) -> bool:
 def constants_of(block: Block, device: torch.device) -> Tensor | None:
     """Return which outputs of a block of unit edges no input feeds, [outputs], or [batch, outputs] where examples
     differ; None if there are none."""
-    if all(operand.wiring.identity for operand in block.operands):
+    if any(operand.wiring.feeds_all for operand in block.operands):
         return None
     fed = torch.zeros(block.wiring.outputs, dtype=torch.bool, device=device)
     for operand in block.operands:
