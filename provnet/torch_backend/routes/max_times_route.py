@@ -9,7 +9,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from provnet.semirings.ordered import MaxSemiring
+from provnet.semirings.max_times import MaxTimes
 from provnet.torch_backend import contractions
 from provnet.torch_backend.blocks import outer_products as outer
 from provnet.torch_backend.blocks.prepared import Prepared
@@ -17,7 +17,7 @@ from provnet.torch_backend.contractions.body import MAX_TIMES_ABS
 from provnet.torch_backend.contractions.input_edges import columns_of, heaviest, listable, reachable
 from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route, register
 
-_LARGER = MaxSemiring()
+_LARGER = MaxTimes()
 """Whatever semiring asks, columns are joined by their maximum."""
 
 
