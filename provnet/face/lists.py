@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product as product_of
 from typing import Any
 
 import torch
@@ -30,13 +31,18 @@ class EdgeQuestion:
 
 
 def asks_of(
-    circuit: BlockCircuit, semiring: Any, rule: Any, annotation: Any, exact: bool = False
+    circuit: BlockCircuit, semiring: Any, rule: Any, annotation: Any, exact: bool = False, product: bool = False
 ) -> tuple[list[EdgeQuestion], bool]:
     """Return the questions of one call, and whether any of its arguments was a list, so that a list is the answer.
 
     Lists (or tuples) run side by side: question n takes the n-th entry of each, and what is no list stands for all.
+    With `product` every semiring meets every rule, and both every annotation function, the last list fastest.
     Raises: `OptionError` for lists of different lengths, `UnknownNameError` for a pattern of paths that fits no block.
     """
+    if not isinstance(product, bool):
+        raise OptionError(f"product={product!r} is neither True nor False.")
+    if product:
+        semiring, rule, annotation = _crossed(semiring, rule, annotation)
     count = _count({"semiring": semiring, "rule": rule, "annotation": annotation})
     algebras = [_algebra(one) for one in _spread(semiring, count)]
     if not isinstance(exact, bool):
@@ -75,9 +81,19 @@ def _count(given: Mapping[str, Any]) -> int | None:
         shown = ", ".join(f"{name} lists {length}" for name, length in lengths.items())
         raise OptionError(
             f"lists run side by side, so they must be of one length: {shown}. What is no list stands for all; for "
-            "every combination write them out, itertools.product helps."
+            "every combination give product=True."
         )
     return next(iter(lengths.values()), None)
+
+
+def _crossed(*lists: Any) -> Sequence[Any]:
+    """Return the lists so that side by side they are every combination; what is no list stays as it is."""
+    named = [number for number, value in enumerate(lists) if isinstance(value, list | tuple)]
+    rows = list(product_of(*(lists[number] for number in named)))
+    crossed = list(lists)
+    for place, number in enumerate(named):
+        crossed[number] = [row[place] for row in rows]
+    return crossed
 
 
 def _spread(value: Any, count: int | None) -> Sequence[Any]:
