@@ -231,9 +231,11 @@ class Prepared:
         examples differ; None: all."""
         wiring = self.block.wiring
         index, present, weight = wiring.source(outputs[:, None], torch.arange(wiring.fan, device=self.device))
-        present = self._shared_present(None if present is True else present, index, weight)
-        by_example = self._present_by_example(index, weight, batch)
-        return index, present if by_example is None else _both(present, by_example), weight
+        present = None if present is True else present
+        for padding, at in ((self.padding, index), (self.weight_padding, weight)):
+            if padding is not None:
+                present = _both(present, ~(padding[at] if padding.dim() == 1 else self._by_example(padding, batch, at)))
+        return index, present, weight
 
     def terms(self, outputs: Tensor, batch: slice) -> Terms:
         """Return what the edges of the outputs [n] are computed from: [batch, n, slots]."""
