@@ -98,6 +98,8 @@ def test_sources_of_any_order_of_axes(first: str, second: list[str], out: list[s
 class Masked(nn.Module):
     """Softmax of scores, some of them masked, times values: each example has a mask of its own."""
 
+    mask: Tensor
+
     def __init__(self, mask: Tensor) -> None:
         super().__init__()
         self.register_buffer("mask", mask)

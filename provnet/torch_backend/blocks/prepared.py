@@ -13,6 +13,7 @@ from provnet.circuit.blocks import Block
 from provnet.circuit.deferred import deferrable, raw
 from provnet.rules.lrp.base import Rule
 from provnet.rules.lrp.factors import RuleEdges, Terms
+from provnet.torch_backend.blocks.extent import Extent
 from provnet.torch_backend.blocks.scratch import Scratch
 
 
@@ -41,7 +42,7 @@ class Prepared:
     weight_padding
             weights that are such entries (masked probabilities, to the values they multiply): [weights], or
             [batch, weights]; None: there is none. An edge with one is absent
-    memo    what routes keep beside the denominators
+    extent  how large its numbers are, as far as routes have looked
     scratch memory that a route may use until it returns; None: take fresh memory
 
     w, z and winner are made when they are first looked at; `raw(prepared, "w")` shows what stands for them.
@@ -56,7 +57,7 @@ class Prepared:
     winner: Tensor | None = deferrable(None)  # noqa: RUF009
     padding: Tensor | None = None
     weight_padding: Tensor | None = None
-    memo: dict[str, Tensor] = field(default_factory=dict)
+    extent: Extent = field(default_factory=Extent)
     scratch: Scratch | None = None
 
     @property

@@ -163,12 +163,12 @@ FAINT_PART = 8
 def largest_contributions(prepared: Prepared) -> Tensor:
     """Return max |p| over each neuron's inputs, bias included, [batch, outputs]: exact. Made once and kept."""
     engine = contractions.engine_for(prepared)
-    if engine is None or "largest" in prepared.memo:
+    if engine is None or prepared.extent.contributions is not None:
         return outer.largest_contributions(prepared)
     size = prepared.a[0].abs()
     found = contractions.contract(engine, MAX_TIMES_ABS, prepared, "push", _signed(prepared), (size,), size != 0)
-    prepared.memo["largest"] = outer.larger_of_bias(prepared, found)
-    return prepared.memo["largest"]
+    prepared.extent.contributions = outer.larger_of_bias(prepared, found)
+    return prepared.extent.contributions
 
 
 def best_bias(prepared: Prepared, share: Tensor) -> Tensor | None:
