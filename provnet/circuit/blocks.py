@@ -57,19 +57,33 @@ class Input:
     """Stands in a call's arguments where the activation stood."""
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """Stands in a call's arguments for a result of another call, `Call.before[number]`."""
+
+    number: int
+    result: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
-    """How the function of unit edges is run again: an ATen op, its overload, its arguments as plain data."""
+    """How the function of unit edges is run again: an ATen op, its overload, its arguments as plain data.
+
+    before   calls that run first, in this order, for a function that takes several ops: x·σ(1.702 x) is a `mul` whose
+             `before` holds a `mul` and a `sigmoid`. Each has an empty `before` of its own.
+    """
 
     op: str
     overload: str
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    before: tuple[Call, ...] = ()
 
     def with_handles(self, convert: Callable[[Handle], Handle]) -> Call:
         """Return the call with each tensor among its arguments replaced."""
         named = {name: convert(value) for name, value in self.kwargs.items()}
-        return replace(self, args=tuple(map(convert, self.args)), kwargs=named)
+        before = tuple(step.with_handles(convert) for step in self.before)
+        return replace(self, args=tuple(map(convert, self.args)), kwargs=named, before=before)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,6 +224,7 @@ class BlockCircuit:
     absent   names of tensors that have no relevance of their own -> why, and the way out (a convolution that is fused
              with its batch norm; the bare name of a module that is called twice).
     rule     a propagation rule as JSON that goes with the circuit, for whoever loads it; it changes nothing here.
+    parameters   name -> where it lies in memory, of the parameters whose relevance was asked for when it was traced.
     lean     what makes activations again whose handles are promises of tensors; None: all handles are tensors.
     """
 
@@ -223,6 +238,7 @@ class BlockCircuit:
     absent: Mapping[str, str] = field(default_factory=dict)
     kept: tuple[Kept, ...] = ()
     rule: str | None = None
+    parameters: Mapping[str, Memory] = field(default_factory=dict)
     lean: Handle = None
 
     def find(self, name: str) -> int:

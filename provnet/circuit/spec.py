@@ -148,7 +148,7 @@ def _kind_faults(block: Block, circuit: BlockCircuit) -> Iterator[str]:
             yield f"the kind {block.kind!r} has no weights"
     if block.kind == "elementwise" and several:
         yield f"a function of one entry has {len(block.operands)} inputs"
-    if block.copies not in (1, 2):
+    if block.copies not in (1, block.counted):
         yield f"its slots count each contribution {block.copies} times"
     if block.annotation not in (None, "seed"):
         yield f"an annotation function of its own called {block.annotation!r} is not known"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, overload
 
 import graphviz
@@ -189,7 +190,8 @@ class Circuit:
         given = named_inputs(self.sources, inputs, named)
         self.check_fresh()
         with plain_torch(), torch.inference_mode(False), torch.no_grad():
-            return Circuit(self.recording.circuit_on(given, check), recording=self.recording)
+            data = replace(self.recording.circuit_on(given, check), parameters=self.data.parameters)
+            return Circuit(data, recording=self.recording)
 
     # -- evaluation ----------------------------------------------------------------------------------------------------
 

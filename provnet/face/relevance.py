@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from provnet.circuit.blocks import BlockCircuit
 from provnet.circuit.gates import Neuron
+from provnet.circuit.parameters import uses_of
 from provnet.errors import LimitError, OptionError, UnsupportedOperationError
 from provnet.face.conservation_report import Conservation, conservation_of
 from provnet.face.heads import attention_in
@@ -26,7 +28,7 @@ from provnet.torch_backend.blocks.rows import shaped
 from provnet.torch_backend.counts.bounds import EXACT_FLOAT
 from provnet.torch_backend.settings import plain_torch
 from provnet.torch_backend.walk.evaluate import Evaluation, Step, WalkQuestion
-from provnet.torch_backend.walk.messages import block_elements, block_messages, weight_relevance
+from provnet.torch_backend.walk.messages import block_elements, block_messages, parameter_relevance, weight_relevance
 from provnet.torch_backend.walk.workspace import Workspace
 
 MESSAGES_LIMIT = 50_000_000
@@ -108,6 +110,8 @@ class Relevance:
         Raises: `UnknownNameError`, with the reason where a tensor has no relevance of its own.
         """
         circuit = self._asked.circuit
+        if name in circuit.parameters:
+            return self._parameter(str(name))
         neuron = neuron_or_none(circuit, name)
         if neuron is None:
             return self._at(circuit.find(str(name)))
@@ -279,6 +283,30 @@ class Relevance:
         """
         (index, *_) = blocks_named(self._asked.circuit, path)
         return self._of_edges(index, weight_relevance)
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The relevance of each parameter that `trace(sources=)` named, [batch, *its shape], for each example its own.
+
+        It is the ⊕ of the messages over all edges that an entry is the weight of, or the bias: in every call of a
+        shared layer, at every place of a convolution. With LRP-0 in the reals, where the network is piecewise linear,
+        that is the entry times the derivative by it. What parameters get is on its way: it is no sink, and relevance
+        of the inputs is what it is without them.
+        """
+        return {name: self._parameter(name) for name in self._asked.circuit.parameters}
+
+    def _parameter(self, name: str) -> Any:
+        circuit = self._asked.circuit
+        memory = circuit.parameters[name]
+        uses = uses_of(circuit, name, memory)
+        if not {circuit.blocks[use.block].output for use in uses} <= self._kept:
+            self._evaluations = self._asked.again(frozenset(circuit.activations))
+        shape, size = memory[2], prod(memory[2])
+        parts = []
+        for job, evaluation in zip(self._asked.jobs, self._evaluations, strict=True):
+            found = parameter_relevance(self._asked.workspace(), uses, size, job, evaluation.relevance)
+            parts.append(found.reshape(circuit.batch, *shape, *job.semiring.element_shape))
+        return self._shown(parts)
 
     def rows(self, activation: int) -> Tensor:
         """Return the relevance of a recorded tensor by its number, [batch, neurons, *element], for one target.

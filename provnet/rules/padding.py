@@ -15,7 +15,7 @@ from provnet.circuit.wiring import Wiring
 Mask = NDArray[np.bool_]
 
 
-PADS = frozenset({"aten.constant_pad_nd", "aten.pad", "aten.im2col"})
+PADS = frozenset({"aten.constant_pad_nd", "aten.pad", "aten.im2col", "provnet.gathered"})
 """The ops that pad. A zero that any other op puts somewhere (cat, masked_fill, where, a write) is a neuron."""
 
 ADDS = frozenset({"aten.add", "aten.sub", "aten.rsub"})
