@@ -201,7 +201,7 @@ def kinds(path: str) -> set[str]:
     return {node.name for node in tree.body if isinstance(node, ast.ClassDef)} - {"Wiring", "Weight"}
 
 
-KINDS = kinds("wiring.py") | kinds("table.py") | kinds("weights.py")
+KINDS = kinds("wiring.py") | kinds("table.py") | kinds("transposed.py") | kinds("weights.py")
 
 
 def asked_for(source: str) -> list[str]:

@@ -36,3 +36,18 @@ def test_names_are_found_whatever_their_case_and_hyphens():
         registry.get("zzz")
     with pytest.raises(OptionError, match="registered already"):
         registry.register("two")(3)
+
+
+def test_registries_that_share_names_find_each_others_entries():
+    shelves: list[Registry[int]] = []
+    numbers, signs = Registry[int]("number", shelves=shelves), Registry[int]("sign", shelves=shelves)
+    numbers.register("one")(1)
+    signs.register("plus")(2)
+    assert numbers.find("plus") == signs.find("Plus") == 2
+    assert numbers.find("one") == 1
+    with pytest.raises(OptionError, match="number 'one' is registered already"):
+        signs.register("one")(3)
+    with pytest.raises(UnknownNameError, match="no number is called 'plus'"):
+        numbers.get("plus")
+    with pytest.raises(UnknownNameError, match=r"no number or sign is called 'plos'. Did you mean 'plus'"):
+        numbers.find("plos")

@@ -58,8 +58,9 @@ def _way_out(block: Block) -> str:
 
 
 def _views(block: Block) -> Iterator[tuple[bool, Memory]]:
-    if block.shared_weight is not None and block.shared_weight.memory is not None:
-        yield False, block.shared_weight.memory
+    shared = block.shared_weight
+    if shared is not None and shared.memory is not None:
+        yield False, shared.memory
     if block.bias_memory is not None:
         yield True, block.bias_memory
 

@@ -37,10 +37,10 @@ from provnet.errors import (
 )
 from provnet.face.edge_elements import EdgeElements
 from provnet.face.gate_pruning import MOST_PATHS, Pruned, Wish, joined, pruned, strengths_of, threshold_of, worths
-from provnet.face.lists import exact_counting
+from provnet.face.lists import algebra_named, exact_counting
 from provnet.face.neuron_names import At, neurons_at, output_named
 from provnet.face.pages import PAGES
-from provnet.face.python_values import Values, fold_gates, provenance_of
+from provnet.face.python_values import Values, fold_gates, provenance_of, symbols_of
 from provnet.face.spelling import path_and_index
 from provnet.face.switched_off import dead_neurons, reached_neurons, without_sources
 from provnet.face.targets import Target, Targets, target_neurons
@@ -55,6 +55,7 @@ from provnet.semirings.carrier import into_carrier
 from provnet.semirings.counting import bits, too_many
 from provnet.semirings.lookup import get as get_semiring
 from provnet.symbolic.canonical import find_gate
+from provnet.symbolic.carriers.base import Carrier
 from provnet.symbolic.expand_polynomial import polynomial
 from provnet.symbolic.formula import Formula, formula
 from provnet.symbolic.naming import Naming, aliases_of
@@ -81,10 +82,10 @@ VALUATION_TILE = 1 << 20
 
 
 class Elements(Mapping[Neuron, Any]):
-    """Root -> element, in the order of the roots, backed by one tensor [roots, *element_shape]. Takes names too."""
+    """Root -> element, in the order of the roots. Takes names too. Numbers are backed by one `tensor`."""
 
-    def __init__(self, roots: Sequence[Neuron], tensor: Tensor, shown: Callable[[Tensor], Any]) -> None:
-        self.roots, self.tensor = tuple(roots), tensor
+    def __init__(self, roots: Sequence[Neuron], elements: Tensor | Sequence[Any], shown: Callable[[Any], Any]) -> None:
+        self.roots, self._elements = tuple(roots), elements
         self._shown = shown
         self._numbers = {root: number for number, root in enumerate(self.roots)}
         self._names = {str(root): number for number, root in enumerate(self.roots)}
@@ -97,7 +98,14 @@ class Elements(Mapping[Neuron, Any]):
         if wanted not in known:
             some = ", ".join(map(str, self.roots[:SHOWN_ROOTS]))
             raise UnknownNameError(f"{root!r} is no root of these gates. Roots: {some}.")
-        return self._shown(self.tensor[known[wanted]])
+        return self._shown(self._elements[known[wanted]])
+
+    @property
+    def tensor(self) -> Tensor:
+        """The elements, [roots, *element_shape]. Raises: `UnsupportedOperationError` for elements that are symbols."""
+        if not isinstance(self._elements, Tensor):
+            raise UnsupportedOperationError("symbols are not held in a tensor: read each by its root.")
+        return self._elements
 
     def __iter__(self) -> Iterator[Neuron]:
         return iter(self.roots)
@@ -113,6 +121,9 @@ class Elements(Mapping[Neuron, Any]):
 
 NOTEBOOK_GATES = 150
 """Gates that a notebook draws unasked."""
+
+MAX_TERMS = 100_000
+"""Paths of a root up to which they are written out unasked."""
 
 SHOWN_ROOTS = 10
 """Roots that are printed."""
@@ -403,7 +414,7 @@ class GateCircuit:
     @plain_torch()
     def evaluate(
         self,
-        semiring: str | Semiring = "real",
+        semiring: str | Semiring | Carrier[Any] = "real",
         valuation: Tensor | Mapping[Any, Any] | None = None,
         rule: str | Rule | None = None,
         annotation: str | Annotation | None = None,
@@ -413,11 +424,17 @@ class GateCircuit:
         """Return {root: element} under a valuation: a tensor in the order of `variables`, a mapping, or None for that
         of `rule` (None: the one that the gates were pruned by, else "zero") and `annotation`.
 
+        A symbolic semiring ("why", "posbool", "formula", …) has symbols for elements: without a valuation each variable
+        is itself, as `provenance` says, which also takes a limit.
+
         exact   whole numbers of any size, for "counting" and semirings over counts: `CountOverflowError` advises it.
 
         Source: evaluation is the homomorphism ℕ[X] -> K that extends the valuation ([GKT07] Prop. 4.2).
         """
-        algebra = exact_counting(get_semiring(semiring)) if exact else get_semiring(semiring)
+        algebra = algebra_named(semiring)
+        if isinstance(algebra, Carrier):
+            return self._symbols(algebra, valuation, rule, annotation, plain=dtype is None and not exact)
+        algebra = exact_counting(algebra) if exact else algebra
         if algebra.residues and not _are_residues(algebra, valuation):
             algebra = self._sized(algebra, valuation, rule, annotation)
         *lower, highest = algebra.ladder()
@@ -425,6 +442,22 @@ class GateCircuit:
             with suppress(CountOverflowError):
                 return self._evaluate(rung, valuation, rule, annotation, dtype)
         return self._evaluate(highest, valuation, rule, annotation, dtype)
+
+    def _symbols(
+        self,
+        carrier: Carrier[Any],
+        valuation: Tensor | Mapping[Any, Any] | None,
+        rule: str | Rule | None,
+        annotation: str | Annotation | None,
+        plain: bool,
+    ) -> Elements:
+        if isinstance(valuation, Tensor) or not plain:
+            raise OptionError(
+                f"the elements of {carrier.name!r} are symbols: a valuation is a mapping from variables to elements, "
+                "or none, and neither a dtype nor exact counts are for them."
+            )
+        found = symbols_of(self._supported(annotation, rule).store, carrier, valuation, MAX_TERMS)
+        return Elements(list(found), list(found.values()), lambda element: element)
 
     def _evaluate(
         self,

@@ -16,11 +16,9 @@ from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
 from provnet.semirings import annotations
 from provnet.semirings.annotations.base import Annotation
-from provnet.semirings.base import Semiring
+from provnet.semirings.base import REGISTRY, Semiring
 from provnet.semirings.lookup import get as get_semiring
-from provnet.semirings.lookup import names as semiring_names
-from provnet.symbolic.carriers.base import REGISTRY as CARRIERS
-from provnet.symbolic.carriers.base import plain
+from provnet.symbolic.carriers.base import Carrier
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +55,23 @@ def asks_of(
 
 def _algebra(given: Any) -> Semiring:
     """Return a semiring. Raises `UnknownNameError`, with the way to the symbolic carriers for one of theirs."""
-    if isinstance(given, str) and given not in semiring_names() and plain(given) in CARRIERS:
+    found = algebra_named(given)
+    if isinstance(found, Carrier):
         raise UnknownNameError(
             f"{given!r} is a symbolic carrier, whose elements are no numbers: circuit.provenance({given!r}) gives them."
         )
-    return get_semiring(given)
+    return found
+
+
+def algebra_named(given: str | Semiring | Carrier[Any]) -> Semiring | Carrier[Any]:
+    """Return the semiring of numbers or of symbols that is called so; an instance is returned as it is.
+
+    Raises: `UnknownNameError`, with the names of both kinds that come near; `OptionError` for any other kind of object.
+    """
+    if isinstance(given, Carrier):
+        return given
+    found = REGISTRY.find(given) if isinstance(given, str) else given
+    return found if isinstance(found, Carrier) else get_semiring(given)
 
 
 def _count(given: Mapping[str, Any]) -> int | None:

@@ -67,6 +67,13 @@ def _look_up(store: GateStore, values: Mapping[Any, Any]) -> Callable[[Variable]
     return lambda variable: given[variable.name]
 
 
+def symbols_of(store: GateStore, carrier: Carrier[Any], values: Mapping[Any, Any] | None, max_terms: int) -> Values:
+    """Return the value of every root in a symbolic carrier, under a valuation; None: each variable is itself."""
+    if values is None:
+        return _unfolded(store, carrier, max_terms)
+    return fold_gates(store, values, carrier.plus, carrier.times, carrier.zero, carrier.one, _laws(carrier))
+
+
 def provenance_of(store: GateStore, name: str, root: Root, max_terms: int) -> Any:
     """Return the elements of a symbolic carrier; see `GateCircuit.provenance`."""
     carrier = get(name)
@@ -86,7 +93,9 @@ def _unfolded(store: GateStore, carrier: Carrier[Any], max_terms: int) -> Values
                 f"a root has {spell(most)} paths, more than max_terms={max_terms:,}. Ask for 'formula', 'boolexpr' or "
                 "'lin', which stay small, for one root or a smaller cone, or raise max_terms."
             )
-    laws = {law for law in LAWS if getattr(carrier, law, law == "commutative")}
-    return fold_gates(
-        store, lambda v: carrier.variable(v.name), carrier.plus, carrier.times, carrier.zero, carrier.one, laws
-    )
+    own = (carrier.plus, carrier.times, carrier.zero, carrier.one)
+    return fold_gates(store, lambda v: carrier.variable(v.name), *own, _laws(carrier))
+
+
+def _laws(carrier: Carrier[Any]) -> set[str]:
+    return {law for law in LAWS if getattr(carrier, law, law == "commutative")}

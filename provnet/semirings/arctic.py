@@ -19,14 +19,10 @@ class Arctic(MaxSemiring):
 
     zero, one = float("-inf"), 0.0
     bounds = (float("-inf"), FINITE)
-    family = "max-plus"
     scalar = ("max(x, y)", "x + y")
     annotation = "log-absolute"
     question = "What is the logarithm of the largest product of coefficients, in absolute value, along one path?"
     examples = (1.0, -2.0, 5.0)
-
-    def times(self, x: Tensor, y: Tensor) -> Tensor:
-        return x + y
 
     def star(self, x: Tensor) -> Tensor:
         """Return 0. Raises `NonFiniteError` where x > 0: going round the cycle always helps."""

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from provnet.errors import DTypeError, UnsupportedOperationError, ValuationError
 from provnet.notebook import card
-from provnet.registry import Registry
+from provnet.registry import SEMIRING_SHELVES, Registry
+from provnet.semirings.scalar import FAMILIES, FOLDS, operation
 
 SYNONYMS = {
     "max-plus": ("arctic",),
@@ -36,7 +37,7 @@ SYNONYMS = {
 }
 """What papers and other tools call the semirings."""
 
-REGISTRY: Registry[type[Semiring]] = Registry("semiring", SYNONYMS)
+REGISTRY: Registry[type[Semiring]] = Registry("semiring", SYNONYMS, SEMIRING_SHELVES)
 FINITE = torch.finfo(torch.float64).max
 S = TypeVar("S", bound="type[Semiring]")
 Overflow = Literal["raise", "float64", "exact", "promote"]
@@ -93,10 +94,11 @@ class Semiring:
     family: str | None = None
     """What a fast route may take plus and times for: "sum-product", "max-times", …; None: only themselves.
 
-    A subclass with a plus or times of its own does not inherit it.
+    It follows from `scalar`. A subclass with a plus or times of its own does not inherit it.
     """
     scalar: tuple[str, str] | None = None
-    """Plus and times of two numbers x and y, as expressions (see `semirings.scalar`) from which kernels are generated.
+    """Plus and times of two numbers x and y, as expressions (see `semirings.scalar`). All else follows from them unless
+    the class has its own: `plus`, `times`, `sum`, `family`, and the kernels that are generated.
 
     A subclass with a plus or times of its own does not inherit it.
     """
@@ -131,11 +133,17 @@ class Semiring:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if {"plus", "times"} & vars(cls).keys() and "family" not in vars(cls):
-            cls.family = None  # else it would inherit a wrong shortcut
-        if {"plus", "times"} & vars(cls).keys() and "scalar" not in vars(cls):
-            cls.scalar = None
-        if {"plus", "times", "sum"} & vars(cls).keys() and "differentiable" not in vars(cls):
+        own = frozenset(vars(cls))
+        changed = bool({"plus", "times"} & own)
+        if changed and "scalar" not in own:
+            cls.scalar = None  # else it would inherit a wrong shortcut
+        if (changed or "scalar" in own) and "family" not in own:
+            cls.family = None
+        if "scalar" in own and cls.scalar is not None:
+            _derive(cls, cls.scalar, own)
+        if "plus" in own and "sum" not in own:
+            cls.sum = Semiring.sum
+        if {"plus", "times", "sum"} & own and "differentiable" not in own:
             cls.differentiable = False
 
     def plus(self, x: Tensor, y: Tensor) -> Tensor:
@@ -276,3 +284,37 @@ class Semiring:
     def key(self) -> tuple[object, ...]:
         """Return what tells two instances apart: jobs with equal keys share their work."""
         return (type(self), *sorted((k, fingerprint(v)) for k, v in vars(self).items()))
+
+
+def _derive(cls: type[Semiring], texts: tuple[str, str], own: frozenset[str]) -> None:
+    """Give a class what its expressions say, but for what is its own. Raises: `OptionError` for other expressions."""
+    methods: dict[str, Any] = {name: _method(name, text) for name, text in zip(("plus", "times"), texts, strict=True)}
+    if "plus" not in own:
+        methods["sum"] = _sum(texts[0])
+    for name in methods.keys() - own:
+        setattr(cls, name, methods[name])
+    if not {"plus", "times", "family"} & own:
+        family = FAMILIES.get(texts)
+        # Routes for (max, ×) rely on numbers that are not negative.
+        cls.family = None if family == "max-times" and (cls.bounds is None or cls.bounds[0] < 0) else family
+
+
+def _method(name: str, text: str) -> Callable[[Semiring, Tensor, Tensor], Tensor]:
+    compute = operation(text)
+
+    def method(self: Semiring, x: Tensor, y: Tensor) -> Tensor:
+        return compute(x, y)
+
+    method.__name__ = name
+    return method
+
+
+def _sum(plus: str) -> Callable[[Semiring, Tensor, int], Tensor]:
+    """Return the fold along an axis of a plus that is an expression: torch's own, or by halves."""
+    fold = FOLDS.get(plus)
+
+    def sum_(self: Semiring, x: Tensor, dim: int) -> Tensor:
+        """Fold with plus, [.., n, ..] -> [.., ..]: the fold by halves but for rounding; `zero` over nothing."""
+        return fold(x, dim) if fold is not None and x.shape[dim] else Semiring.sum(self, x, dim)
+
+    return sum_

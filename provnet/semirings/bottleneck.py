@@ -20,7 +20,6 @@ class Bottleneck(MaxSemiring):
 
     zero: float | int = float("-inf")
     one: float | int = float("inf")
-    family = "max-min"
     scalar = ("max(x, y)", "min(x, y)")
     absorptive = times_idempotent = True
     annotation = "identity"  # an undefined d becomes zero, -inf
@@ -31,9 +30,6 @@ class Bottleneck(MaxSemiring):
         self.dtype = dtype
         if dtype is not None and not dtype.is_floating_point:
             self.zero, self.one = torch.iinfo(dtype).min, torch.iinfo(dtype).max
-
-    def times(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.minimum(x, y)
 
     def star(self, x: Tensor) -> Tensor:
         """Return the semiring's one: the empty path has no weakest edge."""

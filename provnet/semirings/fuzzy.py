@@ -18,15 +18,11 @@ class Fuzzy(MaxSemiring):
 
     zero, one = 0.0, 1.0
     bounds = (0.0, 1.0)
-    family = "max-min"
     scalar = ("max(x, y)", "min(x, y)")
     absorptive = times_idempotent = True
     annotation = "max-normalised"
     question = "How strong is the weakest edge of the best path, each edge measured by its neuron's strongest input?"
     examples = (0.1, 0.5, 0.7)
-
-    def times(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.minimum(x, y)
 
     def star(self, x: Tensor) -> Tensor:
         """Return 1: going round a cycle never helps."""

@@ -18,15 +18,12 @@ class Lukasiewicz(MaxSemiring):
 
     zero, one = 0.0, 1.0
     bounds = (0.0, 1.0)
+    # x + y - 1 rounds twice, and then 1 * 1e-20 is 0. The larger one's gap 1 - max is exact wherever it matters.
     scalar = ("max(x, y)", "max(min(x, y) - (1 - max(x, y)), 0)")
     absorptive = True
     annotation = "max-normalised"
     question = "What is left of 1 on the best path, each edge taking off what it lacks to its neuron's strongest input?"
     examples = (0.25, 0.5, 0.75)
-
-    def times(self, x: Tensor, y: Tensor) -> Tensor:
-        # x + y - 1 rounds twice, and then 1 * 1e-20 is 0. The larger one's gap 1 - max is exact wherever it matters.
-        return (torch.minimum(x, y) - (1 - torch.maximum(x, y))).clamp(min=0)
 
     def star(self, x: Tensor) -> Tensor:
         """Return 1: going round a cycle never helps."""

@@ -19,14 +19,10 @@ class MaxTimes(MaxSemiring):
 
     zero, one = 0.0, 1.0
     bounds = (0.0, FINITE)
-    family = "max-times"
     scalar = ("max(x, y)", "x * y")
     annotation = "absolute"
     question = "How large, in absolute value, is the largest product of coefficients along one path?"
     examples = (0.5, 2.0, 4.0)
-
-    def times(self, x: Tensor, y: Tensor) -> Tensor:
-        return x * y
 
     def star(self, x: Tensor) -> Tensor:
         """Return 1. Raises `NonFiniteError` where x > 1: going round the cycle always helps."""

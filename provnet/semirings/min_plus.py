@@ -19,14 +19,10 @@ class MinPlus(MinSemiring):
 
     zero, one = float("inf"), 0.0
     bounds = (-FINITE, float("inf"))
-    family = "min-plus"
     scalar = ("min(x, y)", "x + y")
     annotation = "cost"
     question = "How much does the cheapest path cost, if an edge costs -log |d|, so that one with |d| > 1 pays?"
     examples = (1.0, -2.0, 5.0)
-
-    def times(self, x: Tensor, y: Tensor) -> Tensor:
-        return x + y
 
     def star(self, x: Tensor) -> Tensor:
         """Return 0. Raises `NonFiniteError` where x < 0: going round the cycle always helps."""

@@ -18,23 +18,12 @@ class NonNegative(Semiring):
 
     zero, one = 0.0, 1.0
     bounds = (0.0, FINITE)
-    family = "sum-product"
     scalar = ("x + y", "x * y")
     differentiable = True
     naturally_ordered = True
     annotation = "positive"
     question = "How much supporting relevance reaches a neuron over all paths, if no opposing edge may be used?"
     examples = (2.0, 0.5, 4.0, 0.25)
-
-    def plus(self, x: Tensor, y: Tensor) -> Tensor:
-        return x + y
-
-    def times(self, x: Tensor, y: Tensor) -> Tensor:
-        return x * y
-
-    def sum(self, x: Tensor, dim: int) -> Tensor:
-        """Fold with +, [.., n, ..] -> [.., ..], equal to the pairwise fold up to rounding."""
-        return x.sum(dim)
 
     def star(self, x: Tensor) -> Tensor:
         """Return 1 / (1 - x), the sum of the geometric series. Raises `NonFiniteError` where x >= 1: it diverges."""

@@ -13,13 +13,6 @@ class MaxSemiring(Semiring):
 
     idempotent = naturally_ordered = selective = True
 
-    def plus(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.maximum(x, y)
-
-    def sum(self, x: Tensor, dim: int) -> Tensor:
-        """Fold with max, [.., n, ..] -> [.., ..]; `zero` over nothing, where torch's `amax` raises."""
-        return x.amax(dim) if x.shape[dim] else super().sum(x, dim)
-
     def monus(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the least d with x <= max(y, d): x where it exceeds y, else zero."""
         return torch.where(x > y, x, self.full((), self.zero, x))
@@ -29,13 +22,6 @@ class MinSemiring(Semiring):
     """The base of semirings whose plus is min: the natural order is the numbers' order turned round."""
 
     idempotent = naturally_ordered = selective = True
-
-    def plus(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.minimum(x, y)
-
-    def sum(self, x: Tensor, dim: int) -> Tensor:
-        """Fold with min, [.., n, ..] -> [.., ..]; `zero` over nothing, where torch's `amin` raises."""
-        return x.amin(dim) if x.shape[dim] else super().sum(x, dim)
 
     def monus(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the least d, that is the largest number, with x >= min(y, d): x where it is below y, else zero."""

@@ -19,23 +19,12 @@ class Real(Semiring):
 
     zero, one = 0.0, 1.0
     bounds = (-FINITE, FINITE)
-    family = "sum-product"
     scalar = ("x + y", "x * y")
     differentiable = True
     ring = True
     annotation = "identity"
     question = "Which share of the target does a neuron hold, once supporting and opposing paths have cancelled?"
     examples = (-1.0, 2.0, 0.5, -4.0)
-
-    def plus(self, x: Tensor, y: Tensor) -> Tensor:
-        return x + y
-
-    def times(self, x: Tensor, y: Tensor) -> Tensor:
-        return x * y
-
-    def sum(self, x: Tensor, dim: int) -> Tensor:
-        """Fold with +, [.., n, ..] -> [.., ..], equal to the pairwise fold up to rounding."""
-        return x.sum(dim)
 
     def star(self, x: Tensor) -> Tensor:
         """Return 1 / (1 - x), the sum of the geometric series. Raises `NonFiniteError` where |x| >= 1: it diverges."""

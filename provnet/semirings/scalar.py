@@ -1,4 +1,4 @@
-"""Expressions of numbers: how a semiring or an annotation function tells a compiler what it does to one edge.
+"""Expressions of numbers: what a semiring or an annotation function does to one edge, for all who compute it.
 
 An expression is Python of a small kind: names, numbers, + - * /, comparisons, `and`, `or`, `x if c else y`, and min,
 max, abs, exp, log, sqrt. Anything else is refused, so that a text can be trusted with a compiler.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Mapping
-from functools import reduce
+from functools import cache, reduce
 from typing import Any
 
 import torch
@@ -40,6 +40,36 @@ _CALLED: dict[str, Callable[..., Tensor]] = {
     "log": torch.log,
     "sqrt": torch.sqrt,
 }
+
+
+FAMILIES = {
+    ("x + y", "x * y"): "sum-product",
+    ("max(x, y)", "x * y"): "max-times",
+    ("max(x, y)", "x + y"): "max-plus",
+    ("min(x, y)", "x + y"): "min-plus",
+    ("max(x, y)", "min(x, y)"): "max-min",
+    ("min(x, y)", "max(x, y)"): "min-max",
+}
+"""⊕ and ⊗ as expressions -> what fast routes call the two together."""
+
+FOLDS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "x + y": torch.sum,
+    "max(x, y)": torch.amax,
+    "min(x, y)": torch.amin,
+}
+"""⊕ as an expression -> torch's own fold of it along an axis that is not empty. A NaN stays one."""
+
+
+@cache
+def operation(text: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the function of two tensors x and y that an expression is. Raises `OptionError` as `checked` does."""
+    tree = checked(text, frozenset({"x", "y"}))
+    match tree:
+        case ast.BinOp(left=ast.Name(id="x"), op=op, right=ast.Name(id="y")):
+            return _OPERATORS[type(op)]
+        case ast.Call(func=ast.Name(id=name), args=[ast.Name(id="x"), ast.Name(id="y")]):
+            return _CALLED[name]
+    return lambda x, y: on_tensors(tree, {"x": x, "y": y})
 
 
 def checked(text: str, names: frozenset[str]) -> ast.expr:

@@ -20,7 +20,7 @@ class Security(MinSemiring):
 
     one = 0
     dtype = torch.int64
-    family = "min-max"
+    scalar = ("min(x, y)", "max(x, y)")
     absorptive = times_idempotent = True
     annotation = "level"
     question = "Which clearance does it take to see one whole path, if strong edges are public and weak ones secret?"
@@ -31,9 +31,6 @@ class Security(MinSemiring):
         self.top = self.zero = top
         self.bounds = (0.0, float(top))
         self.examples = tuple(range(1, min(top, 8)))
-
-    def times(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.maximum(x, y)
 
     def star(self, x: Tensor) -> Tensor:
         """Return 0: the empty path is public."""

@@ -18,15 +18,11 @@ class Tropical(MinSemiring):
 
     zero, one = float("inf"), 0.0
     bounds = (0.0, float("inf"))
-    family = "min-plus"
     scalar = ("min(x, y)", "x + y")
     absorptive = True
     annotation = "neg-log"
     question = "How much does the cheapest path cost, if an edge pays for falling behind its neuron's strongest input?"
     examples = (1.0, 2.0, 0.5, 7.0)
-
-    def times(self, x: Tensor, y: Tensor) -> Tensor:
-        return x + y
 
     def star(self, x: Tensor) -> Tensor:
         """Return 0: going round a cycle never helps."""

@@ -18,15 +18,11 @@ class Viterbi(MaxSemiring):
 
     zero, one = 0.0, 1.0
     bounds = (0.0, 1.0)
-    family = "max-times"
     scalar = ("max(x, y)", "x * y")
     absorptive = True
     annotation = "max-normalised"  # |p| / max |p|: it conserves in this semiring, GSM25 eq. 12
     question = "How strong is the strongest single path, each edge measured by its neuron's strongest input?"
     examples = (0.5, 0.25, 0.125)
-
-    def times(self, x: Tensor, y: Tensor) -> Tensor:
-        return x * y
 
     def star(self, x: Tensor) -> Tensor:
         """Return 1: going round a cycle never helps."""

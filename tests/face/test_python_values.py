@@ -11,6 +11,7 @@ import torch
 
 import provnet
 from provnet.errors import LimitError, OptionError, UnknownNameError, UnsupportedOperationError, ValuationError
+from provnet.symbolic.carriers.base import get as carrier_named
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +95,21 @@ def test_provenance_says_no_before_it_hangs_and_where_a_law_is_missing(tied):
         tied.simplify("boolean").provenance("why")
     with pytest.raises(UnknownNameError, match="symbolic carrier"):
         tied.provenance("viterbi")
+
+
+@pytest.mark.guarantee("gates evaluate in symbolic semirings by name, as in those of numbers")
+def test_symbolic_semirings_are_evaluated_by_name():
+    gates = provnet.trace(torch.nn.Linear(2, 1, bias=False), torch.ones(1, 2)).gates(target=0)
+    for name in ("why", "N[X]", "posbool", "formula"):
+        found = gates.evaluate(name)
+        assert dict(found) == gates.provenance(name)
+        assert found[str(gates.roots[0])] == gates.provenance(name, gates.roots[0])
+    why = carrier_named("why")
+    renamed = gates.evaluate(why, {variable: why.variable("x") for variable in gates.variables})
+    assert set(renamed.values()) == {why.variable("x")}
+    with pytest.raises(UnsupportedOperationError, match="read each by its root"):
+        _ = gates.evaluate("why").tensor
+    with pytest.raises(OptionError, match="a valuation is a mapping"):
+        gates.evaluate("why", torch.ones(2))
+    with pytest.raises(UnknownNameError, match=r"no semiring or symbolic carrier is called 'wyh'. Did you mean 'why'"):
+        gates.evaluate("wyh")

@@ -22,6 +22,7 @@ from provnet.semirings.bottleneck import Bottleneck
 from provnet.semirings.counting import Counting
 from provnet.semirings.fuzzy import Fuzzy
 from provnet.semirings.log import Log
+from provnet.semirings.lukasiewicz import Lukasiewicz
 from provnet.semirings.max_times import MaxTimes
 from provnet.semirings.min_plus import MinPlus
 from provnet.semirings.modular_integer import ModularInteger
@@ -33,7 +34,7 @@ from provnet.semirings.viterbi import Viterbi
 from provnet.torch_backend.gates import evaluate_gates as module
 from provnet.torch_backend.gates.evaluate_gates import evaluate_every_gate, evaluate_gates, plan_of
 from provnet.torch_backend.gates.gate_plan import FAN
-from provnet.torch_backend.gates.kernel import NUMBERS, OPERATIONS, available, family_of
+from provnet.torch_backend.gates.kernel import EXPRESSIONS, NUMBERS, available, operations_of
 from tests.gate_circuits import make_store, perceptron, recursive, stores
 
 pytestmark = pytest.mark.skipif(not available(), reason="llvmlite, which the extra `fast` brings, is not installed")
@@ -41,7 +42,11 @@ pytestmark = pytest.mark.skipif(not available(), reason="llvmlite, which the ext
 FLOATS = (torch.float32, torch.float64)
 CASES: list[tuple[Semiring, torch.dtype]] = [
     *((semiring, dtype) for semiring in (Real(), NonNegative(), MaxTimes(), MinPlus(), Arctic()) for dtype in FLOATS),
-    *((semiring, dtype) for semiring in (Viterbi(), Tropical(), Fuzzy(), Bottleneck()) for dtype in FLOATS),
+    *(
+        (semiring, dtype)
+        for semiring in (Viterbi(), Tropical(), Fuzzy(), Bottleneck(), Lukasiewicz())
+        for dtype in FLOATS
+    ),
     *((Real(), dtype) for dtype in (torch.int32, torch.int64)),
     *((Bottleneck(dtype), dtype) for dtype in (torch.int32, torch.int64)),
     (Counting("float64"), torch.float64),
@@ -53,7 +58,7 @@ CASES: list[tuple[Semiring, torch.dtype]] = [
 
 
 def by_torch():
-    return patch.object(module, "family_of", lambda semiring, valuation: None)
+    return patch.object(module, "operations_of", lambda semiring, valuation: None)
 
 
 def draw(semiring: Semiring, dtype: torch.dtype, shape: tuple[int, ...], seed: int = 0) -> Tensor:
@@ -83,7 +88,7 @@ def draw(semiring: Semiring, dtype: torch.dtype, shape: tuple[int, ...], seed: i
 def test_every_family_is_compiled_and_equals_torch_to_the_bit(semiring, dtype, batch):
     store = expand(perceptron(5, 40, 3, bias=True).circuit(), [0, 1], biases=True)
     valuation = draw(semiring, dtype, (batch, len(store.variables)))
-    assert family_of(semiring, valuation) is not None
+    assert operations_of(semiring, valuation) is not None
     found = evaluate_gates(store, semiring, valuation)
     every = evaluate_every_gate(store, semiring, valuation[0])
     with by_torch():
@@ -93,8 +98,8 @@ def test_every_family_is_compiled_and_equals_torch_to_the_bit(semiring, dtype, b
 
 
 def test_the_cases_above_meet_every_family_and_dtype():
-    met = {family_of(semiring, draw(semiring, dtype, (1, 3))) for semiring, dtype in CASES}
-    assert met == set(OPERATIONS)
+    met = {operations_of(semiring, draw(semiring, dtype, (1, 3))) for semiring, dtype in CASES}
+    assert met == set(EXPRESSIONS.values()) | {("or", "and"), ("modular-add", "modular-mul"), Lukasiewicz.scalar}
     assert {dtype for _, dtype in CASES} == set(NUMBERS)
 
 
@@ -152,7 +157,7 @@ def test_products_next_to_multiples_of_the_modulus(p):
 
 def test_what_is_no_residue_goes_by_torch():
     store = make_store([VARIABLE, PLUS], [[], [0, 0]], [0, -1], 1, [1])
-    assert family_of(ModularInteger(7), torch.tensor([[9]])) is None
+    assert operations_of(ModularInteger(7), torch.tensor([[9]])) is None
     assert evaluate_gates(store, ModularInteger(7), torch.tensor([9])).tolist() == [4]
 
 
@@ -166,13 +171,13 @@ def test_only_the_named_operations_are_compiled():
             return (x + y + 1) % self.p
 
     floats, whole = torch.ones(1, 2), torch.ones(1, 2, dtype=torch.int64)
-    assert family_of(Own(), floats) is None
-    assert family_of(Shifted(7), whole) is None
-    assert family_of(Real(), floats.half()) is None
-    assert family_of(Log(), floats) is None
-    assert family_of(Real(), floats.to(torch.complex64)) is None
-    assert family_of(Counting("exact"), whole) is None
-    assert family_of(Real(), torch.ones(1, 2, device="meta")) is None
+    assert operations_of(Own(), floats) is None
+    assert operations_of(Shifted(7), whole) is None
+    assert operations_of(Real(), floats.half()) is None
+    assert operations_of(Log(), floats) is None
+    assert operations_of(Real(), floats.to(torch.complex64)) is None
+    assert operations_of(Counting("exact"), whole) is None
+    assert operations_of(Real(), torch.ones(1, 2, device="meta")) is None
     store = make_store([VARIABLE, VARIABLE, TIMES], [[], [], [0, 1]], [0, 1, -1], 2, [2])
     assert evaluate_gates(store, Own(), torch.tensor([0.5, 0.5])).tolist() == [0.5]
     assert evaluate_gates(store, Shifted(7), torch.tensor([5, 3])).tolist() == [1]

@@ -11,14 +11,14 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import reduce
 from typing import Any, ClassVar, Generic, TypeVar
 
-from provnet.registry import Registry
+from provnet.registry import SEMIRING_SHELVES, Registry
 from provnet.symbolic.formula import value_of
 from provnet.symbolic.polynomial import Monomial, power
 
 E = TypeVar("E", bound=Hashable)
 K = TypeVar("K")
 
-REGISTRY: Registry[Carrier[Any]] = Registry("symbolic carrier")
+REGISTRY: Registry[Carrier[Any]] = Registry("symbolic carrier", shelves=SEMIRING_SHELVES)
 
 
 class Carrier(Generic[E]):

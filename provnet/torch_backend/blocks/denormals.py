@@ -50,28 +50,28 @@ def least_size(x: Tensor) -> float:
 
 def largest_weight(prepared: Prepared) -> float:
     """Return a bound of |g(w)| over the products; of weights in two factors, of base, and of base · scale. Kept."""
-    if "largest weight of all" not in prepared.memo:
-        held = raw(prepared, "w")
-        if held is None:
-            found = [1.0]
-        elif isinstance(held, Structured) and (bound := held.bound()) is not None:
-            found = [bound]
-        elif isinstance(held, ScaledRows):
-            base = outer.size(held.base)
-            found = [base, base * outer.size(held.scale)]
-        else:
-            w = weights(prepared)
-            found = [outer.size(product.weights(w)) for product in prepared.rule.products]
-        prepared.memo["largest weight of all"] = torch.tensor(max(found), dtype=torch.float64)
-    return float(prepared.memo["largest weight of all"])
+    if prepared.extent.weight is not None:
+        return prepared.extent.weight
+    held = raw(prepared, "w")
+    if held is None:
+        found = [1.0]
+    elif isinstance(held, Structured) and (bound := held.bound()) is not None:
+        found = [bound]
+    elif isinstance(held, ScaledRows):
+        base = outer.size(held.base)
+        found = [base, base * outer.size(held.scale)]
+    else:
+        w = weights(prepared)
+        found = [outer.size(product.weights(w)) for product in prepared.rule.products]
+    prepared.extent.weight = max(found)
+    return prepared.extent.weight
 
 
 def largest_input(prepared: Prepared) -> float:
     """Return the largest |f(a)| over the products. Kept."""
-    if "largest input" not in prepared.memo:
-        found = max(outer.size(a) for a in prepared.a)
-        prepared.memo["largest input"] = torch.tensor(found, dtype=torch.float64)
-    return float(prepared.memo["largest input"])
+    if prepared.extent.input is None:
+        prepared.extent.input = max(outer.size(a) for a in prepared.a)
+    return prepared.extent.input
 
 
 def largest_bias(prepared: Prepared) -> float:

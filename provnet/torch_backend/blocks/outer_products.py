@@ -156,17 +156,18 @@ def larger_of_bias(prepared: Prepared, found: Tensor) -> Tensor:
 
 def largest_contributions(prepared: Prepared) -> Tensor:
     """Return max |p| over each neuron's inputs, bias included, [batch, outputs]: exact. Made once and kept."""
-    if "largest" not in prepared.memo:
-        a, w = prepared.a[0].abs(), weights_of(prepared)
-        found, room = torch.zeros_like(prepared.z[0]), a.new_empty(0)
-        for tile, batch, sources in tiles(replace(prepared, b=None)):
-            near = prepared.gather(a[batch], sources[0])
-            if sources[1] is not None:
-                near = torch.where(sources[1], near, torch.zeros((), dtype=a.dtype, device=a.device))
-            at, weights = prepared.outputs(tile), bank(prepared, w, tile, batch, sources)
-            shape = (len(near), *at.shape, near.shape[2])
-            room = room if len(room) >= prod(shape) else a.new_empty(prod(shape))
-            size = torch.mul(near[:, :, None], weights, out=room[: prod(shape)].view(shape))
-            found[batch, at.reshape(-1)] = size.amax(dim=-1).flatten(1)
-        prepared.memo["largest"] = larger_of_bias(prepared, found)
-    return prepared.memo["largest"]
+    if prepared.extent.contributions is not None:
+        return prepared.extent.contributions
+    a, w = prepared.a[0].abs(), weights_of(prepared)
+    found, room = torch.zeros_like(prepared.z[0]), a.new_empty(0)
+    for tile, batch, sources in tiles(replace(prepared, b=None)):
+        near = prepared.gather(a[batch], sources[0])
+        if sources[1] is not None:
+            near = torch.where(sources[1], near, torch.zeros((), dtype=a.dtype, device=a.device))
+        at, weights = prepared.outputs(tile), bank(prepared, w, tile, batch, sources)
+        shape = (len(near), *at.shape, near.shape[2])
+        room = room if len(room) >= prod(shape) else a.new_empty(prod(shape))
+        size = torch.mul(near[:, :, None], weights, out=room[: prod(shape)].view(shape))
+        found[batch, at.reshape(-1)] = size.amax(dim=-1).flatten(1)
+    prepared.extent.contributions = larger_of_bias(prepared, found)
+    return prepared.extent.contributions

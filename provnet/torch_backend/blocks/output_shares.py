@@ -51,8 +51,8 @@ def _share(
     safe = prepared.rule.floor >= SMALLEST[z.dtype] and branch.divided
     flat = share.view(-1), relevance.reshape(-1), z.reshape(-1)
     least = faintest = torch.inf
-    key = f"largest z {number}"
-    largest, looked = (float(prepared.memo[key]), True) if key in prepared.memo else (0.0, False)
+    looked = number in prepared.extent.divisors
+    largest = prepared.extent.divisors.get(number, 0.0)
     for into, r, part in zip(*(tensor.split(PIECE) for tensor in flat), strict=True):
         divisor = prepared.rule.stabilise(part[None])[0] if raw_sums else part
         torch.div(r, divisor, out=into)
@@ -63,7 +63,7 @@ def _share(
         largest = largest if looked else max(largest, _largest(divisor))
         sizes.share = max(sizes.share, outer.size(into))
         faintest = min(faintest, least_size(r))
-    prepared.memo[key] = torch.tensor(largest, dtype=torch.float64)
+    prepared.extent.divisors[number] = largest
     sizes.z = max(sizes.z, largest)
     held = raw(prepared, "w")
     scale = 1.0 if not isinstance(held, ScaledRows) else min(1.0, least_size(held.scale))

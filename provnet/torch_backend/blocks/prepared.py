@@ -13,6 +13,7 @@ from provnet.circuit.blocks import Block
 from provnet.circuit.deferred import deferrable, raw
 from provnet.rules.lrp.base import Rule
 from provnet.rules.lrp.factors import RuleEdges, Terms
+from provnet.torch_backend.blocks.extent import Extent
 from provnet.torch_backend.blocks.scratch import Scratch
 
 
@@ -41,7 +42,7 @@ class Prepared:
     weight_padding
             weights that are such entries (masked probabilities, to the values they multiply): [weights], or
             [batch, weights]; None: there is none. An edge with one is absent
-    memo    what routes keep beside the denominators
+    extent  how large its numbers are, as far as routes have looked
     scratch memory that a route may use until it returns; None: take fresh memory
 
     w, z and winner are made when they are first looked at; `raw(prepared, "w")` shows what stands for them.
@@ -56,7 +57,7 @@ class Prepared:
     winner: Tensor | None = deferrable(None)  # noqa: RUF009
     padding: Tensor | None = None
     weight_padding: Tensor | None = None
-    memo: dict[str, Tensor] = field(default_factory=dict)
+    extent: Extent = field(default_factory=Extent)
     scratch: Scratch | None = None
 
     @property
@@ -231,9 +232,11 @@ class Prepared:
         examples differ; None: all."""
         wiring = self.block.wiring
         index, present, weight = wiring.source(outputs[:, None], torch.arange(wiring.fan, device=self.device))
-        present = self._shared_present(None if present is True else present, index, weight)
-        by_example = self._present_by_example(index, weight, batch)
-        return index, present if by_example is None else _both(present, by_example), weight
+        present = None if present is True else present
+        for padding, at in ((self.padding, index), (self.weight_padding, weight)):
+            if padding is not None:
+                present = _both(present, ~(padding[at] if padding.dim() == 1 else self._by_example(padding, batch, at)))
+        return index, present, weight
 
     def terms(self, outputs: Tensor, batch: slice) -> Terms:
         """Return what the edges of the outputs [n] are computed from: [batch, n, slots]."""

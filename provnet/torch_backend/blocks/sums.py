@@ -12,6 +12,7 @@ from provnet.circuit.deferred import Deferred, raw
 from provnet.rules.lrp.factors import Branch, Factors
 from provnet.torch_backend.blocks import linear_maps
 from provnet.torch_backend.blocks.complement import applies, complement
+from provnet.torch_backend.blocks.extent import Extent
 from provnet.torch_backend.blocks.prepared import Joined, Prepared, Ready
 from provnet.torch_backend.blocks.tiling import tiles
 from provnet.torch_backend.blocks.weight_factors import Structured, mapped
@@ -22,10 +23,10 @@ PROPORTIONS = (Branch((Factors(),)),)
 
 @dataclass(eq=False)
 class Sums:
-    """What is kept of one block under one rule: denominators by branch, and by operand what routes keep beside them."""
+    """What is kept of one block under one rule: denominators by branch, and the sizes of each operand's numbers."""
 
     made: dict[int, Tensor] = field(default_factory=dict)
-    memos: tuple[dict[str, Tensor], ...] = ()
+    extents: tuple[Extent, ...] = ()
     first: Tensor | None = None
     """The plain sum of the first of two branches, while the second may be found from it."""
 

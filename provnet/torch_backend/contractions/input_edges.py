@@ -87,9 +87,10 @@ def heaviest(prepared: Prepared) -> Tensor:
     """Return the largest |g(w)| of each input's edges, [inputs]. One pass over the weights, made once and kept."""
     g, w = geometry_of(prepared.block.wiring), outer.weights_of(prepared, signed=True)
     assert g is not None and w is not None, "listable"
-    if "heaviest" not in prepared.memo:
+    found = prepared.extent.heaviest
+    if found is None:
         parts = w.view(g.groups, g.far, g.near, g.taps)
-        prepared.memo["heaviest"] = torch.maximum(parts.amax((1, 3)), -parts.amin((1, 3)))
+        found = prepared.extent.heaviest = torch.maximum(parts.amax((1, 3)), -parts.amin((1, 3)))
     rows = prepared.block.wiring.inputs // (g.groups * g.near * g.places)
-    spread = prepared.memo["heaviest"].expand(rows, g.groups, g.near)
+    spread = found.expand(rows, g.groups, g.near)
     return spread[..., None].expand(-1, -1, -1, g.places).reshape(-1)

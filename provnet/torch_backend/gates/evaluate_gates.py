@@ -20,7 +20,7 @@ from provnet.torch_backend.counts.bounds import refusal
 from provnet.torch_backend.counts.residues import check_residues
 from provnet.torch_backend.gates.gate_plan import GatePlan, GateStep, make_plan
 from provnet.torch_backend.gates.kernel import LINE as KERNEL_LINE
-from provnet.torch_backend.gates.kernel import family_of, kernel
+from provnet.torch_backend.gates.kernel import Pair, kernel, operations_of
 
 MEMORY = 1 << 28
 """Bytes of values held at a time, 256 MiB: a larger batch is cut. One example is never cut."""
@@ -57,7 +57,7 @@ def evaluate_gates(
     semiring lacks.
     Memory: rows * batch elements, cut to 256 MiB by batch; `gate_rows` says how few rows do.
     The fold's order is fixed, so results repeat to the bit.
-    On a CPU, families of numbers run as compiled code (`gates/kernel.py`) where numba is installed, one thread.
+    On a CPU, semirings of numbers run as compiled code (`gates/kernel.py`) where numba is installed, one thread.
     Source: jagged diagonals; [GKT07] for the homomorphism.
     """
     check_assumption(store, semiring)
@@ -179,9 +179,9 @@ def _evaluate(plan: GatePlan, semiring: Semiring, valuation: Tensor) -> Tensor:
     """Return [batch, wanted gates, …] for a valuation [batch, variables, …]."""
     if plan.variables is not None:
         valuation = valuation.index_select(1, plan.variables)
-    family = family_of(semiring, valuation)
-    if family is not None:
-        return _compiled(plan, semiring, family, valuation)
+    operations = operations_of(semiring, valuation)
+    if operations is not None:
+        return _compiled(plan, semiring, operations, valuation)
     width = max(plan.rows * valuation.element_size() * torch.Size(semiring.element_shape).numel(), 1)
     columns = max(MEMORY // width, 1)
     if valuation.device.type == "cpu":
@@ -190,13 +190,13 @@ def _evaluate(plan: GatePlan, semiring: Semiring, valuation: Tensor) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _compiled(plan: GatePlan, semiring: Semiring, family: str, valuation: Tensor) -> Tensor:
+def _compiled(plan: GatePlan, semiring: Semiring, operations: Pair, valuation: Tensor) -> Tensor:
     """Return what `_by_torch` does, to the bit, by a kernel: a few valuations at a time, in the same rows."""
     batch, leaves = valuation.shape
     width, size = KERNEL_LINE // valuation.element_size(), valuation.element_size()
     while width > 1 and (width >= 2 * batch or width * plan.rows * size > MEMORY):
         width //= 2
-    evaluate = kernel(family, valuation.dtype, width)
+    evaluate = kernel(operations, valuation.dtype, width)
     values = valuation.new_empty((plan.rows, width))
     values[0], values[1] = semiring.zero, semiring.one
     if batch < width:  # columns that nobody reads: denormal numbers there would take their time

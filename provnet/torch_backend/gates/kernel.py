@@ -3,11 +3,13 @@
 A gate is folded in registers: each operand is read once, nothing but the result is written. The text below is the whole
 program but for two operations, ⊕ and ⊗, on a row of 1, 2, 4, … numbers, one for each valuation of a batch. LLVM splits
 or joins rows into what the machine has. Roundings are those of torch's own operations in the plan's order, so results
-are the same to the bit. Semirings outside `OPERATIONS`, and other dtypes, go by torch.
+are the same to the bit. ⊕ and ⊗ are written from a semiring's expressions; what is no instruction here, and other
+dtypes, go by torch.
 """
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import importlib
 import importlib.util
@@ -21,6 +23,7 @@ from torch import Tensor
 from provnet.circuit.gates import PLUS
 from provnet.semirings.base import Semiring
 from provnet.semirings.modular_integer import ModularInteger
+from provnet.semirings.scalar import FAMILIES, checked
 
 Kernel = Callable[[int, int, int, int, int], None]
 """(values, runs, number of runs, wires, modulus): addresses, of [rows, width] values and of a plan's arrays."""
@@ -28,25 +31,25 @@ Kernel = Callable[[int, int, int, int, int], None]
 LINE = 64
 """Bytes a row: one line of the cache. 64 valuations of 220,000 gates took 3.7 ms so, 5.7 ms in rows of two lines."""
 
+LARGEST_CONSTANT = 1 << 20
+"""Whole numbers up to here are the same in every dtype."""
+
 LLVM = 16
 """The first version in which pointers have no type."""
 
 NUMBERS = {torch.float32: "float", torch.float64: "double", torch.int64: "i64", torch.int32: "i32", torch.bool: "i8"}
 
-OPERATIONS = {
-    "sum-product": ("add", "mul"),
-    "max-times": ("max", "mul"),
-    "max-plus": ("max", "add"),
-    "min-plus": ("min", "add"),
-    "max-min": ("max", "min"),
-    "min-max": ("min", "max"),
-    "or-and": ("or", "and"),
-    "bit-or-and": ("or", "and"),
-    "modular": ("modular-add", "modular-mul"),
-}
-"""⊕ and ⊗ of a semiring's family."""
+Pair = tuple[str, str]
+"""⊕ and ⊗: two expressions of x and y (see `semirings.scalar`), or two of the names in `NAMED`."""
+
+NAMED = ("or", "and", "modular-add", "modular-mul")
+"""Operations on bits and residues, which no expression says."""
+
+EXPRESSIONS = {family: texts for texts, family in FAMILIES.items()}
+"""The same for semirings of whole numbers, which state a family."""
 
 CHOICES = {"max": "gt", "min": "lt"}
+ARITHMETIC: dict[type[ast.AST], str] = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul"}
 
 PROGRAM = """
 define void @evaluate(ptr %values, ptr %runs, i64 %count, ptr %wires, i64 %modulus) {
@@ -127,15 +130,15 @@ $.done:
 
 # One instruction, but for the last two lines: y where either is a NaN. As in torch, a NaN stays one.
 CHOICE_OF_FLOATS = """
-  %$.best = fcmp oCHOICE ROW %$.x, %$.y
-  %$.chosen = select <WIDTH x i1> %$.best, ROW %$.x, ROW %$.y
-  %$.nan = fcmp uno ROW %$.x, zeroinitializer
-  %$.r = select <WIDTH x i1> %$.nan, ROW %$.x, ROW %$.chosen
+  RESULT.best = fcmp oCHOICE ROW FIRST, SECOND
+  RESULT.chosen = select <WIDTH x i1> RESULT.best, ROW FIRST, ROW SECOND
+  RESULT.nan = fcmp uno ROW FIRST, zeroinitializer
+  RESULT = select <WIDTH x i1> RESULT.nan, ROW FIRST, ROW RESULT.chosen
 """
 
 CHOICE_OF_INTEGERS = """
-  %$.best = icmp sCHOICE ROW %$.x, %$.y
-  %$.r = select <WIDTH x i1> %$.best, ROW %$.x, ROW %$.y
+  RESULT.best = icmp sCHOICE ROW FIRST, SECOND
+  RESULT = select <WIDTH x i1> RESULT.best, ROW FIRST, ROW SECOND
 """
 
 MODULAR_ADD = """
@@ -165,15 +168,36 @@ MODULAR_MUL = """
 MODULAR = {"modular-add": MODULAR_ADD, "modular-mul": MODULAR_MUL}
 
 
-def family_of(semiring: Semiring, valuation: Tensor) -> str | None:
-    """Return the entry of `OPERATIONS` that a kernel may take for the semiring on these elements; None: none."""
+def operations_of(semiring: Semiring, valuation: Tensor) -> Pair | None:
+    """Return the ⊕ and ⊗ that a kernel may take for the semiring on these elements; None: it goes by torch."""
     if valuation.device.type != "cpu" or semiring.element_shape or valuation.dtype not in NUMBERS or not available():
         return None
     if type(semiring) is ModularInteger:
-        return "modular" if semiring.outside(valuation) is None else None
-    family = semiring.family
-    fits = family in OPERATIONS and (valuation.dtype == torch.bool) == (family == "or-and")
-    return family if fits and not (family == "bit-or-and" and valuation.is_floating_point()) else None
+        return ("modular-add", "modular-mul") if semiring.outside(valuation) is None else None
+    bits = semiring.family in ("or-and", "bit-or-and")
+    if bits or valuation.dtype == torch.bool:
+        whole = valuation.dtype == torch.bool if semiring.family == "or-and" else not valuation.is_floating_point()
+        return ("or", "and") if bits and whole else None
+    texts = semiring.scalar or EXPRESSIONS.get(semiring.family or "")
+    return texts if texts is not None and all(map(is_compiled, texts)) else None
+
+
+@cache
+def is_compiled(text: str) -> bool:
+    """Return whether an expression has but sums, differences, products, minima, maxima and whole numbers."""
+    tree = checked(text, frozenset({"x", "y"}))
+    return isinstance(tree, ast.BinOp | ast.Call) and all(map(_is_compiled, ast.walk(tree)))
+
+
+def _is_compiled(node: ast.AST) -> bool:
+    match node:
+        case ast.BinOp(op=op):
+            return type(op) in ARITHMETIC
+        case ast.Call(func=ast.Name(id=name)):
+            return name in CHOICES
+        case ast.Constant(value=value):
+            return isinstance(value, int) and abs(value) <= LARGEST_CONSTANT
+    return isinstance(node, ast.Name | ast.Load | ast.operator)
 
 
 @cache
@@ -185,7 +209,7 @@ def available() -> bool:
 
 
 @cache
-def kernel(family: str, dtype: torch.dtype, width: int) -> Kernel:
+def kernel(operations: Pair, dtype: torch.dtype, width: int) -> Kernel:
     """Return the program for rows of `width` numbers, compiled once a process, in some 20 ms.
 
     It reads and writes where the addresses point and checks nothing. The interpreter's lock is released meanwhile.
@@ -193,7 +217,7 @@ def kernel(family: str, dtype: torch.dtype, width: int) -> Kernel:
     llvm = importlib.import_module("llvmlite.binding")
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    module = llvm.parse_assembly(program(family, dtype, width))
+    module = llvm.parse_assembly(program(operations, dtype, width))
     module.verify()
     machine = llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3, jit=True
@@ -215,17 +239,39 @@ class _Compiled:
         self.call(values, runs, count, wires, modulus)
 
 
-def program(family: str, dtype: torch.dtype, width: int) -> str:
+def program(operations: Pair, dtype: torch.dtype, width: int) -> str:
     """Return the text of a program, in LLVM's intermediate language."""
-    plus, times = (operation(name, dtype.is_floating_point) for name in OPERATIONS[family])
+    plus, times = (lines_of(name, dtype, width) for name in operations)
     text = PROGRAM.replace("LOOP-PLUS", LOOP.replace("OPERATION", plus).replace("$", "plus"))
     text = text.replace("LOOP-TIMES", LOOP.replace("OPERATION", times).replace("$", "times")).replace("KIND", str(PLUS))
     text = text.replace("ROW", f"<{width} x {NUMBERS[dtype]}>").replace("WIDTH", str(width))
     return text.replace("BYTES", str(width * dtype.itemsize)).replace("SIZE", str(dtype.itemsize))
 
 
-def operation(name: str, floating: bool) -> str:
+def lines_of(operation: str, dtype: torch.dtype, width: int) -> str:
     """Return the lines that make r of the rows x and y."""
-    if name in CHOICES:
-        return (CHOICE_OF_FLOATS if floating else CHOICE_OF_INTEGERS).replace("CHOICE", CHOICES[name])
-    return MODULAR.get(name) or f"  %$.r = {'f' if floating else ''}{name} ROW %$.x, %$.y"
+    if operation in NAMED:
+        return MODULAR.get(operation) or f"  %$.r = {operation} ROW %$.x, %$.y"
+    lines: list[str] = []
+    _write(checked(operation, frozenset({"x", "y"})), "%$.r", lines, dtype, width)
+    return "".join(lines)
+
+
+def _write(tree: ast.expr, result: str, lines: list[str], dtype: torch.dtype, width: int) -> str:
+    """Append the lines that make an expression, and return the name of its value: `result`, if it takes a line."""
+    sign = "f" if dtype.is_floating_point else ""
+    match tree:
+        case ast.Name(id=name):
+            return f"%$.{name}"
+        case ast.Constant(value=int(value)):
+            number = f"{value}.0" if sign else str(value)
+            return f"<{', '.join([f'{NUMBERS[dtype]} {number}'] * width)}>"
+        case ast.BinOp(left=first, op=op, right=second):
+            line = f"  RESULT = {sign}{ARITHMETIC[type(op)]} ROW FIRST, SECOND\n"
+        case ast.Call(func=ast.Name(id=name), args=[first, second]):
+            line = (CHOICE_OF_FLOATS if sign else CHOICE_OF_INTEGERS).replace("CHOICE", CHOICES[name])
+        case _:
+            raise AssertionError("is_compiled has seen it")
+    one, other = (_write(part, f"{result}.{n}", lines, dtype, width) for n, part in enumerate((first, second)))
+    lines.append(line.replace("RESULT", result).replace("FIRST", one).replace("SECOND", other))
+    return result

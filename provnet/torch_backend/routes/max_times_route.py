@@ -9,7 +9,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from provnet.semirings.ordered import MaxSemiring
+from provnet.semirings.max_times import MaxTimes
 from provnet.torch_backend import contractions
 from provnet.torch_backend.blocks import outer_products as outer
 from provnet.torch_backend.blocks.prepared import Prepared
@@ -19,7 +19,7 @@ from provnet.torch_backend.contractions.geometry import Geometry, geometry_of
 from provnet.torch_backend.contractions.input_edges import columns_of, heaviest, listable, reachable
 from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route, register
 
-_LARGER = MaxSemiring()
+_LARGER = MaxTimes()
 """Whatever semiring asks, columns are joined by their maximum."""
 
 
@@ -165,12 +165,12 @@ FAINT_PART = 8
 def largest_contributions(prepared: Prepared) -> Tensor:
     """Return max |p| over each neuron's inputs, bias included, [batch, outputs]: exact. Made once and kept."""
     engine = contractions.engine_for(prepared)
-    if engine is None or "largest" in prepared.memo:
+    if engine is None or prepared.extent.contributions is not None:
         return outer.largest_contributions(prepared)
     size = prepared.a[0].abs()
     found = contractions.contract(engine, MAX_TIMES_ABS, prepared, "push", _signed(prepared), (size,), size != 0)
-    prepared.memo["largest"] = outer.larger_of_bias(prepared, found)
-    return prepared.memo["largest"]
+    prepared.extent.contributions = outer.larger_of_bias(prepared, found)
+    return prepared.extent.contributions
 
 
 def _largest_where(prepared: Prepared, reached: Tensor) -> Tensor:

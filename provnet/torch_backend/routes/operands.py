@@ -130,7 +130,7 @@ def _share_largest(ready: Ready, views: list[View], question: BlockQuestion) -> 
     ]
     largest = torch.stack(parts).amax(0)
     for prepared, group in views:
-        prepared.memo["largest"] = largest if group is None else group.outputs(largest)
+        prepared.extent.contributions = largest if group is None else group.outputs(largest)
     return largest
 
 

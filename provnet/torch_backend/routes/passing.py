@@ -122,9 +122,9 @@ def _contracted(
 
 def largest_product(prepared: Prepared) -> float:
     """Return a bound of |p|, the bias's too. That of the weights is made once and kept."""
-    if "largest weight" not in prepared.memo:
+    if prepared.extent.first is None:
         weights = outer.weights_of(prepared, signed=True)
         biases = None if prepared.b is None else prepared.rule.products[0].biases(prepared.b)
-        prepared.memo["largest weight"] = torch.tensor([outer.size(weights), outer.size(biases)], dtype=torch.float64)
-    weight, bias = prepared.memo["largest weight"].tolist()
+        prepared.extent.first = outer.size(weights), outer.size(biases)
+    weight, bias = prepared.extent.first
     return max(outer.size(prepared.a[0]) * weight, bias)

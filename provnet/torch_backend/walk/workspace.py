@@ -19,6 +19,7 @@ from provnet.rules.lrp.factors import Factors, RuleEdges
 from provnet.rules.lrp.zero import Zero
 from provnet.semirings import annotations
 from provnet.semirings.annotations.base import Annotation
+from provnet.torch_backend.blocks.extent import Extent
 from provnet.torch_backend.blocks.prepared import Joined, Prepared, Ready, joined, only, split
 from provnet.torch_backend.blocks.rows import rows, tensor_of
 from provnet.torch_backend.blocks.scratch import Scratch
@@ -134,8 +135,8 @@ class Workspace:
         plain = joined(block, tuple(self._operand(one, rule) for one in split(block)), b)
         sums = self._kept_sums(index, plain)
         z = Denominators(plain, sums, self._recorded(plain), partial(self._plain_sum, plain))
-        memos = sums.memos
-        parts = tuple(replace(part, w=raw(part, "w"), z=z, memo=memos[n]) for n, part in enumerate(plain.parts))
+        extents = sums.extents
+        parts = tuple(replace(part, w=raw(part, "w"), z=z, extent=extents[n]) for n, part in enumerate(plain.parts))
         return parts[0] if len(parts) == 1 else replace(plain, parts=parts)
 
     def _operand(self, block: Block, rule: Rule) -> Prepared:
@@ -216,7 +217,7 @@ class Workspace:
         if key not in held:
             for operand in plain.block.operands:
                 plain.rule.check(plain.block, self.fed(operand), self.circuit.activations[operand.input].shape)
-            held[key] = Sums(memos=tuple({} for _ in plain.parts))
+            held[key] = Sums(extents=tuple(Extent() for _ in plain.parts))
         held.move_to_end(key)
         while len(held) > KEPT_RULES:
             held.popitem(last=False)
