@@ -5,8 +5,8 @@ VGG-16 has 15.5e9 edges an image, so a block never lists them: its wiring comput
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from math import prod
@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from provnet.circuit.weights import Handle, Memory, Ones, Partner, Weight
+from provnet.circuit.weights import Handle, Memory, Ones, Stored, Weight
 from provnet.circuit.wiring import Wiring, side_by_side
 from provnet.errors import UnknownNameError
 
@@ -78,6 +78,12 @@ class Call:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     before: tuple[Call, ...] = ()
+
+    def with_handles(self, convert: Callable[[Handle], Handle]) -> Call:
+        """Return the call with each tensor among its arguments replaced."""
+        named = {name: convert(value) for name, value in self.kwargs.items()}
+        before = tuple(step.with_handles(convert) for step in self.before)
+        return replace(self, args=tuple(map(convert, self.args)), kwargs=named, before=before)
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +176,7 @@ class Block:
     def reads(self) -> tuple[int, ...]:
         """The activations that its edges are computed from, in any form: those that feed it, and those that are
         weights."""
-        partners = [operand.weight.input for operand in self.operands if isinstance(operand.weight, Partner)]
+        partners = [i for operand in self.operands if (i := operand.weight.partner) is not None]
         other = [i for form in self.forms.values() for i in form.reads]
         return tuple(dict.fromkeys((*self.inputs, *partners, *other)))
 
@@ -184,7 +190,12 @@ class Block:
     def weight(self) -> Weight:
         """The weight of the only operand; of several, that of the first one that has any."""
         held = (operand.weight for operand in self.operands)
-        return next((weight for weight in held if not isinstance(weight, Ones)), Ones())
+        return next((weight for weight in held if not weight.ones), Ones())
+
+    @property
+    def shared_weight(self) -> Stored | None:
+        """The weight of the only operand, if it is a tensor that all examples share."""
+        return self.weight.stored if len(self.operands) == 1 else None
 
     @property
     def weight_by_example(self) -> bool:

@@ -60,6 +60,12 @@ def weights_of(wiring: Wiring) -> int:
 
 
 @singledispatch
+def examples_of(wiring: Wiring) -> int | None:
+    """Return how many examples a wiring has that differs from example to example, None of another."""
+    return None
+
+
+@singledispatch
 def biases_of(wiring: Wiring) -> int:
     """Return how many biases a wiring that is sound reads."""
     return wiring.outputs
@@ -90,7 +96,7 @@ def _(wiring: GatherByExample) -> Iterator[str]:
     if index.dtype != np.int64 or index.ndim != 2 or index.shape[1] != wiring.outputs or not len(index):
         yield f"its index is {index.dtype} {list(index.shape)}, and wants [batch, {wiring.outputs}] int64"
         return
-    yield from (f"in example {n}, {fault}" for n in range(len(index)) for fault in faults_of(wiring.of(n)))
+    yield from (f"in example {n}, {fault}" for n in range(len(index)) for fault in faults_of(wiring.of_example(n)))
     if (wiring.fan, wiring.channels, wiring.groups, wiring.shift) != (1, 1, 1, None):
         yield "its wiring claims more than one slot an output"
 
@@ -99,6 +105,11 @@ def _(wiring: GatherByExample) -> Iterator[str]:
 @weights_of.register(GatherByExample)
 def _(wiring: Gather | GatherByExample) -> int:
     return wiring.inputs
+
+
+@examples_of.register
+def _(wiring: GatherByExample) -> int:
+    return len(wiring.index)
 
 
 @faults_of.register

@@ -87,6 +87,16 @@ class Circuit:
         self._freshness.check_recorded()
         return tuple(self.data.activations[output].handle.clone() for output in self.data.outputs)
 
+    def activation(self, name: str) -> Tensor:
+        """Return the recorded values of a tensor, [batch, …], as a copy.
+
+        name   a path as in `keys()`, such as "conv1" or "fc1:in".
+        Raises: `UnknownNameError`; `StaleCircuitError` if the tensor was written to since; as `outputs` does.
+        Example: `circuit.activation("fc1").shape[0] == circuit.batch`
+        """
+        self._freshness.check_recorded()
+        return self.data.activations[self.data.find(name)].handle.clone()
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the output's entries, for targets and results; set them: `circuit.classes = ["cat", "dog"]`."""
@@ -225,6 +235,7 @@ class Circuit:
         route: str = "auto",
         exact: bool = False,
         measure_memory: bool = False,
+        product: bool = False,
     ) -> Relevance | list[Relevance]:
         """Return the relevance of every neuron for the target; of lists, a list of results (work is shared).
 
@@ -238,7 +249,7 @@ class Circuit:
                     Lists of semirings, rules and annotation functions run side by side (result n is of the n-th of
                     each) and must be of one length; what is no list stands for all.
         at          tensors, by path or glob, whose relevance is kept besides the sources'; others are found when
-                    asked for.
+                    asked for, by one more walk for each result: name all that you need.
         sources     False: keep what `at` names alone, and let the walk end at the deepest of these tensors. What lies
                     below is found by one more evaluation, if it is asked for.
         only        {tensor: channels or mask}: relevance passes through these neurons only, so that what comes out is
@@ -256,12 +267,14 @@ class Circuit:
         route       "auto", or "reference" for the literal definition.
         exact       counting in Python integers of any size: short for Counting(overflow="exact").
         measure_memory   note the call's peak of memory, in `result.peak_memory`.
+        product     True: lists are crossed, every semiring with every rule and both with every annotation function, the
+                    last list fastest; each result's `question` says which it answers.
 
         Raises: `TargetError`, `OptionError`, `UnknownNameError`, `CountOverflowError`, `NonFiniteError`,
         `StaleCircuitError`, `OutOfMemoryError`. Source: [GSM25] eq. 3, 6, 7.
         """
         chosen = Conventions(bias, pooling, products, softmax, norm)
-        asks, several = asks_of(self.data, semiring, rule, annotation, exact)
+        asks, several = asks_of(self.data, semiring, rule, annotation, exact, product)
         self.check_fresh()
         floating = self.floating(dtype)
         task = QuestionSetting(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ from provnet.errors import (
 )
 from provnet.face.edge_elements import EdgeElements
 from provnet.face.gate_pruning import MOST_PATHS, Pruned, Wish, joined, pruned, strengths_of, threshold_of, worths
+from provnet.face.lists import exact_counting
 from provnet.face.neuron_names import At, neurons_at, output_named
 from provnet.face.python_values import Values, fold_gates, provenance_of
 from provnet.face.spelling import path_and_index
@@ -49,7 +51,7 @@ from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.annotations.threshold import Threshold
 from provnet.semirings.base import Semiring
 from provnet.semirings.carrier import into_carrier
-from provnet.semirings.counting import Counting, bits
+from provnet.semirings.counting import bits, too_many
 from provnet.semirings.lookup import get as get_semiring
 from provnet.symbolic.canonical import find_gate
 from provnet.symbolic.expand_polynomial import polynomial
@@ -400,46 +402,57 @@ class GateCircuit:
         """Return {root: element} under a valuation: a tensor in the order of `variables`, a mapping, or None for that
         of `rule` (None: the one that the gates were pruned by, else "zero") and `annotation`.
 
-        exact   whole numbers of any size, for "counting": `CountOverflowError` advises it.
+        exact   whole numbers of any size, for "counting" and semirings over counts: `CountOverflowError` advises it.
 
         Source: evaluation is the homomorphism ℕ[X] -> K that extends the valuation ([GKT07] Prop. 4.2).
         """
-        algebra = get_semiring(semiring)
-        if exact and not isinstance(algebra, Counting):
-            raise OptionError(f"exact=True is for counting; the semiring is {algebra.name!r}.")
-        if exact and isinstance(algebra, Counting) and not algebra.primes:
-            algebra = Counting("exact")
-        if isinstance(algebra, Counting) and algebra.primes:
-            algebra, elements = self._residues(algebra, valuation, rule, annotation)
+        algebra = exact_counting(get_semiring(semiring)) if exact else get_semiring(semiring)
+        if algebra.residues and not _are_residues(algebra, valuation):
+            algebra = self._sized(algebra, valuation, rule, annotation)
+        *lower, highest = algebra.ladder()
+        for rung in lower:
+            with suppress(CountOverflowError):
+                return self._evaluate(rung, valuation, rule, annotation, dtype)
+        return self._evaluate(highest, valuation, rule, annotation, dtype)
+
+    def _evaluate(
+        self,
+        algebra: Semiring,
+        valuation: Tensor | Mapping[Any, Any] | None,
+        rule: str | Rule | None,
+        annotation: str | Annotation | None,
+        dtype: torch.dtype | None,
+    ) -> Elements:
+        """Evaluate with counts held as `algebra` holds them; whole numbers become residues where it has some."""
+        if algebra.residues and valuation is not None and not _are_residues(algebra, valuation):
+            elements = algebra.encode(self.elements(algebra.held("raise"), valuation))
         else:
             elements = self.elements(algebra, valuation, rule, annotation, dtype)
         found = evaluate_gates(self.store, algebra, elements)
-        if isinstance(algebra, Counting) and algebra.primes:
-            return Elements(self.roots, found, lambda element: int(algebra.decode(element)))
-        return Elements(self.roots, found, lambda element: element)
+        return Elements(self.roots, found, _decoded(algebra) if algebra.residues else lambda element: element)
 
-    def _residues(
+    def _sized(
         self,
-        algebra: Counting,
-        valuation: Any,
+        algebra: Semiring,
+        valuation: Tensor | Mapping[Any, Any] | None,
         rule: str | Rule | None,
         annotation: str | Annotation | None,
-    ) -> tuple[Counting, Tensor]:
-        """Return the exact semiring that holds every root's count, and the variables' values in it.
-
-        Residues of the caller's own keep the caller's primes.
-        """
-        if isinstance(valuation, Tensor) and valuation.shape[-1:] == algebra.element_shape and valuation.dim() > 1:
-            return algebra, self.elements(algebra, valuation)
-        whole = None if valuation is None else self.elements(Counting(), valuation)
-        try:
-            rough = self.evaluate(Counting("float64"), whole, rule, annotation).tensor
-        except NonFiniteError as error:
-            raise CountOverflowError("the counts exceed 2^1023, the range in which exact counts are sized.") from error
-        algebra = algebra.with_primes(bits(float(rough.max()) if rough.numel() else 0.0))
-        if whole is None:
-            return algebra, self.elements(algebra, None, rule, annotation)
-        return algebra, algebra.reduce(whole.unsqueeze(-1))
+    ) -> Semiring:
+        """Return the semiring with primes enough for the largest count of a root, which float64 tells first."""
+        whole, largest = algebra.held("raise"), 0.0
+        theta = annotations.resolve(annotation, whole) if valuation is None else None
+        given = () if valuation is None else (self.elements(whole, valuation),)
+        for part, own, counts in whole.parts(theta, *given):
+            if not part.wraps:
+                continue
+            rough = part.held("float64")
+            values = counts[0].to(torch.float64) if counts else self.elements(rough, None, rule, own)
+            try:
+                roots = evaluate_gates(self.store, rough, values)
+            except NonFiniteError as error:
+                raise too_many() from error
+            largest = max(largest, float(roots.max()) if roots.numel() else 0.0)
+        return algebra.with_primes(bits(largest))
 
     def fold(
         self,
@@ -577,6 +590,22 @@ class GateCircuit:
                 elements = torch.cat([elements, zero], dim=1)
             found.append(elements[_index(rows[mine] - start, elements), _index(segment.slot[mine], elements)])
         return torch.cat(found)
+
+
+def _are_residues(algebra: Semiring, valuation: Any) -> bool:
+    """Return whether a valuation holds residues modulo the primes of a semiring, as the caller made them."""
+    axes = len(algebra.element_shape)
+    return isinstance(valuation, Tensor) and valuation.dim() > axes and valuation.shape[-axes:] == algebra.element_shape
+
+
+def _decoded(algebra: Semiring) -> Callable[[Tensor], Any]:
+    """Return what shows an element of residues: a Python integer, or an array of them."""
+
+    def show(element: Tensor) -> Any:
+        found = algebra.decode(element)
+        return found if found.ndim else found.item()
+
+    return show
 
 
 def root_numbers(store: GateStore, roots: Sequence[Root]) -> list[int]:

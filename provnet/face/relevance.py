@@ -24,7 +24,6 @@ from provnet.face.spelling import neuron_or_none
 from provnet.face.tokens import by_token, token_source
 from provnet.notebook import card
 from provnet.semirings.base import Semiring
-from provnet.semirings.counting import Counting
 from provnet.torch_backend.blocks.rows import shaped
 from provnet.torch_backend.counts.bounds import EXACT_FLOAT
 from provnet.torch_backend.settings import plain_torch
@@ -196,7 +195,7 @@ class Relevance:
     def _shown(self, parts: list[Tensor]) -> Any:
         joined = torch.stack(parts) if self._asked.several else parts[0]
         semiring = self.semiring
-        return semiring.decode(joined) if isinstance(semiring, Counting) and semiring.primes else joined
+        return semiring.decode(joined) if semiring.residues else joined
 
     # -- totals --------------------------------------------------------------------------------------------------------
 
@@ -372,10 +371,9 @@ class Relevance:
     @property
     def exact(self) -> bool:
         """Whether the elements are exact: never rounded. Floats are so only for counts that stayed below 2^53."""
-        dtype = self._asked.jobs[0].start.dtype
-        if isinstance(self.semiring, Counting) and dtype.is_floating_point:
-            return max(evaluation.largest for evaluation in self._evaluations) < EXACT_FLOAT
-        return not dtype.is_floating_point or (self.semiring.selective and self.semiring.times_idempotent)
+        floating = self._asked.jobs[0].start.dtype.is_floating_point
+        largest = max(evaluation.largest for evaluation in self._evaluations)
+        return not floating or all(_is_exact(part, largest) for part, *_ in self.semiring.parts(None))
 
     # -- pictures ------------------------------------------------------------------------------------------------------
 
@@ -408,6 +406,13 @@ class Relevance:
         circuit = self._asked.circuit
         sources = ", ".join(f"{circuit.activations[s].name} {circuit.activations[s].shape}" for s in circuit.sources)
         return f"Relevance({self.question}; batch {circuit.batch}, sources: {sources})"
+
+
+def _is_exact(semiring: Semiring, largest: float) -> bool:
+    """Return whether elements in floats are exact if no count exceeds `largest`."""
+    if semiring.counts:
+        return largest < EXACT_FLOAT
+    return semiring.dtype == torch.bool or (semiring.selective and semiring.times_idempotent)
 
 
 def kept_tensors(circuit: BlockCircuit, at: Any, sources: bool = True) -> frozenset[int]:

@@ -280,8 +280,8 @@ def _finished(site: _Site) -> dict[int, Block]:
 
 def _remembered(operand: Operand, owned: list[Kept]) -> Operand:
     """Return an operand whose weight knows which entries of the model's tensors it shows."""
-    weight = operand.weight
-    if not isinstance(weight, Stored):
+    weight = operand.weight.stored
+    if weight is None:
         return operand
     values = raw(weight, "values")
     return replace(operand, weight=Stored(values, _memory(values, owned)))

@@ -14,10 +14,10 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
 from math import prod
 from typing import Any, NoReturn, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch._decomp import decomposition_table
@@ -26,7 +26,7 @@ from torch._ops import OpOverload
 from provnet.capture.execution import Execution, Ref, TracedOp
 from provnet.circuit.blocks import Block, Call, Earlier, Input, Kind, Operand, Role
 from provnet.circuit.weights import Ones, PerExample, Stored, Weight
-from provnet.circuit.wiring import Dense, Gather, GatherByExample, OneToOne, Wiring, dense
+from provnet.circuit.wiring import OneToOne, Wiring, dense
 from provnet.errors import CrossExampleError, MissingRuleError, OptionError, TraceError
 from provnet.registry import Registry
 from provnet.rules.ops.arguments import references, substitute
@@ -394,34 +394,17 @@ def operands_of(
     """
     if len(inputs) == 1:
         return (Operand(inputs[0], wiring, weight),)
-    found, first = [], 0
-    for value, size in zip(inputs, sizes, strict=True):
-        if isinstance(wiring, Gather | GatherByExample):
-            index = np.where((wiring.index >= first) & (wiring.index < first + size), wiring.index - first, -1)
-            found.append(Operand(value, replace(wiring, inputs=size, index=index)))
-        elif isinstance(wiring, OneToOne):  # all entries in their order: several inputs stand one after the other
-            index = np.full(wiring.outputs, -1)
-            index[first : first + size] = np.arange(size)
-            found.append(Operand(value, Gather(size, wiring.outputs, taps=1, index=index)))
-        elif isinstance(wiring, Dense) and wiring.rows == 1:
-            part = dense(1, size, wiring.channels)
-            found.append(Operand(value, part, _columns(weight, first, size)))
-        else:
-            raise TraceError(
-                f"{op}: its rule gives one {type(wiring).__name__} for {len(inputs)} inputs. Give each input an "
-                "operand of its own: op.block(kind, role, [Operand(input, wiring, weight), ...], layout)."
-            )
-        first += size
-    return tuple(found)
-
-
-def _columns(weight: Weight, first: int, size: int) -> Weight:
-    """Return the weights of some inputs of a dense map, whose values lie as [.., outputs, inputs]."""
-    if isinstance(weight, Stored):
-        return Stored(weight.values[..., first : first + size])
-    if isinstance(weight, PerExample):
-        return PerExample(weight.values[..., first : first + size])
-    return weight
+    wirings = wiring.cut(sizes)
+    if wirings is None:
+        raise TraceError(
+            f"{op}: its rule gives one {type(wiring).__name__} for {len(inputs)} inputs. Give each input an "
+            "operand of its own: op.block(kind, role, [Operand(input, wiring, weight), ...], layout)."
+        )
+    starts = accumulate(sizes, initial=0)
+    return tuple(
+        Operand(value, part, weight.columns(first, size))
+        for value, part, first, size in zip(inputs, wirings, starts, sizes, strict=False)
+    )
 
 
 def _plain(op: Op, argument: Any, stands: Mapping[int, Input | Earlier]) -> tuple[Any] | None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from provnet.capture.execution import Ref
 from provnet.circuit.blocks import Operand
-from provnet.circuit.examples import by_example, of_example
-from provnet.circuit.weights import Ones, Partner, PerExample, Stored
-from provnet.circuit.wiring import Gather, SideBySide, Wiring
+from provnet.circuit.wiring import Wiring
 from provnet.errors import TraceError
 from provnet.rules.ops.base import Op, Placed
 
@@ -63,8 +59,8 @@ def _computed(op: Op, one: Placed, outputs: Tensor) -> tuple[Tensor, Tensor]:
     block = one.block
     dtype = torch.float64
     rows = torch.cat([op.by_example(i).reshape(op.batch, -1) for i in block.inputs], 1).to(dtype)
-    if by_example(block.wiring):
-        found = [_entries(of_example(block.wiring, n), rows[n : n + 1], outputs) for n in range(op.batch)]
+    if block.wiring.by_example:
+        found = [_entries(block.wiring.of_example(n), rows[n : n + 1], outputs) for n in range(op.batch)]
         return torch.cat(found), torch.zeros((op.batch, len(outputs)), dtype=dtype)
     wiring = torch_wiring(block.wiring)
     index, present, _ = wiring.source(outputs[:, None], torch.arange(wiring.fan))
@@ -76,7 +72,7 @@ def _computed(op: Op, one: Placed, outputs: Tensor) -> tuple[Tensor, Tensor]:
     if block.kind == "index":
         found = _entries(block.wiring, rows, outputs)
         return found, torch.zeros_like(found)
-    if any(not isinstance(operand.weight, Ones) for operand in block.operands):
+    if not block.weight.ones:
         terms = terms * torch.cat([_weights(op, operand, outputs) for operand in block.operands], 2)
     terms = torch.where(present, terms, 0.0)
     if block.bias is not None:
@@ -97,11 +93,7 @@ def _entries(wiring: Wiring, rows: Tensor, outputs: Tensor) -> Tensor:
 
 def torch_wiring(wiring: Wiring) -> Wiring:
     """Return a wiring whose look-ups take tensors: the tables of a `Gather` are numpy's."""
-    if isinstance(wiring, Gather):
-        return replace(wiring, index=torch.as_tensor(wiring.index))
-    if isinstance(wiring, SideBySide):
-        return replace(wiring, parts=tuple(torch_wiring(part) for part in wiring.parts))
-    return wiring
+    return wiring.with_tables(torch.as_tensor)
 
 
 def _weights(op: Op, operand: Operand, outputs: Tensor) -> Tensor:
@@ -109,19 +101,17 @@ def _weights(op: Op, operand: Operand, outputs: Tensor) -> Tensor:
     wiring = torch_wiring(operand.wiring)
     place = wiring.source(outputs[:, None], torch.arange(wiring.fan))[2]
     place = torch.broadcast_to(torch.as_tensor(place), (len(outputs), wiring.fan))
-    match operand.weight:
-        case Stored(values=values):
-            return _looked_up(values, False, place).expand(op.batch, -1, -1)
-        case PerExample(values=values):
-            return _looked_up(values, True, place)
-        case Partner(input=other):
-            return _looked_up(op.by_example(other).reshape(op.batch, -1), True, place)
-        case Ones():
-            return torch.ones((op.batch, *place.shape), dtype=torch.float64)
-    raise TraceError(
-        f"{op}: its rule gives weights of the kind {type(operand.weight).__name__}, which ops of one's "
-        "own cannot have. Take Ones, Stored, PerExample or Partner."
-    )
+    weight = operand.weight
+    try:
+        values = weight.numbers(op.by_example)
+    except TypeError as error:
+        raise TraceError(
+            f"{op}: its rule gives weights of the kind {type(weight).__name__}, which ops of one's "
+            "own cannot have. Take Ones, Stored, PerExample or Partner."
+        ) from error
+    if values is None:
+        return torch.ones((op.batch, *place.shape), dtype=torch.float64)
+    return _looked_up(values, weight.by_example, place).expand(op.batch, -1, -1)
 
 
 def _looked_up(values: Tensor, by_example: bool, index: Tensor) -> Tensor:

@@ -76,6 +76,11 @@ def has_transpose(wiring: Wiring) -> bool:
     return transpose.dispatch(type(wiring)) is not transpose.dispatch(Wiring)
 
 
+def maps_weights(wiring: Wiring) -> bool:
+    """Return whether the maps make g(w) themselves, piece by piece: a convolution's library wants it whole."""
+    return not isinstance(wiring, Convolution)
+
+
 def by_example(wiring: Wiring) -> bool:
     """Return whether `apply` and `transpose` take weights that differ by example, [batch, weights]."""
     return isinstance(wiring, Einsum | OneToOne)
@@ -293,7 +298,7 @@ def _(wiring: Table, s: Tensor, w: Tensor | None, g: WeightMap = None) -> Tensor
 
 def transpose_scaled(wiring: Wiring, s: Tensor, w: Tensor, scale: Tensor) -> Tensor | None:
     """Return `transpose` for the weight w * scale, one number a row of w. It writes to s."""
-    rows = (len(s), len(scale), -1) if isinstance(wiring, Convolution) else (len(s), -1, len(scale), 1)
+    rows = (len(s), len(scale), -1) if wiring.channel_axis == 0 else (len(s), -1, len(scale), 1)
     s.view(rows).mul_(scale[:, None])
     return transpose(wiring, s, w)
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.parameters import Use
-from provnet.circuit.weights import Stored
 from provnet.errors import UnsupportedOperationError
 from provnet.torch_backend.blocks.scatter import scatter_any
 from provnet.torch_backend.blocks.tiling import tiles
@@ -61,8 +60,8 @@ def weight_relevance(workspace: Workspace, index: int, job: WalkQuestion, releva
     Raises: `UnsupportedOperationError` for a block without weights of its own, or with other weights for each example.
     """
     block, semiring, batch = workspace.circuit.blocks[index], job.semiring, workspace.circuit.batch
-    weight = block.weight
-    if not isinstance(weight, Stored) or len(block.operands) > 1:
+    weight = block.shared_weight
+    if weight is None:
         raise UnsupportedOperationError(
             f"block {block.path!r} ({block.op}) has no weights that all examples share; ask for its messages instead."
         )
