@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -47,6 +49,13 @@ def test_relevance_by_head(circuit: provnet.Circuit, semiring: str) -> None:
         torch.testing.assert_close(found[:, head], wanted, rtol=1e-12, atol=1e-12)
     several = circuit.evaluate(semiring, provnet.Targets(0, 1)).heads("blocks.1.attention")
     torch.testing.assert_close(several[1], found)
+
+
+@pytest.mark.parametrize("rule", [provnet.rules.AttnLRP(), "gradient"], ids=str)
+def test_heads_are_found_whatever_form_the_softmax_takes(circuit: provnet.Circuit, rule: Any) -> None:
+    answer = circuit.evaluate("real", 1, rule=rule)
+    given = answer[circuit.heads("blocks.1.attention")].reshape(2, HEADS, -1)
+    torch.testing.assert_close(answer.heads("blocks.1.attention"), given.sum(2))
 
 
 @pytest.mark.guarantee("what passes through one head alone adds up over heads to what passes through the attention")
