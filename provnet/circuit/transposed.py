@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 from provnet.circuit.wiring import Index, Wiring
 
@@ -38,6 +38,8 @@ class TransposedConvolution(Wiring):
             found *= sum(-1 < first + p * self.stride[axis] < target for first in firsts for p in range(size))
         return found
 
+    channel_axis: ClassVar[int | None] = 0
+
     def output(self, position: Index, channel: Index) -> Index:
         area = prod(self.target_shape)
         return (position // area * self.channels + channel) * area + position % area
@@ -64,6 +66,9 @@ class TransposedConvolution(Wiring):
 
     def bias(self, output: Index) -> Index:
         return output // prod(self.target_shape)
+
+    def channel_in(self, output: Index, slot: Index, source: Index) -> Index:
+        return source // prod(self.source_shape)
 
 
 def transposed_convolution(

@@ -11,7 +11,7 @@ from provnet.circuit.blocks import BlockCircuit
 from provnet.circuit.deferred import Deferred, raw
 from provnet.circuit.unit_functions import row_call_faults
 from provnet.circuit.weights import Centred, Jacobian, Memory, Ones, Partner, PerExample, Slope, Stored, Weight
-from provnet.circuit.wiring import ROWS, ROWS_BESIDE, Convolution, Dense, Einsum, Wiring
+from provnet.circuit.wiring import ROWS, ROWS_BESIDE, Einsum, Wiring
 from provnet.circuit.wiring_spec import biases_of, weights_of
 
 FURTHEST = 1 << 62
@@ -35,7 +35,7 @@ def _(weight: Stored, wiring: Wiring, circuit: BlockCircuit) -> Iterator[str]:
     yield from numbers_faults("weights", held, weights_of(wiring), 0)
     yield from memory_faults(weight.memory, weights_of(wiring), 0)
     if isinstance(held, Deferred) and len(held.parts) == 2:
-        if not isinstance(wiring, Dense | Convolution):
+        if wiring.channel_axis is None:
             yield "only dense layers and convolutions have weights in two factors"
         elif held.parts[0].shape[0] != biases_of(wiring) or not held.parts[1].dtype.is_floating_point:
             yield "the rows of its weight are not its channels"

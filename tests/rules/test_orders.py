@@ -165,3 +165,20 @@ def test_views_keep_the_rows_of_their_examples(owner: list[int]) -> None:
     assert isinstance(wide, Order)
     assert wide.once(2) == layout.order
     assert view_layout(layout, (size, 4), (size, 2, 2), 3) == layout
+
+
+@pytest.mark.parametrize("form", ["jacobian", "uniform"])
+def test_a_module_kept_whole_takes_no_sorted_rows_apart(form: str) -> None:
+    """Side by side, rows of one example that stand for missing ones of another would count twice."""
+
+    class Sorted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Sequential(nn.Linear(3, 3), nn.Flatten(0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            rows = x.reshape(-1, 3)[torch.tensor([3, 0, 2])]
+            return x.sum(1) + self.inner(rows).sum()
+
+    with pytest.raises(CrossExampleError, match="sorted otherwise than the examples"):
+        provnet.trace(Sorted().double(), seeded(38, 2, 2, 3), opaque={"inner": form})

@@ -87,3 +87,26 @@ def test_a_file_has_it(tmp_path: Path) -> None:
     again = provnet.load(tmp_path / "circuit")
     assert isinstance(again, provnet.Circuit)
     assert torch.equal(again.evaluate("viterbi", (0, 0)).inputs, circuit.evaluate("viterbi", (0, 0)).inputs)
+
+
+def test_a_batch_norm_behind_it_is_fused(tmp_path: Path) -> None:
+    """As with a convolution: the affine map of both, one block, whose output is the norm's."""
+    layer, x = case("overlaps")
+    norm = nn.BatchNorm2d(2).double()
+    with torch.no_grad():
+        for number, tensor in enumerate((norm.weight, norm.bias, norm.running_mean, norm.running_var)):
+            tensor.copy_(seeded(96 + number, 2).abs() + 0.5)  # type: ignore[union-attr]
+    net = nn.Sequential(layer, norm).eval()
+    weighting = seeded(91, *net(x).shape)
+    fused = provnet.trace(net, x)
+    assert len(fused.data.blocks) == 1
+    leaf = x.clone().requires_grad_()
+    (wanted,) = torch.autograd.grad((net(leaf) * weighting).sum(), leaf)
+    provnet.save(fused, tmp_path / "circuit")
+    loaded = provnet.load(tmp_path / "circuit")
+    assert isinstance(loaded, provnet.Circuit)
+    for circuit in (fused, loaded):
+        for route in ("auto", "reference"):
+            found = circuit.evaluate("real", weighting, rule="gradient", route=route).inputs
+            torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+    assert fused.evaluate("real", weighting).conservation().residual() < 1e-9

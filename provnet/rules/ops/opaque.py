@@ -34,6 +34,8 @@ def result_layouts(op: Op) -> list[tuple[int, Layout]]:
             continue
         shape = op.shape(output)
         fitting = [one for one in (op.layout(op.inputs[0]), *layouts(shape, op.batch)) if one.fits(shape, op.batch)]
+        if any(op.layout(i).order is not None for i in op.inputs) and fitting[:1] != [op.layout(op.inputs[0])]:
+            op.crosses("the rows that it gets are sorted otherwise than the examples, and those that it gives are not")
         if not fitting:
             op.crosses(f"no axis of its result {list(shape)} can hold the {op.batch} examples")
         found.append((output, fitting[0]))
@@ -84,6 +86,8 @@ def jacobian(op: Op) -> list[Placed]:
         )
     if any(not op.tensor(i).is_floating_point() for i in inputs):
         raise TraceError(f"{op} has no Jacobian. {WHOLE_NUMBERS}")
+    if any(op.layout(i).order is not None for i in inputs):
+        op.crosses("its rows are sorted otherwise than the examples, so they cannot be differentiated side by side")
     results = result_layouts(op)
     for output, _ in results:
         _refuse_large(op, inputs, output)

@@ -298,7 +298,7 @@ def _(wiring: Table, s: Tensor, w: Tensor | None, g: WeightMap = None) -> Tensor
 
 def transpose_scaled(wiring: Wiring, s: Tensor, w: Tensor, scale: Tensor) -> Tensor | None:
     """Return `transpose` for the weight w * scale, one number a row of w. It writes to s."""
-    rows = (len(s), len(scale), -1) if isinstance(wiring, Convolution) else (len(s), -1, len(scale), 1)
+    rows = (len(s), len(scale), -1) if wiring.channel_axis == 0 else (len(s), -1, len(scale), 1)
     s.view(rows).mul_(scale[:, None])
     return transpose(wiring, s, w)
 
