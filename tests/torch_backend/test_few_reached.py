@@ -41,7 +41,7 @@ def test_one_output_of_many(semiring: str, bias: bool, monkeypatch: pytest.Monke
     torch.testing.assert_close(fast.inputs, slow.inputs, rtol=1e-14, atol=0)
     assert set(fast.sinks) == set(slow.sinks)
     (prepared,) = circuit.workspace(torch.float64).prepared(0, provnet.rules.Zero()).parts
-    assert "largest" not in prepared.memo
+    assert prepared.extent.contributions is None
 
 
 def test_positions_of_outputs() -> None:

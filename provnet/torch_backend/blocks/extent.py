@@ -17,6 +17,7 @@ class Extent:
     heaviest       the largest |g(w)| of the edges of each near end, [groups, near]
     contributions  the largest |p| of each output's slots, bias included, [batch, outputs]
     divisors       by branch, the largest |z|
+    masked         whether a weight that stands on no edge is something, so that leaving its mask out would be seen
     """
 
     input: float | None = None
@@ -24,4 +25,5 @@ class Extent:
     first: tuple[float, float] | None = None
     heaviest: Tensor | None = None
     contributions: Tensor | None = None
+    masked: bool | None = None
     divisors: dict[int, float] = field(default_factory=dict)

@@ -181,7 +181,7 @@ def _largest_where(prepared: Prepared, reached: Tensor) -> Tensor:
     wiring, engine = prepared.block.wiring, contractions.engine_for(prepared)
     shape = geometry_of(wiring)
     dense = shape is not None and shape.convolution is None
-    if engine is None or not dense or "largest" in prepared.memo or wiring.edges < LARGE:
+    if engine is None or not dense or prepared.extent.contributions is not None or wiring.edges < LARGE:
         return largest_contributions(prepared)
     wanted = reached.reshape(-1, wiring.channels)
     row, channel = wanted.any(1).nonzero()[:, 0], wanted.any(0).nonzero()[:, 0]

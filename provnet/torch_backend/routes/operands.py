@@ -58,7 +58,7 @@ def _unmasked(part: Prepared, question: BlockQuestion) -> Prepared:
 
 
 def _is_blind(question: BlockQuestion, dtype: torch.dtype) -> bool:
-    """Tell whether an edge without a contribution gets the semiring's zero, as an absent one does."""
+    """Return whether an edge without a contribution gets the semiring's zero, as an absent one does."""
     theta, algebra = question.annotation, question.semiring
     match theta.form:
         case "normalised":
@@ -73,14 +73,14 @@ def _is_blind(question: BlockQuestion, dtype: torch.dtype) -> bool:
 
 
 def _weighs_something(part: Prepared) -> bool:
-    """Tell whether a masked weight makes a contribution: it is not 0, or a rule gives the weight 0 another one."""
-    if "masked weights" not in part.memo:
+    """Return whether a masked weight makes a contribution: it is not 0, or a rule gives the weight 0 another one."""
+    if part.extent.masked is None:
         w, weight_padding = part.w, part.weight_padding
         assert w is not None and weight_padding is not None, "a mask of weights has weights"
         made = [product.weights(w.new_zeros(())) for product in part.rule.products]
         kept = any(bool(g) for g in made if g is not None) or bool((w * weight_padding).any())
-        part.memo["masked weights"] = torch.tensor(kept)
-    return bool(part.memo["masked weights"])
+        part.extent.masked = kept
+    return part.extent.masked
 
 
 def pull(route: Route, ready: Ready, question: BlockQuestion, relevance: Sequence[Tensor]) -> list[Operands] | None:
