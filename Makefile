@@ -48,9 +48,12 @@ docs: $(STAMP)
 bench: $(STAMP)
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python -m tests.benchmarks.$$(basename $$script .py) || exit 1; done
 
-# torch first and by its exact version: an open range would take the newest build, with gigabytes of CUDA.
+# torch first and by its exact version: an open range would take the newest build, with gigabytes of CUDA. The tests
+# compare with zennit and LXT, which come alone: they would bring torchvision, and zennit's range of Pythons is narrow.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) $$(grep '^torch==' constraints.txt)
 	$(PIP) -e '.[demo,dev]'
+	$(PIP) --no-deps --ignore-requires-python $$(grep -E '^(zennit|lxt)==' constraints.txt) \
+		|| echo "zennit and lxt are not installed: the tests that compare with them skip"
 	touch $@

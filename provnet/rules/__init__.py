@@ -5,7 +5,8 @@ from __future__ import annotations
 from provnet.rules.lrp import assignment, get, names
 from provnet.rules.lrp.absolute import Absolute
 from provnet.rules.lrp.alpha_beta import AlphaBeta, ZPlus
-from provnet.rules.lrp.base import Branch, Choice, Factors, Rule, RuleEdges, Stabilised, Terms, register
+from provnet.rules.lrp.base import Choice, Rule, Stabilised, register
+from provnet.rules.lrp.branches import Branch, Factors, RuleEdges, Terms
 from provnet.rules.lrp.composite import Composite, Entry
 from provnet.rules.lrp.epsilon import Epsilon
 from provnet.rules.lrp.gamma import Gamma

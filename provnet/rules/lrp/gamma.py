@@ -7,7 +7,8 @@ from functools import cached_property
 
 from torch import Tensor
 
-from provnet.rules.lrp.base import Branch, Factors, Stabilised, held, negative, number, positive, register
+from provnet.rules.lrp.base import Stabilised, held, number, register
+from provnet.rules.lrp.branches import Branch, Factors, negative, positive
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from provnet.circuit.blocks import Block
 from provnet.errors import UnsupportedOperationError
-from provnet.rules.lrp.base import Branch, Factors, Rule, ones, register
+from provnet.rules.lrp.base import Rule, register
+from provnet.rules.lrp.branches import Branch, Factors, ones
 
 
 @register("gradient")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from provnet.circuit.blocks import Block, BlockCircuit
-from provnet.rules.lrp.base import Branch, Factors, Rule, Stabilised, ones, register
+from provnet.rules.lrp.base import Rule, Stabilised, register
+from provnet.rules.lrp.branches import Branch, Factors, ones
 
 
 @register("norm")

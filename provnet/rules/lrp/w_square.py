@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from provnet.rules.lrp.base import Branch, Factors, Stabilised, ones, register
+from provnet.rules.lrp.base import Stabilised, register
+from provnet.rules.lrp.branches import Branch, Factors, ones
 
 
 @register("wsquare", "w-square")

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from provnet.circuit.blocks import Block, BlockCircuit
 from provnet.errors import OptionError
-from provnet.rules.lrp.base import Branch, Factors, Stabilised, negative, number, positive, register
+from provnet.rules.lrp.base import Stabilised, number, register
+from provnet.rules.lrp.branches import Branch, Factors, negative, positive
 
 SLACK = 1e-5
 """Of the box's width: bounds and inputs are normalised by different roundings."""

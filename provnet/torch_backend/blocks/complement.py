@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.wiring import Convolution, Dense
-from provnet.rules.lrp.base import Terms
+from provnet.rules.lrp.branches import Terms
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.blocks.weight_factors import weights
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from provnet.circuit.blocks import Block
 from provnet.circuit.deferred import deferrable, raw
 from provnet.circuit.wiring import Dense
-from provnet.rules.lrp.base import Rule, RuleEdges, Terms
+from provnet.rules.lrp.base import Rule
+from provnet.rules.lrp.branches import RuleEdges, Terms
 from provnet.torch_backend.blocks.scratch import Scratch
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from provnet.circuit.deferred import Deferred, raw
 from provnet.circuit.wiring import Convolution
 from provnet.rules.fusion import Scaled
-from provnet.rules.lrp.base import Factors
+from provnet.rules.lrp.branches import Factors
 from provnet.torch_backend.blocks.linear_maps import PIECE, WeightMap
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.blocks.scratch import take

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from provnet.circuit.deferred import raw
 from provnet.circuit.wiring import Window
-from provnet.rules.lrp.base import RuleEdges
+from provnet.rules.lrp.branches import RuleEdges
 from provnet.semirings.base import Semiring
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.blocks.scatter import scatter_any

@@ -15,7 +15,8 @@ from provnet.circuit.blocks import Activation, Block, BlockCircuit, Operand
 from provnet.circuit.deferred import Deferred, raw
 from provnet.circuit.weights import Jacobian, Partner, Slope
 from provnet.rules.lrp import assignment
-from provnet.rules.lrp.base import Choice, Factors, Rule, RuleEdges
+from provnet.rules.lrp.base import Choice, Rule
+from provnet.rules.lrp.branches import Factors, RuleEdges
 from provnet.rules.lrp.zero import Zero
 from provnet.semirings import annotations
 from provnet.semirings.annotations.base import Annotation

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from provnet import semirings
-from provnet.rules.lrp.base import RuleEdges
+from provnet.rules.lrp.branches import RuleEdges
 
 SCALES = ["viterbi", "tropical", "min-plus", "arctic", "bottleneck", "max-times", "log"]
 
