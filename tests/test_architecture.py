@@ -126,6 +126,26 @@ def test_the_rooms_of_the_backend_are_in_order():
     assert not backend_complaints("from provnet.torch_backend.blocks.rows import rows", "routes")
 
 
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Return some of the names that import each other in a circle, all that is left when ends are taken off."""
+    left = dict(arrows)
+    while ends := [name for name, others in left.items() if not others & left.keys()]:
+        for name in ends:
+            del left[name]
+    return sorted(left)
+
+
+@pytest.mark.guarantee("the files of `face` know each other in one direction: there is no circle")
+def test_there_is_no_circle_in_face():
+    arrows = {}
+    for path in (PACKAGE / "face").glob("*.py"):
+        names = [module.split(".") for _, module in imports(ast.parse(path.read_text("utf-8")))]
+        arrows[path.stem] = {name[2] for name in names if name[:2] == ["provnet", "face"] and len(name) > 2}
+    assert circle(arrows) == []
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == ["a", "b", "c", "d"]
+    assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+
+
 @pytest.mark.parametrize(
     ("room", "source"),
     [

@@ -47,7 +47,7 @@ SAMPLE = 1 << 22
 
 def linear_maps(circuit: Circuit) -> list[tuple[int, Block]]:
     """Return (index, block) of the linear maps in the order of execution: what depth counts."""
-    return [(index, block) for index, block in enumerate(circuit.data.blocks) if block.role == "linear"]
+    return [(index, block) for index, block in enumerate(circuit.session.data.blocks) if block.role == "linear"]
 
 
 def by_depth(circuit: Circuit, thetas: Sequence[float], default: float = 1e-9) -> Threshold:
@@ -69,7 +69,7 @@ def conservative(circuit: Circuit) -> Threshold:
     the bias. It holds for rules that conserve (zero, z+, w², z^B, flat), up to rounding, and not where a stabiliser
     takes a share. Padding only makes n smaller. Source: the pigeonhole principle; [GSM25] 4.2 asks for such a θ.
     """
-    blocks = [block for block in circuit.data.blocks if block.has_coefficients and block.kind != "selection"]
+    blocks = [block for block in circuit.session.data.blocks if block.has_coefficients and block.kind != "selection"]
     # A hair below, for shares that are 1 / n themselves may be rounded down.
     return Threshold({b.path: (1 - 1e-5) / (b.wiring.fan + (b.bias is not None)) for b in blocks})
 
@@ -96,8 +96,8 @@ def _geometry(circuit: Circuit, block: Block) -> tuple[int, int]:
     """Return (kernel size, width of the input) of a linear map."""
     if isinstance(block.wiring, Convolution):
         return block.wiring.kernel[-1], block.wiring.source_shape[-1]
-    makers = {b.output: b for b in circuit.data.blocks}
-    activation, held = block.inputs[0], circuit.data.activations
+    makers = {b.output: b for b in circuit.session.data.blocks}
+    activation, held = block.inputs[0], circuit.session.data.activations
     while len(held[activation].shape) < 3 and activation in makers and not makers[activation].has_coefficients:
         activation = makers[activation].inputs[0]
     shape = held[activation].shape
@@ -118,7 +118,9 @@ def quantile(
     them every n-th is taken. Other blocks keep 1e-9. Raises: `OptionError` unless 0 <= q < 1.
     """
     chosen = lrp.get(rule)
-    workspace = circuit.workspace(circuit.floating(None), chosen, Conventions(bias=bias, pooling=pooling))
+    workspace = circuit.session.workspace(
+        circuit.session.floating(None), chosen, Conventions(bias=bias, pooling=pooling)
+    )
     found = {}
     for index, block in linear_maps(circuit):
         share = q.get(block.path) if isinstance(q, Mapping) else q

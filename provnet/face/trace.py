@@ -12,6 +12,7 @@ from provnet.errors import OptionError
 from provnet.face.circuit import Circuit, SemiringLike
 from provnet.face.recording import recording_of
 from provnet.face.relevance import Relevance
+from provnet.face.session import Session
 from provnet.face.targets import Target
 from provnet.rules.build import build_with_layouts
 from provnet.rules.lean_circuit import lean_circuit
@@ -81,7 +82,7 @@ def trace(
         data = lean_circuit(execution, data) if lean else data
         plain = detached(data) if differentiable else data  # here, for what is made late must have its graph
     recording = None if differentiable else recording_of(execution, layouts, batch_norm, lean, copy)
-    return Circuit(plain, data if differentiable else None, watch == "all", recording)
+    return Circuit(Session(plain, data if differentiable else None, recording, watch == "all"))
 
 
 def _check_differentiable(copy: bool, lean: bool) -> None:

@@ -83,7 +83,7 @@ class Answers:
     ) -> None:
         """`semirings`, `rule_names`: more of them, by the names that the page shows. `output`: which output."""
         self.circuit, self.output = circuit, output
-        self.network = Network(circuit.workspace(circuit.floating(None)).circuit)
+        self.network = Network(circuit.session.workspace(circuit.session.floating(None)).circuit)
         self.semirings = {name: _algebra(name) for name in semiring_names()} | dict(semirings or {})
         self.semirings = {name: one for name, one in self.semirings.items() if not one.element_shape}
         self.rules: dict[str, Any] = {name: name for name in _rule_names()} | dict(rule_names or {})
@@ -120,7 +120,7 @@ class Answers:
     def _check_edges(self, name: str) -> None:
         """Raise `OptionError` for a rule that has other edges than the page shows."""
         rule = lrp.get(self.rules[name])
-        theirs = self.circuit.workspace(self.circuit.floating(None), rule).circuit.blocks
+        theirs = self.circuit.session.workspace(self.circuit.session.floating(None), rule).circuit.blocks
         for ours, other in zip(self.network.data.blocks, theirs, strict=True):
             same = (ours.kind, ours.inputs) == (other.kind, other.inputs) and ours.wiring == other.wiring
             if ours is not other and not same:

@@ -59,7 +59,7 @@ class Explorer:
         self.circuit = circuit
         self.answers = Answers(circuit, semirings, rules, output)
         self.network = self.answers.network
-        self.output = output_named(circuit.data, output)
+        self.output = output_named(circuit.session.data, output)
         named = classes.items() if isinstance(classes, Mapping) else enumerate(classes)
         self.classes = {int(number): str(name) for number, name in named}
         self._outputs: dict[tuple[int, int, str], Ints] = {}
@@ -81,7 +81,7 @@ class Explorer:
     @cached_property
     def fingerprint(self) -> str:
         """What tells this execution from another: a hash of its layers and of its outputs."""
-        data, digest = self.circuit.data, hashlib.blake2b(digest_size=8)
+        data, digest = self.circuit.session.data, hashlib.blake2b(digest_size=8)
         digest.update(repr((data.model, data.batch, self.layers)).encode())
         for output in data.outputs:
             digest.update(as_numbers(rows(data.activations[output], data.batch, torch.float64)).tobytes())
@@ -96,14 +96,14 @@ class Explorer:
 
     def _first_target(self) -> str:
         try:
-            target_neurons("predicted", self.circuit.data.activations[self.output], self.circuit.batch)
+            target_neurons("predicted", self.circuit.session.data.activations[self.output], self.circuit.batch)
         except TargetError:
-            return ",".join("0" for _ in self.circuit.data.activations[self.output].shape)
+            return ",".join("0" for _ in self.circuit.session.data.activations[self.output].shape)
         return "predicted"
 
     def target_number(self, question: PageQuestion) -> int:
         """Return the row-major number of the explained neuron in the output. Raises `TargetError`."""
-        held, batch = self.circuit.data.activations[self.output], self.circuit.batch
+        held, batch = self.circuit.session.data.activations[self.output], self.circuit.batch
         found = target_neurons(parse_target(question.target), held, batch)
         return int(found[question.example])
 
@@ -116,7 +116,7 @@ class Explorer:
     def class_names(self) -> dict[str, str]:
         """Return the classes' names by the id of their neuron."""
         numbers = np.array(sorted(self.classes), np.int64)
-        size = self.circuit.data.activations[self.output].size
+        size = self.circuit.session.data.activations[self.output].size
         if len(numbers) and not (numbers[0] >= 0 and numbers[-1] < size):
             raise OptionError(f"classes names {numbers[-1] + 1} of {size} outputs: name each output once.")
         ends = self.network.ends(self.output, numbers)
@@ -125,7 +125,7 @@ class Explorer:
 
     def pictures(self, question: PageQuestion, names: Sequence[str]) -> tuple[Picture, ...]:
         """Return every source of the example as a picture, with its relevance in some semirings."""
-        data = self.circuit.data
+        data = self.circuit.session.data
         return tuple(
             picture_of(
                 source,
@@ -138,7 +138,9 @@ class Explorer:
 
     def activations(self, layer: int, example: int) -> Any:
         """Return the activations of a layer in one example, [neurons]."""
-        return as_numbers(rows(self.circuit.data.activations[layer], self.circuit.batch, torch.float64)[example])
+        return as_numbers(
+            rows(self.circuit.session.data.activations[layer], self.circuit.batch, torch.float64)[example]
+        )
 
     # -- a neuron by its id ------------------------------------------------------------------------------------
 
@@ -146,7 +148,7 @@ class Explorer:
         """Return (layer, number) of an id. Raises `OptionError` for one that names no neuron."""
         layer, _, number = node.partition(".")
         known = layer.isdecimal() and number.isdecimal() and int(layer) in self.network.layers
-        if known and int(number) < self.circuit.data.activations[int(layer)].size:
+        if known and int(number) < self.circuit.session.data.activations[int(layer)].size:
             return int(layer), int(number)
         raise OptionError(f"{node[:60]!r} is no neuron of this circuit. Ids read layer.number, such as 0.3.")
 
@@ -235,7 +237,7 @@ class Explorer:
         columns = WireColumns(names)
         for part in edges:
             self._add(columns, part, order)
-        data = self.circuit.data
+        data = self.circuit.session.data
         return Inspection(
             model=data.model,
             kind="neurons",
@@ -306,7 +308,7 @@ class Explorer:
         """Return how many edges leave each neuron of a tensor towards the target, unit edges followed up."""
         key = (activation, question.example, question.target)
         if key not in self._outputs:
-            counts = np.zeros(self.circuit.data.activations[activation].size, np.int64)
+            counts = np.zeros(self.circuit.session.data.activations[activation].size, np.int64)
             for block, offset in self.network.readers.get(activation, ()):
                 into = self._fed_counts(question, block)
                 counts += into[offset : offset + len(counts)]
@@ -316,7 +318,7 @@ class Explorer:
     def _fed_counts(self, question: PageQuestion, number: int) -> Ints:
         """Return how many edges leave each input of a block."""
         block, network = self.network.data.blocks[number], self.network
-        size, wiring = self.circuit.data.input_size(block), block.wiring
+        size, wiring = self.circuit.session.data.input_size(block), block.wiring
         counts = np.zeros(size, np.int64)
         step = max((1 << 20) // max(wiring.fan, 1), 1)
         if block.has_coefficients:
@@ -344,7 +346,7 @@ class Explorer:
         Exact at every θ listed, for x → [x ≥ θ] is a homomorphism to Boolean; of more than `STEPS`
         thresholds an even choice is listed.
         """
-        sources = self.circuit.data.sources
+        sources = self.circuit.session.data.sources
         parts = [self.answers.values(question, ("bottleneck",), s)["bottleneck"] for s in sources]
         values = np.sort(np.concatenate(parts).astype(np.float64))
         thetas = np.unique(values[(values > 0) & np.isfinite(values)])

@@ -124,7 +124,7 @@ class Studio:
 def _open(studio: Studio, given: Mapping[str, Any]) -> Any:
     explorer = studio.explorer
     question = studio.question(given.get("question"))
-    held = explorer.circuit.data.activations[explorer.output]
+    held = explorer.circuit.session.data.activations[explorer.output]
     single = held.size == (held.shape[-1] if held.shape else 1)
     few = single and held.size <= TARGETS
     choices = {
@@ -218,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self._known() and self.path.split("?")[0].rstrip("/") == f"/{self.studio.token}":
             base = f"/{self.studio.token}"
             data = {"live": True, "base": base, "start": self.studio.start}
-            text = page(f"{self.studio.explorer.circuit.data.model}: provnet studio", data, "'self'")
+            text = page(f"{self.studio.explorer.circuit.session.data.model}: provnet studio", data, "'self'")
             self._send(HTTPStatus.OK, text.encode(), "text/html; charset=utf-8")
         else:
             self._send(HTTPStatus.FORBIDDEN, STALE.encode(), "text/plain; charset=utf-8")
