@@ -20,7 +20,7 @@ ROOMS = ("capture", "circuit", "rules", "semirings", "symbolic", "torch_backend"
 BACKEND = ("settings", "blocks", "contractions", "counts", "gates", "routes", "walk")
 """The rooms of `torch_backend`, likewise in order: one operand's numbers come first, the walk over all blocks last."""
 
-FOR_ALL = ("errors", "registry", "shared_setting", "notebook")
+FOR_ALL = ("errors", "registry", "shared_setting", "notebook", "on_use")
 DOORS = ("__init__", "__main__", "cli", "command", "public")  # what a user comes in by
 NEVER = {
     "circuit": {"torch", "sympy", "safetensors"},
@@ -34,10 +34,13 @@ NEVER = {
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Yield (line, dotted module) of every import statement; `from provnet import x` counts as provnet.x."""
+    """Yield (line, dotted module) of every import statement; `from provnet import x` counts as provnet.x, and
+    `on_use("x")` as an import of x."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "on_use":
+            yield from ((node.lineno, str(word.value)) for word in node.args if isinstance(word, ast.Constant))
         elif isinstance(node, ast.ImportFrom):
             if node.level:
                 yield node.lineno, "." * node.level + (node.module or "")
@@ -153,6 +156,7 @@ def test_there_is_no_circle_in_face():
         ("circuit", "import torch"),
         ("circuit", "from torch.nn import functional"),
         ("symbolic", "import torch.nn"),
+        ("capture", 'networkx = on_use("networkx")'),
         ("torch_backend", "import sympy"),
         ("semirings", "from provnet.rules.lrp import base"),
         (

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log, prod
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -26,15 +26,16 @@ from provnet.circuit.conventions import Conventions
 from provnet.circuit.wiring import Convolution
 from provnet.errors import MissingProgramError, OptionError
 from provnet.face import Circuit
+from provnet.on_use import installed, on_use
 from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.annotations.threshold import Threshold
 from provnet.torch_backend.walk.ranges import coefficients
 
-try:
-    from matplotlib.figure import Figure
-except ImportError:  # an optional package
-    Figure = None  # type: ignore[assignment,misc]
+if TYPE_CHECKING:
+    from matplotlib import figure as figures
+else:
+    figures = on_use("matplotlib.figure")
 
 VGG16_BOOLEAN = (*(0.05,) * 6, *(0.06,) * 3, 0.1, 0.09, 0.025, 0.3, 0.043, 0.0145, 0.0145)
 """θ of VGG-16's 16 linear maps for Boolean, found by hand by the authors. Source: [Gro24] and its code."""
@@ -179,9 +180,9 @@ class Curve:
 
     def plot(self) -> Any:
         """Return a matplotlib figure of the curve, its knee marked. Raises `MissingProgramError` without it."""
-        if Figure is None:
+        if not installed("matplotlib"):
             raise MissingProgramError("a plot needs matplotlib, which is not installed: pip install 'provnet[demo]'.")
-        figure = Figure(figsize=(6, 4))
+        figure = figures.Figure(figsize=(6, 4))
         axes = figure.subplots()
         positive = self.thetas > 0
         axes.step(self.thetas[positive].tolist(), self.fractions[positive].tolist(), where="pre")

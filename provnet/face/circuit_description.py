@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import graphviz
 from torch import Tensor
 
 from provnet.face.heads import attention_in
 from provnet.face.plan import Summary, summary_of
 from provnet.face.session import Session
 from provnet.notebook import card
+from provnet.on_use import on_use
 from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
 from provnet.torch_backend.settings import plain_torch
 from provnet.writers.blocks_drawing import blocks_dot
+
+if TYPE_CHECKING:
+    import graphviz
+else:
+    graphviz = on_use("graphviz")
 
 
 class DescribedCircuit:

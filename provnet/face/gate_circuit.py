@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import graphviz
 import torch
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from provnet.face.root_elements import Elements
 from provnet.face.stored_gates import Root, StoredGates
 from provnet.face.valued_gates import ValuedGates
 from provnet.notebook import card
+from provnet.on_use import on_use
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.annotations.threshold import Threshold
@@ -35,6 +35,11 @@ from provnet.torch_backend.settings import plain_torch
 from provnet.writers.base import drawn
 from provnet.writers.dot import dot_text
 from provnet.writers.picture import svg_of
+
+if TYPE_CHECKING:
+    import graphviz
+else:
+    graphviz = on_use("graphviz")
 
 NOTEBOOK_GATES = 150
 """Gates that a notebook draws unasked."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import networkx as nx
 import torch
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from provnet.errors import OptionError
 from provnet.face.gate_origin import Origin
 from provnet.face.gate_valuation import valuation_of
 from provnet.face.pruned import Pruned
+from provnet.on_use import on_use
 from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.annotations.base import Annotation
@@ -27,6 +27,11 @@ from provnet.semirings.lookup import get as get_semiring
 from provnet.symbolic.canonical import find_gate
 from provnet.torch_backend.gates.evaluate_gates import as_tensor
 from provnet.torch_backend.settings import plain_torch
+
+if TYPE_CHECKING:
+    import networkx as nx
+else:
+    nx = on_use("networkx")
 
 Root = Neuron | str | int | None
 """A root by its neuron, its name or its number; None: the only one."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import graphviz
 from torch import Tensor
 
 from provnet.circuit.derivations import WeightedPath
@@ -17,6 +16,7 @@ from provnet.face.gate_pruning import MOST_PATHS, Wish, pruned, strengths_of, wo
 from provnet.face.pruned import joined
 from provnet.face.root_elements import Elements
 from provnet.face.stored_gates import Root, StoredGates, root_numbers
+from provnet.on_use import on_use
 from provnet.semirings.base import Semiring
 from provnet.semirings.counting import Counting
 from provnet.symbolic.canonical import find_gate
@@ -29,6 +29,11 @@ from provnet.torch_backend.gates.gate_marginals import gate_marginals
 from provnet.torch_backend.settings import plain_torch
 from provnet.writers.base import drawn
 from provnet.writers.dot import dot_text
+
+if TYPE_CHECKING:
+    import graphviz
+else:
+    graphviz = on_use("graphviz")
 
 G = TypeVar("G", bound=StoredGates)
 

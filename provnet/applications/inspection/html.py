@@ -7,9 +7,7 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from typing import TYPE_CHECKING, Any
 
 from provnet.applications.command_questions import parse_target
 from provnet.applications.inspection.model import Inspection, plain
@@ -18,12 +16,17 @@ from provnet.circuit.gates import GateStore
 from provnet.circuit.variables import Place
 from provnet.errors import LimitError, OptionError
 from provnet.face import Circuit, GateCircuit
+from provnet.on_use import on_use
 from provnet.symbolic.formula import formula
 from provnet.writers.atomic import write_string
 from provnet.writers.base import StrPath, gates_of, writer
 
+if TYPE_CHECKING:
+    import jinja2
+else:
+    jinja2 = on_use("jinja2")
+
 PAGE = Path(__file__).with_name("page")
-TEMPLATES = Environment(loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined)
 
 FORMULAS = 200_000
 """Characters of formulas that a file carries, those nearest to the target first."""
@@ -48,17 +51,26 @@ def policy(connect: str) -> str:
     )
 
 
+@cache
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(loader=jinja2.FileSystemLoader(PAGE), autoescape=True, undefined=jinja2.StrictUndefined)
+
+
 def page(title: str, data: Any, connect: str = "'none'", version: str = "") -> str:
     """Return the page with its data: {"inspection": …, "formulas": …}, or {"live": true, "base": …}."""
     # Inside a script element only "<" could end it; in JSON it stands in texts alone.
     text = json.dumps(plain(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return TEMPLATES.get_template("studio.html.j2").render(
-        title=title,
-        policy=policy(connect),
-        style=part("studio.css"),
-        script=part("studio.js"),
-        data=text.replace("<", "\\u003c"),
-        version=version,
+    return (
+        _templates()
+        .get_template("studio.html.j2")
+        .render(
+            title=title,
+            policy=policy(connect),
+            style=part("studio.css"),
+            script=part("studio.js"),
+            data=text.replace("<", "\\u003c"),
+            version=version,
+        )
     )
 
 
