@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import singledispatch
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from provnet.capture.execution import Ref
 from provnet.circuit.blocks import Operand
 from provnet.circuit.examples import by_example, of_example
-from provnet.circuit.weights import Ones, Partner, PerExample, Stored
+from provnet.circuit.weights import Ones, Partner, PerExample, Stored, Weight
 from provnet.circuit.wiring import Gather, SideBySide, Wiring
 from provnet.errors import TraceError
 from provnet.rules.ops.base import Op, Placed
@@ -80,7 +81,8 @@ def _computed(op: Op, one: Placed, outputs: Tensor) -> tuple[Tensor, Tensor]:
         terms = terms * torch.cat([_weights(op, operand, outputs) for operand in block.operands], 2)
     terms = torch.where(present, terms, 0.0)
     if block.bias is not None:
-        bias = _looked_up(block.bias, block.bias_by_example, block.wiring.bias(outputs)[:, None])
+        held = block.bias.reshape(len(block.bias) if block.bias_by_example else 1, -1)
+        bias = _looked_up(held, block.wiring.bias(outputs)[:, None])
         terms = torch.cat([terms, bias.expand(op.batch, -1, 1)], 2)
     return terms.sum(2), terms.abs().sum(2)
 
@@ -109,24 +111,40 @@ def _weights(op: Op, operand: Operand, outputs: Tensor) -> Tensor:
     wiring = torch_wiring(operand.wiring)
     place = wiring.source(outputs[:, None], torch.arange(wiring.fan))[2]
     place = torch.broadcast_to(torch.as_tensor(place), (len(outputs), wiring.fan))
-    match operand.weight:
-        case Stored(values=values):
-            return _looked_up(values, False, place).expand(op.batch, -1, -1)
-        case PerExample(values=values):
-            return _looked_up(values, True, place)
-        case Partner(input=other):
-            return _looked_up(op.by_example(other).reshape(op.batch, -1), True, place)
-        case Ones():
-            return torch.ones((op.batch, *place.shape), dtype=torch.float64)
+    if isinstance(operand.weight, Ones):
+        return torch.ones((op.batch, *place.shape), dtype=torch.float64)
+    return _looked_up(numbers_of(operand.weight, op), place).expand(op.batch, -1, -1)
+
+
+@singledispatch
+def numbers_of(weight: Weight, op: Op) -> Tensor:
+    """Return the weights of a rule's block, [batch or 1, size], from what the op recorded.
+
+    A kind of weight of one's own registers its function here. Raises: `TraceError` for one that has not.
+    """
     raise TraceError(
-        f"{op}: its rule gives weights of the kind {type(operand.weight).__name__}, which ops of one's "
-        "own cannot have. Take Ones, Stored, PerExample or Partner."
+        f"{op}: its rule gives weights of the kind {type(weight).__name__}, whose numbers are not known to the check. "
+        "Register them, provnet.rules.ops.declared.numbers_of.register, or take Ones, Stored, PerExample or Partner."
     )
 
 
-def _looked_up(values: Tensor, by_example: bool, index: Tensor) -> Tensor:
+@numbers_of.register
+def _(weight: Stored, op: Op) -> Tensor:
+    return weight.values.reshape(1, -1)
+
+
+@numbers_of.register
+def _(weight: PerExample, op: Op) -> Tensor:
+    return weight.values.reshape(len(weight.values), -1)
+
+
+@numbers_of.register
+def _(weight: Partner, op: Op) -> Tensor:
+    return op.by_example(weight.input).reshape(op.batch, -1)
+
+
+def _looked_up(values: Tensor, index: Tensor) -> Tensor:
     flat = values.detach().to(torch.float64)
-    flat = flat.reshape(len(flat), -1) if by_example else flat.reshape(1, -1)
     return flat[:, index.reshape(-1)].reshape(len(flat), *index.shape)
 
 
