@@ -103,6 +103,7 @@ class Circuit(DescribedCircuit):
         inputs  one tensor for each source, in the order of `sources`; or by name.
         check   compare with the model's own output in any case: as long as a fresh trace.
 
+        named   the same by the sources' names, in place of `inputs`.
         Raises: `ReplayError` where the recording depended on the values of its input (a number that became a Python
         number, a mask or an index computed from values, random numbers), or on its number of examples; `InputError`
         for sources of another shape, dtype or device; `NonFiniteError`; `StaleCircuitError` if a parameter changed.
@@ -250,6 +251,7 @@ class Circuit(DescribedCircuit):
         annotation, rule   `Support(θ)`: only the edges whose coefficient under `rule` reaches θ. Neurons that no such
                 edge leads to are never looked at, so this also serves circuits that are too large as a whole.
         `gates.pruned` says what was left out.
+        batch   the number of the example.   output   which output, if there are several.
         """
         chosen = Conventions(True, pooling, products, softmax, norm)
         self.session.check_fresh()
@@ -283,6 +285,8 @@ class Circuit(DescribedCircuit):
         annotation   `Support(θ)`: each edge's own variable where its coefficient under `rule` reaches θ, else zero
                      ([GSM25] eq. 7). None: every edge's variable.
         options      go to `gates`: target, batch, at, limit and their kin.
+        carrier      the name of the symbolic semiring.
+        max_terms    the most paths of a root that a carrier which expands them takes.
         Raises: as `gates` and `GateCircuit.provenance` do.
         Example: `circuit.provenance("why", annotation=provnet.annotations.Support(0.1), at=("input", 3))`
         """

@@ -76,6 +76,7 @@ class DescribedCircuit:
     def heads(self, path: str) -> str:
         """Return the name of what a module's attention gives, heads on its first axis, for `only=` and `at=`.
 
+        path   of the module that runs the attention.
         Raises: `UnknownNameError`, with the attentions that there are, if the module runs none or several.
         Example: `circuit.evaluate("real", only={circuit.heads("blocks.0.attention"): [2]})`, through head 2 alone
         """

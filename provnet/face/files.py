@@ -43,7 +43,10 @@ def save(circuit: Circuit | GateCircuit, path: str | PathLike[str], rule: RuleLi
 
 
 def load(path: str | PathLike[str]) -> Circuit | GateCircuit:
-    """Read a circuit back; it owns its tensors. Raises `FileFormatError` for a truncated, tampered or newer file."""
+    """Read a circuit back; it owns its tensors. Raises `FileFormatError` for a truncated, tampered or newer file.
+
+    path   of a file that `save` wrote.
+    """
     found = load_archive(path)
     return Circuit(Session(found)) if isinstance(found, BlockCircuit) else GateCircuit(found)
 

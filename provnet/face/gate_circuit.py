@@ -66,6 +66,7 @@ class GateCircuit(StoredGates):
         values    a semiring: each variable's value stands before it, and the strongest wires are the widest.
         aliases   other names for neurons, as `Formula.shown` takes them.
         limit     the most gates; of more, draw a part: `gates.prune(keep=10).draw()`.
+        rule, annotation   where the values come from, as of `valued`.
         Raises: `LimitError` above `limit` gates. Example: `gates.draw(values="viterbi").render("gates", format="svg")`
         """
         if values is not None:
@@ -193,6 +194,7 @@ class GateCircuit(StoredGates):
         values   by variable or its name, or a function of the variable.
         laws     what plus and times satisfy ("commutative", "idempotent", "absorptive", "times_idempotent"): a
                  circuit that was merged or simplified by a law asks for it.
+        plus, times, zero, one   the operations on such elements and their neutral elements.
         Raises: `ValuationError` for a missing or unknown variable, `UnsupportedOperationError` for a law not stated.
         Each gate is visited once; operands are folded from the left. Source: [Gro24] 4.4.
         """
@@ -247,7 +249,10 @@ class GateCircuit(StoredGates):
         rule: str | Rule | None = None,
         annotation: str | Annotation | None = None,
     ) -> EdgeElements:
-        """Return {variable: its value}, backed by one tensor. Values come as in `evaluate`."""
+        """Return {variable: its value}, backed by one tensor. Values come as in `evaluate`.
+
+        semiring, valuation, rule, annotation   as of `valued`.
+        """
         return self._valued(semiring, valuation, rule, annotation).values
 
     def sorted(
@@ -261,6 +266,7 @@ class GateCircuit(StoredGates):
 
         In rings that is by size, in costs the cheapest first. Raises `UnsupportedOperationError` for elements that
         are no numbers.
+        semiring, valuation, rule, annotation   as of `valued`.
         """
         return self._valued(semiring, valuation, rule, annotation).sorted().gates
 
@@ -276,6 +282,7 @@ class GateCircuit(StoredGates):
     ) -> list[str]:
         """Return the k best paths from a root to the target as sentences, best first; arguments as of `best_paths`.
 
+        semiring, valuation, rule, annotation   as of `valued`.
         Example: `print(*gates.sentences("input[1]", aliases={"input": ["age", "height", "weight"]}), sep="\n")`
         """
         return self._valued(semiring, valuation, rule, annotation).sentences(root, k, aliases)
@@ -295,6 +302,7 @@ class GateCircuit(StoredGates):
 
         exact   whole numbers of any size, for "counting": `CountOverflowError` advises it.
 
+        semiring    a name or an object.   dtype   floating dtype of the values, as of `valued`.
         Source: evaluation is the homomorphism ℕ[X] -> K that extends the valuation ([GKT07] Prop. 4.2).
         """
         return self.valued(semiring, valuation, rule, annotation, dtype, exact).evaluate()
@@ -311,6 +319,7 @@ class GateCircuit(StoredGates):
         """Return {variable: the value of all paths that use it}, of one root or (None) of the ⊕ of all.
 
         In Boolean the relevant subnetwork, in Viterbi the best path through each edge. Values as in `evaluate`.
+        semiring, valuation, rule, annotation, dtype   as of `valued`.
         Source, proof: `provnet.circuit.adjoint`. Raises `UnsupportedOperationError` after a simplification by
         absorption.
         """
@@ -328,6 +337,7 @@ class GateCircuit(StoredGates):
     ) -> list[WeightedPath]:
         """Return the k best paths from a root to the target, with their edges, best first; in a selective semiring.
 
+        semiring, valuation, rule, annotation, dtype   as of `valued`.
         Source: `provnet.torch_backend.gates.best_paths`. Raises `UnsupportedOperationError` in other semirings.
         """
         return self._valued(semiring, valuation, rule, annotation, dtype).best_paths(root, k)

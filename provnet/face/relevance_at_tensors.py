@@ -112,7 +112,10 @@ class RelevanceAtTensors:
 
     def by_example(self, name: str) -> Any:
         """Return the relevance at a recorded tensor as [batch, *neurons, *element], wherever the model held its
-        examples. Raises: `UnknownNameError`."""
+        examples. Raises: `UnknownNameError`.
+
+        name   of the recorded tensor.
+        """
         activation = self._asked.circuit.find(name)
         held, batch = self._asked.circuit.activations[activation], self._asked.circuit.batch
         parts = [rows.reshape(batch, *held.shape, *job.semiring.element_shape) for job, rows in self._rows(activation)]
@@ -172,6 +175,7 @@ class RelevanceAtTensors:
         """Return the relevance of a recorded tensor by its number, [batch, neurons, *element], for one target.
 
         Exact counts stay residues: `semiring.decode` joins them.
+        activation   the number of the recorded tensor.
         """
         if activation not in self._kept:
             self._evaluations = self._asked.again(frozenset(self._asked.circuit.activations))

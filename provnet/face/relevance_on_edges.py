@@ -38,6 +38,7 @@ class RelevanceOnEdges(RelevanceAtTensors):
         no edge.
 
         Neurons are counted row-major; `in` runs over the block's inputs one after another, a bias is last.
+        path   of the block.
         Raises: `LimitError` above `limit` entries; `UnsupportedOperationError` for a block of unit edges.
         """
         (index, *_) = blocks_named(self._asked.circuit, path)

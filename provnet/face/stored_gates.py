@@ -110,6 +110,7 @@ class StoredGates:
         """Return a part of the circuit, with what was left out of it.
 
         rule   the rule that values come from by default; None: the same as here.
+        store, note   the gates of the part, and what was left out; None: nothing was.
         """
         return type(self)(store, self._origin, note, self._rule if rule is None else rule)
 
@@ -124,7 +125,10 @@ class StoredGates:
         annotation: str | Annotation | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """Return the variables' values as one tensor, [variables, *element_shape], however they are given."""
+        """Return the variables' values as one tensor, [variables, *element_shape], however they are given.
+
+        semiring, valuation, rule, annotation, dtype   as of `GateCircuit.valued`.
+        """
         if valuation is None:
             return self.valuation(semiring, rule, annotation, dtype)
         algebra = get_semiring(semiring)
@@ -146,6 +150,8 @@ class StoredGates:
 
         Only grain `edge` has a valuation from a rule; on a coarser grain, or for a graph of your own, give the values.
         Unit edges that are variables get one, or the derivative's element under a rule that gives them a coefficient.
+        semiring, annotation   names or objects; None: the semiring's own Θ.
+        dtype   floating dtype of the values; None: the model's, at least float32.
         Raises: `UnsupportedOperationError`; `ValuationError` if the rule gives a value to an edge that the gates lack.
         """
         chosen = lrp.get(self._rule if rule is None else rule)

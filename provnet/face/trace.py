@@ -108,5 +108,6 @@ def explain(
     """Trace and evaluate in one call: `provnet.explain(model, x, semiring="viterbi", target=3).inputs`.
 
     `options` go to `Circuit.evaluate`; trace yourself for what `trace` takes, or to ask more than one question.
+    model, args   the model and its arguments, as of `trace`.
     """
     return trace(model, *args).evaluate(semiring, target=target, **options)

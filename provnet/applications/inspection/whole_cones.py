@@ -48,6 +48,7 @@ def inspect(
     valuation   of gates without an execution: semiring's name -> values as `GateCircuit.evaluate` takes them.
     limit       the largest number of gates. Raises `LimitError` above it.
     options     of `Explorer`: more semirings and rules, classes, output.
+    subject   a circuit, or its gates.
     Example: `inspect(circuit, at=("fc1", 3)).to_json()`
     """
     names = tuple(dict.fromkeys(semirings))
