@@ -15,26 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from squeezenet import MEAN, STD, castle, squeezenet
+from squeezenet import castle, squeezenet
 
 import provnet
 from provnet.applications.heatmaps import as_image, heatmap, png
+from provnet.applications.reproduction.image_networks import CASTLE, MEAN, SQUEEZENET_THETA, STD
 from provnet.writers.atomic import write_bytes
 
-CASTLE = 483
-THETA = {
-    "classifier.3": 0.013,
-    "classifier.1": 0.097,
-    "features.12.*": 0.065,
-    "features.11.*": 0.15,
-    "features.10.*": 0.15,
-    "features.9.*": 0.15,
-    "features.7.*": 0.15,
-    "features.6.*": 0.22,
-    "features.4.*": 0.15,
-    "features.3.*": 0.22,
-    "features.0": 0.33,
-}
 BOX = (slice(46, 100), slice(66, 180))
 """Rows and columns of the ruin on the hilltop, towers and curtain wall, read off the photograph."""
 
@@ -57,7 +44,7 @@ def main(folder: Path) -> None:
     print(circuit)
 
     real = circuit.evaluate("real", target=CASTLE, rule="epsilon")
-    theta = provnet.annotations.Threshold(THETA, default=1e-9)  # max pooling's winners pass any threshold
+    theta = provnet.annotations.Threshold(SQUEEZENET_THETA, default=1e-9)  # max pooling's winners pass any threshold
     print("Boolean and counting with a threshold for each stage; this takes a while …", flush=True)
     boolean, counting = circuit.evaluate(["boolean", "counting"], target=CASTLE, annotation=theta, at="features.12")
 

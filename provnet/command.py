@@ -9,7 +9,10 @@ from pathlib import Path
 
 from provnet import __version__
 
-CLI = Path(__file__).with_name("cli.py")
+CLI = Path(__file__).with_name("cli")
+
+GROUPS = ("circuit_commands", "dataset_commands", "intervention_commands", "report_commands")
+"""The files of `cli/` that hold commands, in the order of the help."""
 
 USAGE = """\
 Usage: provnet [OPTIONS] COMMAND [ARGS]...
@@ -41,16 +44,17 @@ def main() -> None:
 
 
 def help_text() -> str:
-    """Return the help of the command: each command's first sentence, read from the source of `cli.py`."""
+    """Return the help of the command: each command's first sentence, read from the sources in `cli/`."""
     found = commands()
     width = max(map(len, found))
     return USAGE.format(commands="\n".join(f"  {name:<{width}}  {said}" for name, said in found.items()))
 
 
 def commands() -> dict[str, str]:
-    """Return {command: its first sentence}, in the order of the source."""
+    """Return {command: its first sentence}, in the order of the sources."""
     found = {}
-    for node in ast.parse(CLI.read_text("utf-8")).body:
+    sources = [CLI.joinpath(f"{group}.py").read_text("utf-8") for group in GROUPS]
+    for node in (node for source in sources for node in ast.parse(source).body):
         if not isinstance(node, ast.FunctionDef):
             continue
         for mark in node.decorator_list:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -200,6 +201,56 @@ def test_every_file_stands_in_a_known_room():
 def test_no_module_is_called_utils():
     names = {part.removesuffix(".py") for path in files() for part in path.relative_to(PACKAGE).parts}
     assert not names & {"util", "utils", "helpers", "misc", "common"}
+
+
+ASKS_WHICH_COUNTS = re.compile(
+    r"""isinstance\([^)]*\bCounting\b|[!=]=\s*["']counting["']|["']counting["']\s*[!=]=|\.primes\b|\.overflow\b"""
+)
+
+
+@pytest.mark.guarantee("no file but its own asks whether a semiring counts, or how: each has its ladder of carriers")
+def test_only_counting_knows_how_counts_are_held():
+    def asking(source: str) -> list[str]:
+        return [line.strip() for line in source.splitlines() if ASKS_WHICH_COUNTS.search(line)]
+
+    for path in files():
+        if path != PACKAGE / "semirings" / "counting.py":
+            assert asking(path.read_text("utf-8")) == [], path
+    assert len(asking('if semiring.name == "counting":\nif isinstance(x, Boolean | Counting):\nif x.primes:')) == 3
+
+
+def kinds(path: str) -> set[str]:
+    """Return the classes of a file of `provnet/circuit` but the base that the others have: wirings, or weights."""
+    tree = ast.parse((PACKAGE / "circuit" / path).read_text("utf-8"))
+    return {node.name for node in tree.body if isinstance(node, ast.ClassDef)} - {"Wiring", "Weight"}
+
+
+KINDS = kinds("wiring.py") | kinds("table.py") | kinds("weights.py")
+
+
+def asked_for(source: str) -> list[str]:
+    """Return the lines that ask which kind of wiring or weight something is, unless the file registers by kinds."""
+    tree = ast.parse(source)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    decorators = [one for function in functions for one in function.decorator_list]
+    if any(isinstance(one, ast.Attribute) and one.attr == "register" for one in decorators):
+        return []
+    found = []
+    for node in ast.walk(tree):
+        asks = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance"
+        if asks or isinstance(node, ast.pattern):
+            names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+            found += [ast.unparse(node)] if names & KINDS else []
+    return found
+
+
+@pytest.mark.guarantee("no file asks for the kind of a wiring or a weight, but those in which kinds are registered")
+def test_no_file_asks_for_the_kind_of_a_wiring_or_a_weight():
+    assert {"Dense", "Convolution", "Partner", "Stored", "Table"} <= KINDS
+    for path in files():
+        assert asked_for(path.read_text("utf-8")) == [], path
+    assert asked_for("if isinstance(block.wiring, Dense | Window): ...")
+    assert asked_for("match weight:\n    case Stored(values=x): ...")
 
 
 def named() -> Iterator[tuple[str, Path]]:

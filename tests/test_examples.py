@@ -76,3 +76,36 @@ def test_evidence(tmp_path: Path):
     better = re.findall(r"^real +(zero|mean|resampled) +[\d.]+ +(-?[\d.]+)", found, re.MULTILINE)
     assert [name for name, _ in better] == ["zero", "mean", "resampled"]
     assert all(float(value) > 3 for _, value in better)
+
+
+def test_masks(tmp_path: Path):
+    pytest.importorskip("sklearn")
+    found = printed("07_masks.py", tmp_path)
+    said = re.findall(r"θ = (\S+) +(\d+) pixels .* say (.*)", found)
+    assert said[0][2] == "only where the ink is" and said[2][2] == "something"
+    sizes = [int(size) for _, size, _ in said]
+    assert sizes == sorted(sizes, reverse=True)
+    for kept, lost in re.findall(r"digit \d: (\d+)% right .* alone, (\d+)% without", found):
+        assert int(kept) > int(lost)
+
+
+def test_perturbation(tmp_path: Path):
+    pytest.importorskip("sklearn")
+    found = printed("08_perturbation.py", tmp_path)
+    rows = re.findall(r"^(real|boolean|viterbi) +([\d.]+) +([\d.]+)", found, re.MULTILINE)
+    assert [name for name, *_ in rows] == ["real", "boolean", "viterbi"]
+    assert all(float(deletion) < float(insertion) for _, deletion, insertion in rows[:1])
+    assert "the zone that costs most" in found
+
+
+def test_two_digits(tmp_path: Path):
+    pytest.importorskip("sklearn")
+    found = printed("09_two_digits.py", tmp_path)
+    shares = [int(share) for share in re.findall(r"(\d+)% above$", found, re.MULTILINE)]
+    assert shares[0] < shares[1] and "the strongest pixel" in found
+
+
+@pytest.mark.guarantee("Each application on datasets has an example of fewer than 40 lines that the suite runs")
+def test_examples_are_short():
+    for name in ("04_sweep", "05_pruning", "06_evidence", "07_masks", "08_perturbation", "09_two_digits"):
+        assert len((ROOT / "examples" / f"{name}.py").read_text("utf-8").splitlines()) < 40

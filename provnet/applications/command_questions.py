@@ -121,6 +121,19 @@ def numbers(text: str | None) -> tuple[float, ...]:
     return () if text is None else tuple(_number(part) for part in text.split(","))
 
 
+def whole_numbers(text: str | None) -> tuple[int, ...]:
+    """Return whole numbers that are separated by commas; none for None. Raises `OptionError`."""
+    found = numbers(text)
+    if any(number != int(number) for number in found):
+        raise OptionError(f"{text!r}: expected whole numbers with commas.")
+    return tuple(int(number) for number in found)
+
+
+def options_of(rule: str, theta: str | None) -> dict[str, Any]:
+    """Return the options of `Circuit.evaluate` that --rule and --theta ask for."""
+    return {"rule": rule_of(rule), "annotation": theta_of(theta, None)}
+
+
 def _number(text: str) -> float:
     try:
         return float(text)

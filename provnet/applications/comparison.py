@@ -36,8 +36,10 @@ def pointing_game(relevance: Tensor, region: Tensor, costs: bool = False, seed: 
 def box(shape: tuple[int, ...], top: int, left: int, bottom: int, right: int) -> Tensor:
     """Return a region of an image, [*shape]: rows top:bottom and columns left:right of the last two axes.
 
-    Raises: `OptionError` for a box that is empty, or leaves the image.
+    Raises: `OptionError` for a box that is empty, or leaves the image, or for a shape without two axes.
     """
+    if len(shape) < 2:
+        raise OptionError(f"examples of shape {list(shape)} are no images, so a box means nothing. Reshape them.")
     height, width = shape[-2:]
     if not (0 <= top < bottom <= height and 0 <= left < right <= width):
         raise OptionError(f"the box {(top, left, bottom, right)} is empty or leaves the image of {height} x {width}.")

@@ -8,8 +8,6 @@ from math import prod
 import torch
 from torch import Tensor
 
-from provnet.circuit.blocks import Block
-from provnet.circuit.weights import Stored
 from provnet.errors import LimitError, OptionError, UnsupportedOperationError
 from provnet.face.neuron_names import blocks_named
 from provnet.face.relevance import Relevance
@@ -101,8 +99,8 @@ class Marginals:
         """
         circuit, semiring = self._asked.circuit, self.semiring
         block = circuit.blocks[blocks_named(circuit, path)[0]]
-        weight = block.weight
-        if not isinstance(weight, Stored) or not has_weight(block):
+        weight = block.shared_weight
+        if weight is None:
             raise UnsupportedOperationError(f"{path!r} ({block.op}) has no weight that all examples share.")
         marginals = self.edges(path).flatten(1, 2)
         wiring = block.wiring
@@ -113,11 +111,6 @@ class Marginals:
         into = semiring.full((circuit.batch, prod(shape)), semiring.zero, marginals)
         scatter_any(semiring, into, index, marginals)
         return into.reshape(circuit.batch, *shape, *semiring.element_shape)
-
-
-def has_weight(block: Block) -> bool:
-    """Return whether a block has a weight of its own that the examples share."""
-    return isinstance(block.weight, Stored) and len(block.operands) == 1
 
 
 def relevant_parameters(relevance: Relevance, limit: int = LIMIT) -> dict[str, Tensor]:
@@ -131,7 +124,7 @@ def relevant_parameters(relevance: Relevance, limit: int = LIMIT) -> dict[str, T
     zero, axes = marginals.semiring.zero, len(marginals.semiring.element_shape)
     found = {}
     for block in circuit.blocks:
-        if block.has_coefficients and has_weight(block):
+        if block.has_coefficients and block.shared_weight is not None:
             used = marginals.parameters(block.path) != zero
             for _ in range(axes):
                 used = used.any(-1)

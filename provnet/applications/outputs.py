@@ -58,9 +58,7 @@ def write_result(relevance: Relevance, path: Path) -> Path:
     """Write the source's relevance: numbers (`.npy`; `.safetensors` with the biases' totals) or a picture (`.png`)."""
     kind, found = path.suffix.lower(), relevance.inputs
     if kind == ".npy":
-        file = io.BytesIO()
-        np.save(file, _numbers(found), allow_pickle=False)
-        return write_bytes(path, file.getvalue())
+        return write_array(path, _numbers(found))
     if kind == ".png":
         return write_bytes(path, png(sheet(relevance.semiring, found)))
     if not isinstance(found, torch.Tensor):
@@ -70,6 +68,13 @@ def write_result(relevance: Relevance, path: Path) -> Path:
     tensors = {"inputs": found, **{f"bias.{name}": total for name, total in relevance.bias.items()}}
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"semiring": relevance.semiring.name})
     return write_bytes(path, data)
+
+
+def write_array(path: Path, array: np.ndarray) -> Path:
+    """Write an array as `.npy`, whole or not at all, and return its path. Raises `OutputError`."""
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return write_bytes(path, file.getvalue())
 
 
 def _numbers(found: Any) -> np.ndarray:

@@ -7,7 +7,7 @@ neural network has learned, for pixel flipping; Petsiuk et al. 2018, RISE, for d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -184,9 +184,33 @@ def attack(
 ) -> Tensor:
     """Return the probability of a class after `count` inputs, drawn without replacement, are changed: [draws, batch].
 
+    Inputs are drawn as by `attacked`; `relevance=None` draws uniformly, which is the baseline that a difference curve
+    is taken from. `target`: the classes [batch]; None: those that are predicted for x.
+    Raises: `OptionError`, `NonFiniteError`.
+    """
+    found = []
+    with torch.no_grad():
+        classes = model(x).argmax(1) if target is None else torch.as_tensor(target, device=x.device)
+        for changed in attacked(x, relevance, count, change, temperature, draws, seed):
+            p = model(changed).double().softmax(1)
+            found.append(p.gather(1, classes[:, None])[:, 0])
+    return torch.stack(found)
+
+
+def attacked(
+    x: Tensor,
+    relevance: Tensor | None,
+    count: int,
+    change: Change = inverted,
+    temperature: float = 1.0,
+    draws: int = 1,
+    seed: int = 0,
+) -> Iterator[Tensor]:
+    """Yield the examples with `count` inputs changed, once for each of `draws`: [batch, …].
+
     Inputs are drawn with the weights softmax(−R / temperature) of [Gro24] section 3.3, so that the least relevant are
-    the likeliest; `relevance=None` draws uniformly, which is the baseline that a difference curve is taken from.
-    relevance   of the shape of x; scale it yourself, for the softmax does not: see `temperature`.
+    the likeliest. The draws of one seed are nested: a larger `count` changes what a smaller one does, and more.
+    relevance   of the shape of x; scale it yourself, for the softmax does not: see `temperature`. None: uniform.
     Raises: `OptionError`, `NonFiniteError`.
     """
     size = x[0].numel()
@@ -197,17 +221,13 @@ def attack(
         )
     scores = torch.zeros(len(x), size, dtype=torch.float64) if relevance is None else _scores(x, relevance)
     generator = torch.Generator().manual_seed(seed)
-    changed, found = change(x).expand_as(x), []
-    with torch.no_grad():
-        classes = model(x).argmax(1) if target is None else torch.as_tensor(target, device=x.device)
-        for _ in range(draws):
-            # The largest of −R + Gumbel noise are a draw without replacement by softmax(−R): Gumbel-top-k.
-            noise = -torch.rand(scores.shape, dtype=torch.float64, generator=generator).clamp(min=1e-300).log()
-            chosen = (-scores / temperature - noise.log()).topk(count, 1).indices
-            mask = torch.zeros(scores.shape, dtype=torch.bool).scatter_(1, chosen, True).to(x.device).reshape(x.shape)
-            p = model(torch.where(mask, changed, x)).double().softmax(1)
-            found.append(p.gather(1, classes[:, None])[:, 0])
-    return torch.stack(found)
+    other = change(x).expand_as(x)
+    for _ in range(draws):
+        # The largest of −R + Gumbel noise are a draw without replacement by softmax(−R): Gumbel-top-k.
+        noise = -torch.rand(scores.shape, dtype=torch.float64, generator=generator).clamp(min=1e-300).log()
+        chosen = (-scores / temperature - noise.log()).topk(count, 1).indices
+        mask = torch.zeros(scores.shape, dtype=torch.bool).scatter_(1, chosen, True).to(x.device).reshape(x.shape)
+        yield torch.where(mask, other, x)
 
 
 def _scores(x: Tensor, relevance: Tensor) -> Tensor:

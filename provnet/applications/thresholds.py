@@ -23,7 +23,6 @@ from torch import Tensor
 
 from provnet.circuit.blocks import Block
 from provnet.circuit.conventions import Conventions
-from provnet.circuit.wiring import Convolution
 from provnet.errors import MissingProgramError, OptionError
 from provnet.face import Circuit
 from provnet.on_use import installed, on_use
@@ -95,8 +94,8 @@ def kernel_size(circuit: Circuit, theta: float = 0.005, offset: float = 0.0045, 
 
 def _geometry(circuit: Circuit, block: Block) -> tuple[int, int]:
     """Return (kernel size, width of the input) of a linear map."""
-    if isinstance(block.wiring, Convolution):
-        return block.wiring.kernel[-1], block.wiring.source_shape[-1]
+    if block.wiring.channel_axis == 0:
+        return block.wiring.kernel[-1], block.wiring.source_shape[-1]  # type: ignore[attr-defined]
     makers = {b.output: b for b in circuit.session.data.blocks}
     activation, held = block.inputs[0], circuit.session.data.activations
     while len(held[activation].shape) < 3 and activation in makers and not makers[activation].has_coefficients:

@@ -27,7 +27,7 @@ from provnet.capture.opaque_calls import Opaque, opaque_modes, whole_function
 from provnet.capture.replay import check_examples
 from provnet.capture.sources import Chosen, Sources, choose_sources, named_arguments, own_arguments
 from provnet.capture.structure import distinct, tensors_in
-from provnet.errors import InputError, ProvnetError, UnknownNameError
+from provnet.errors import InputError, ProvnetError, TraceError, UnknownNameError
 
 
 def record(
@@ -66,6 +66,7 @@ def record(
         ['0', '1']
     """
     kwargs = dict(model_kwargs or {})
+    model = uncompiled(model)
     name = name_of(model)
     model, modules, opaque = whole_function(model, modules_of(model), opaque)
     check_model(model, modules)
@@ -91,6 +92,20 @@ def record(
     by_name = dict(zip(execution.sources, chosen.tensors.values(), strict=True))
     options = {"opaque": opaque, "batch_dim": batch_dim}
     return replace(execution, call=model_call(model, args, kwargs, by_name, arguments, options))
+
+
+def uncompiled(model: Any) -> Any:
+    """Return the module that torch.compile was given, of which it makes a wrapper; any other model as it is.
+
+    A compiled module computes the same, and would be compiled anew here: the recorder sees every op.
+    """
+    while isinstance(model, nn.Module) and type(model).__name__ == "OptimizedModule":
+        model = model._orig_mod
+    return model
+
+
+_TRANSFORMED = ("BatchedTensorImpl", "TensorWrapper")
+"""How torch's errors name the tensors that its function transforms pass to a model."""
 
 
 def record_again(call: ModelCall, inputs: Mapping[str, Tensor]) -> Execution:
@@ -127,6 +142,12 @@ def _run(
         except (ProvnetError, MemoryError, torch.cuda.OutOfMemoryError):
             raise
         except Exception as error:
+            if any(kind in str(error) for kind in _TRANSFORMED):
+                raise TraceError(
+                    f"{recorder.names.model} runs under torch.vmap or another transform of torch.func, and what it "
+                    "computes there cannot be followed. Trace the function itself on the whole batch: examples lie on "
+                    "its first axis already."
+                ) from error
             ways_out = _only_integers(chosen)
             raise InputError(f"{_failure(recorder, modules, error, args, kwargs)}{ways_out}") from error
         returned = dict(distinct(tensors_in(result, "output")))

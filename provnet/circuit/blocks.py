@@ -5,8 +5,8 @@ VGG-16 has 15.5e9 edges an image, so a block never lists them: its wiring comput
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from math import prod
@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from provnet.circuit.weights import Handle, Memory, Ones, Partner, Weight
+from provnet.circuit.weights import Handle, Memory, Ones, Stored, Weight
 from provnet.circuit.wiring import Wiring, side_by_side
 from provnet.errors import UnknownNameError
 
@@ -57,14 +57,33 @@ class Input:
     """Stands in a call's arguments where the activation stood."""
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """Stands in a call's arguments for a result of another call, `Call.before[number]`."""
+
+    number: int
+    result: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
-    """How the function of unit edges is run again: an ATen op, its overload, its arguments as plain data."""
+    """How the function of unit edges is run again: an ATen op, its overload, its arguments as plain data.
+
+    before   calls that run first, in this order, for a function that takes several ops: x·σ(1.702 x) is a `mul` whose
+             `before` holds a `mul` and a `sigmoid`. Each has an empty `before` of its own.
+    """
 
     op: str
     overload: str
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    before: tuple[Call, ...] = ()
+
+    def with_handles(self, convert: Callable[[Handle], Handle]) -> Call:
+        """Return the call with each tensor among its arguments replaced."""
+        named = {name: convert(value) for name, value in self.kwargs.items()}
+        before = tuple(step.with_handles(convert) for step in self.before)
+        return replace(self, args=tuple(map(convert, self.args)), kwargs=named, before=before)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +176,7 @@ class Block:
     def reads(self) -> tuple[int, ...]:
         """The activations that its edges are computed from, in any form: those that feed it, and those that are
         weights."""
-        partners = [operand.weight.input for operand in self.operands if isinstance(operand.weight, Partner)]
+        partners = [i for operand in self.operands if (i := operand.weight.partner) is not None]
         other = [i for form in self.forms.values() for i in form.reads]
         return tuple(dict.fromkeys((*self.inputs, *partners, *other)))
 
@@ -171,7 +190,12 @@ class Block:
     def weight(self) -> Weight:
         """The weight of the only operand; of several, that of the first one that has any."""
         held = (operand.weight for operand in self.operands)
-        return next((weight for weight in held if not isinstance(weight, Ones)), Ones())
+        return next((weight for weight in held if not weight.ones), Ones())
+
+    @property
+    def shared_weight(self) -> Stored | None:
+        """The weight of the only operand, if it is a tensor that all examples share."""
+        return self.weight.stored if len(self.operands) == 1 else None
 
     @property
     def weight_by_example(self) -> bool:
@@ -200,6 +224,7 @@ class BlockCircuit:
     absent   names of tensors that have no relevance of their own -> why, and the way out (a convolution that is fused
              with its batch norm; the bare name of a module that is called twice).
     rule     a propagation rule as JSON that goes with the circuit, for whoever loads it; it changes nothing here.
+    parameters   name -> where it lies in memory, of the parameters whose relevance was asked for when it was traced.
     lean     what makes activations again whose handles are promises of tensors; None: all handles are tensors.
     """
 
@@ -213,6 +238,7 @@ class BlockCircuit:
     absent: Mapping[str, str] = field(default_factory=dict)
     kept: tuple[Kept, ...] = ()
     rule: str | None = None
+    parameters: Mapping[str, Memory] = field(default_factory=dict)
     lean: Handle = None
 
     def find(self, name: str) -> int:

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from provnet.circuit.blocks import Block, BlockCircuit
 from provnet.circuit.variables import EdgeSegment, PatternSegment, Place, VariableTable
-from provnet.circuit.weights import Ones, Stored
-from provnet.circuit.wiring import Convolution, Dense, Scale
 from provnet.errors import OptionError
 
 Grain = Literal["edge", "parameter", "channel", "block", "source"]
@@ -157,7 +155,7 @@ def _shares(circuit: BlockCircuit, lists: Sequence[EdgeList], at: int, label: st
             if grain == "channel":
                 rows, pattern = _channels(circuit, edges, where, bias)
                 yield _Share(("channel", at, bias), at, where, rows, f"ch {name}[{pattern}]", label)
-            elif block.parameters or (block.role == "linear" and not isinstance(block.weight, Ones)):
+            elif block.parameters or (block.role == "linear" and not block.weight.ones):
                 letter = "b" if bias else "w"
                 key, rows = _parameters(block, edges.output[where], edges.slot[where], bias)
                 yield _Share(key, at, where, rows, f"{letter} {name}[{{}}]", label)
@@ -175,7 +173,8 @@ def _parameters(block: Block, output: Rows, slot: Rows, bias: bool) -> tuple[Has
     """
     index = np.asarray(block.wiring.bias(output) if bias else block.wiring.source(output, slot)[2])
     weight = block.weight
-    held = weight.memory if isinstance(weight, Stored) and len(block.operands) == 1 else None
+    shared = block.shared_weight
+    held = None if shared is None else shared.memory
     memory = block.bias_memory if bias else held
     if memory is not None:
         name, offset, shape, strides = memory
@@ -194,24 +193,17 @@ def _channels(circuit: BlockCircuit, edges: EdgeList, where: Rows, bias: bool) -
     """
     block, output = edges.block, edges.output[where]
     wiring = block.wiring
-    if isinstance(wiring, Dense):
-        out = output % wiring.channels
-    elif isinstance(wiring, Scale):
-        out = np.asarray(wiring.bias(output))
-    else:
+    out = wiring.channel(output)
+    if out is None:
         out = _first_axis(place_of(circuit, block.output), output)
     if bias:
         return out[:, None], "{}<-bias"
-    if isinstance(wiring, Dense):
-        return np.stack([out, edges.slot[where]], 1), "{}<-{}"
-    if isinstance(wiring, Scale):
-        return np.stack([out, out], 1), "{}<-{}"
-    if isinstance(wiring, Convolution):
-        area = int(np.prod(wiring.source_shape))
-        return np.stack([out, edges.source[where] // area], 1), "{}<-{}"
+    source = edges.source[where]
+    channel_in = wiring.channel_in(output, edges.slot[where], source)
+    if channel_in is not None:
+        return np.stack([out, channel_in], 1), "{}<-{}"
     places = [place_of(circuit, i) for i in block.inputs]
     starts = np.cumsum([0, *(p.size for p in places)])
-    source = edges.source[where]
     number = np.searchsorted(starts, source, side="right") - 1
     feed = np.zeros_like(source)
     for i, place in enumerate(places):

@@ -15,19 +15,7 @@ from provnet.circuit.blocks import Activation, Block, BlockCircuit, Operand
 from provnet.circuit.conventions import CONVENTIONS
 from provnet.circuit.unit_functions import call_faults
 from provnet.circuit.weight_spec import is_tensor, memory_faults, numbers_faults, weight_faults
-from provnet.circuit.weights import Ones
-from provnet.circuit.wiring import (
-    AdaptiveWindow,
-    Convolution,
-    Einsum,
-    Gather,
-    GatherByExample,
-    OneToOne,
-    Part,
-    Reduction,
-    Window,
-)
-from provnet.circuit.wiring_spec import biases_of, faults_of
+from provnet.circuit.wiring_spec import biases_of, examples_of, faults_of
 from provnet.errors import CircuitError
 
 ROLES = {
@@ -36,8 +24,6 @@ ROLES = {
     "elementwise": ("none",),
     "index": ("none",),
 }
-SELECTING = (Window, AdaptiveWindow, Reduction)
-UNIT = (OneToOne, Gather, GatherByExample, Part, Einsum)
 
 
 def check_circuit(circuit: BlockCircuit) -> BlockCircuit:
@@ -150,18 +136,19 @@ def _kind_faults(block: Block, circuit: BlockCircuit) -> Iterator[str]:
     several = len(block.operands) > 1
     for operand in block.operands:
         wiring = operand.wiring
-        selecting = isinstance(wiring, SELECTING) or (several and wiring.fan == 1)
-        if block.kind == "selection" and (not selecting or isinstance(wiring, Convolution)):
+        selecting = wiring.selects or (several and wiring.fan == 1 and wiring.channel_axis is None)
+        if block.kind == "selection" and not selecting:
             yield f"nothing is selected over a {type(wiring).__name__}"
-        if not block.has_coefficients and (not isinstance(wiring, UNIT) or wiring.fan > 1):
+        if not block.has_coefficients and (not wiring.unit or wiring.fan > 1):
             yield f"unit edges are no {type(wiring).__name__}"
-        if isinstance(wiring, GatherByExample) and (block.kind != "index" or len(wiring.index) != circuit.batch):
-            yield f"a wiring by example wants an index map of {circuit.batch} examples, not of {len(wiring.index)}"
-        if block.kind != "affine" and (not isinstance(operand.weight, Ones) or operand.scale is not None):
+        examples = examples_of(wiring)
+        if examples is not None and (block.kind != "index" or examples != circuit.batch):
+            yield f"a wiring by example wants an index map of {circuit.batch} examples, not of {examples}"
+        if block.kind != "affine" and (not operand.weight.ones or operand.scale is not None):
             yield f"the kind {block.kind!r} has no weights"
     if block.kind == "elementwise" and several:
         yield f"a function of one entry has {len(block.operands)} inputs"
-    if block.copies not in (1, 2):
+    if block.copies not in (1, block.counted):
         yield f"its slots count each contribution {block.copies} times"
     if block.annotation not in (None, "seed"):
         yield f"an annotation function of its own called {block.annotation!r} is not known"

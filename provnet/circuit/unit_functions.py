@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from provnet.circuit.blocks import Block, BlockCircuit, Call, Input
+from provnet.circuit.blocks import Block, BlockCircuit, Call, Earlier, Input
 
 _FUNCTIONS = (
     "_prelu_kernel _to_copy abs acos acosh alias arctan asin asinh atan atan2 atanh ceil celu clamp clamp_max "
@@ -23,6 +23,12 @@ _FUNCTIONS = (
 FUNCTIONS = frozenset(_FUNCTIONS.split())
 """ATen ops, without the overload."""
 
+STEPS = FUNCTIONS | frozenset({"add", "sub", "rsub"})
+"""What a function that takes several ops may be made of."""
+
+ROW_STEPS = STEPS | frozenset({"linalg_vector_norm", "mean", "norm", "std", "std_mean", "sum", "var", "var_mean"})
+"""What a function that mixes the entries of a row, and takes several ops, may be made of."""
+
 ROW_FUNCTIONS = frozenset(
     {
         *("_softmax", "_safe_softmax", "softmax", "_log_softmax", "log_softmax"),
@@ -32,9 +38,13 @@ ROW_FUNCTIONS = frozenset(
 )
 """ATen ops that mix the entries of a row, whose derivative is taken by running them again."""
 
-_OVERLOADS = "default int Tensor Scalar Tensor_Scalar Tensor_Tensor Tensor_mode Scalar_mode Scalar_Tensor decimals"
+_OVERLOADS = "default int Tensor Scalar Tensor_Scalar Tensor_Tensor Tensor_mode Scalar_mode Scalar_Tensor decimals "
+_OVERLOADS += "dim dim_IntList correction ScalarOpt_dim"
 OVERLOADS = frozenset(_OVERLOADS.split())
 """Those that return a new tensor. The others write into one, or draw."""
+
+LONGEST = 64
+"""The most ops that a function may take."""
 
 LARGEST = 1 << 53
 """The largest number that a file may give to a function: above it floats are no longer whole numbers apart."""
@@ -63,23 +73,54 @@ def _without_own_function(block: Block) -> Block:
 
 def call_faults(call: Call) -> Iterator[str]:
     """Yield why a call is not one of a function of unit edges with plain arguments."""
-    return _faults(call, FUNCTIONS | ROW_FUNCTIONS)
+    yield from _steps_faults(call, STEPS) if call.before else _faults(call, FUNCTIONS | ROW_FUNCTIONS)
 
 
 def row_call_faults(call: Any) -> Iterator[str]:
     """Yield why a call is not one of a function that mixes the entries of a row, with plain arguments."""
-    return _faults(call, ROW_FUNCTIONS) if isinstance(call, Call) else iter([f"{call!r} is no call"])
+    if not isinstance(call, Call):
+        yield f"{call!r} is no call"
+    else:
+        yield from _steps_faults(call, ROW_STEPS) if call.before else _faults(call, ROW_FUNCTIONS)
+
+
+def _steps_faults(call: Call, known: frozenset[str]) -> Iterator[str]:
+    """Yield what is wrong with a function that takes several ops."""
+    if len(call.before) >= LONGEST or any(step.before for step in call.before):
+        yield f"its function {call.op} is no list of less than {LONGEST} ops"
+    for number, step in enumerate((*call.before, call)):
+        yield from _step_faults(step, number, known)
+
+
+def _step_faults(step: Call, number: int, known: frozenset[str]) -> Iterator[str]:
+    """Yield what is wrong with the step `number` of a function that takes several ops."""
+    yield from _name_faults(step, known)
+    given = [*step.args, *step.kwargs.values()]
+    if not any(isinstance(value, Input | Earlier) for value in given):
+        yield f"its step {step.op} depends on nothing"
+    if any(isinstance(value, Earlier) and not (0 <= value.number < number and value.result > -1) for value in given):
+        yield f"its step {step.op} reads a step that does not come before it"
+    yield from _argument_faults(step, given)
 
 
 def _faults(call: Call, known: frozenset[str]) -> Iterator[str]:
-    op = call.op.removeprefix("aten.")
-    if op not in known or call.overload not in OVERLOADS:
-        yield f"its function {call.op}.{call.overload} is none that a file may name"
+    if named := list(_name_faults(call, known)):
+        yield from named
         return
     given = [*call.args, *call.kwargs.values()]
-    if sum(isinstance(value, Input) for value in given) != 1:
+    count = sum(isinstance(value, Input) for value in given)
+    if count < 1 or (count > 1 and call.op.removeprefix("aten.") in ROW_FUNCTIONS):
         yield f"its function {call.op} wants its input once"
-    if not all(_plain(value) for value in given):
+    yield from _argument_faults(call, [value for value in given if not isinstance(value, Input)])
+
+
+def _name_faults(call: Call, known: frozenset[str]) -> Iterator[str]:
+    if call.op.removeprefix("aten.") not in known or call.overload not in OVERLOADS:
+        yield f"its function {call.op}.{call.overload} is none that a file may name"
+
+
+def _argument_faults(call: Call, given: list[Any]) -> Iterator[str]:
+    if not all(isinstance(value, Input | Earlier) or _plain(value) for value in given):
         yield f"its function {call.op} has an argument that is no plain number, text or tensor"
 
 
@@ -88,4 +129,4 @@ def _plain(value: Any) -> bool:
         return all(_plain(part) for part in value)
     if isinstance(value, int | float):
         return not abs(value) > LARGEST or value in (float("inf"), float("-inf"))
-    return value is None or isinstance(value, Input | str) or hasattr(value, "numel")
+    return value is None or isinstance(value, str) or hasattr(value, "numel")

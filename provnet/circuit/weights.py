@@ -6,8 +6,9 @@ with a kind of weight is the backend's to know (`torch_backend/blocks/weight_fac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 from provnet.circuit.deferred import deferrable
 
@@ -20,33 +21,87 @@ Memory = tuple[str, int, tuple[int, ...], tuple[int, ...]]
 
 @dataclass(frozen=True, eq=False)
 class Weight:
-    """The base. `by_example`: whether every example has weights of its own."""
+    """The base."""
 
     by_example: ClassVar[bool] = False
+    """Whether every example has weights of its own."""
+
+    ones: ClassVar[bool] = False
+    """Whether every weight is one."""
+
+    derivative: ClassVar[bool] = False
+    """Whether it is an op's derivative where it was recorded: a masked score, -inf, has no contribution then."""
+
+    @property
+    def stored(self) -> Stored | None:
+        """Itself, if it is one tensor that all examples share."""
+        return None
+
+    @property
+    def partner(self) -> int | None:
+        """The activation whose neurons the weights are: the other factor of a product of two traced tensors."""
+        return None
+
+    def numbers(self, recorded: Callable[[int], Handle]) -> Handle:
+        """Return the tensor in which weights are looked up, None where all are one. `recorded` gives an activation's.
+
+        Raises: `TypeError` where weights are computed.
+        """
+        raise TypeError(f"weights of the kind {type(self).__name__} are computed")
+
+    def columns(self, first: int, size: int) -> Weight:
+        """Return the weights of some inputs of a dense map, whose values lie as [.., outputs, inputs]."""
+        return self
+
+    def with_handles(self, convert: Callable[[Handle], Handle]) -> Self:
+        """Return the weight with each tensor that it holds replaced."""
+        return self
 
 
 @dataclass(frozen=True, eq=False)
 class Ones(Weight):
     """Every weight is one: sums, poolings, index maps."""
 
+    ones: ClassVar[bool] = True
+
+    def numbers(self, recorded: Callable[[int], Handle]) -> None:
+        return None
+
 
 @dataclass(frozen=True, eq=False)
-class Stored(Weight):
+class TensorWeight(Weight):
+    """The base of weights that are a tensor, `values`."""
+
+    values: Handle = deferrable()  # noqa: RUF009  # a descriptor: instances share nothing
+
+    def numbers(self, recorded: Callable[[int], Handle]) -> Handle:
+        return self.values
+
+    def columns(self, first: int, size: int) -> Weight:
+        return type(self)(self.values[..., first : first + size])
+
+    def with_handles(self, convert: Callable[[Handle], Handle]) -> Self:
+        return replace(self, values=convert(self.values))
+
+
+@dataclass(frozen=True, eq=False)
+class Stored(TensorWeight):
     """A tensor that all examples share, flat after reshape(-1).
 
     memory   which entries of the model's tensor it shows, where it is a view of one: blocks that share weights,
              transposed or in part, share entries. None: it is a tensor of the block's own.
     """
 
-    values: Handle = deferrable()  # noqa: RUF009  # a descriptor: instances share nothing
     memory: Memory | None = None
+
+    @property
+    def stored(self) -> Stored:
+        return self
 
 
 @dataclass(frozen=True, eq=False)
-class PerExample(Weight):
+class PerExample(TensorWeight):
     """A tensor [batch, ...] with weights of its own for every example."""
-
-    values: Handle = deferrable()  # noqa: RUF009
 
     by_example: ClassVar[bool] = True
 
@@ -59,6 +114,13 @@ class Partner(Weight):
 
     by_example: ClassVar[bool] = True
 
+    @property
+    def partner(self) -> int:
+        return self.input
+
+    def numbers(self, recorded: Callable[[int], Handle]) -> Handle:
+        return recorded(self.input)
+
 
 @dataclass(frozen=True, eq=False)
 class Centred(Weight):
@@ -70,6 +132,9 @@ class Centred(Weight):
 
     gamma: Handle
     size: int
+
+    def with_handles(self, convert: Callable[[Handle], Handle]) -> Self:
+        return replace(self, gamma=convert(self.gamma))
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +153,10 @@ class Jacobian(Weight):
     behind: int = 1
 
     by_example: ClassVar[bool] = True
+    derivative: ClassVar[bool] = True
+
+    def with_handles(self, convert: Callable[[Handle], Handle]) -> Self:
+        return replace(self, call=self.call.with_handles(convert))
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,3 +171,4 @@ class Slope(Weight):
     behind: int = 1
 
     by_example: ClassVar[bool] = True
+    derivative: ClassVar[bool] = True

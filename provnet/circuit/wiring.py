@@ -10,12 +10,14 @@ index copies. Where `present` is False (padding), `input` and `weight` are still
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from string import ascii_letters
-from typing import Any
+from typing import Any, ClassVar, Self
+
+import numpy as np
 
 Index = Any
 """An int, a numpy array or a torch tensor of integers."""
@@ -46,6 +48,22 @@ class Wiring:
     taps: int | None = None
     shift: int | None = None
 
+    by_example: ClassVar[bool] = False
+    """Whether it differs from example to example: then only the wiring of one example has a `source`."""
+
+    identity: ClassVar[bool] = False
+    """Whether neuron i feeds neuron i, and nothing else."""
+
+    unit: ClassVar[bool] = False
+    """Whether its edges may be unit edges."""
+
+    selects: ClassVar[bool] = False
+    """Whether one slot of a neuron may win over the others."""
+
+    channel_axis: ClassVar[int | None] = None
+    """Which axis of an example's output has the channels whose weights and biases are their own: the first, 0, or the
+    last, -1. None: the wiring knows none."""
+
     @property
     def positions(self) -> int:
         return self.outputs // self.channels
@@ -67,6 +85,32 @@ class Wiring:
         """Return the index of the output's bias."""
         return output
 
+    def feeding(self, output: Index) -> Index:
+        """Return the input of each output of unit edges, -1 where there is none: [..., outputs], with an axis of
+        examples before where these differ."""
+        found, present, _ = self.source(output, 0 * output)
+        return (found + 1) * present - 1
+
+    def channel(self, output: Index) -> Index | None:
+        """Return the channel of each output; None: it is the first axis of the recorded tensor."""
+        return None
+
+    def channel_in(self, output: Index, slot: Index, source: Index) -> Index | None:
+        """Return the channel of the input of each edge; None: it is the first axis of the recorded tensor."""
+        return None
+
+    def of_example(self, example: int) -> Wiring:
+        """Return the wiring of one example: itself, if all share it."""
+        return self
+
+    def with_tables(self, convert: Callable[[Any], Any]) -> Self:
+        """Return the wiring with each table of indices replaced: look-ups by tensors want tables that are tensors."""
+        return self
+
+    def cut(self, sizes: Sequence[int]) -> list[Wiring] | None:
+        """Return a wiring for each of several inputs that stand one after the other; None: it cannot be cut apart."""
+        return None
+
     @property
     def edges(self) -> int:
         """The number of edges of one example that the wiring knows to be present, the bias's apart."""
@@ -79,15 +123,40 @@ class OneToOne(Wiring):
 
     taps: int | None = 1
 
+    identity: ClassVar[bool] = True
+    unit: ClassVar[bool] = True
+
+    def cut(self, sizes: Sequence[int]) -> list[Wiring]:
+        every = Gather(self.inputs, self.outputs, taps=1, index=np.arange(self.outputs))
+        return every.cut(sizes)
+
     def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
         return output + 0 * slot, True, output + 0 * slot
 
 
 @dataclass(frozen=True, eq=False)
-class Gather(Wiring):
-    """Output k is input index[k], or nothing where index[k] is -1 (fill). `index` has one integer an output."""
+class IndexTable(Wiring):
+    """The base of wirings that are a table of indices: output k is input index[..., k], nothing where that is -1."""
 
     index: Any = None
+
+    unit: ClassVar[bool] = True
+
+    def with_tables(self, convert: Callable[[Any], Any]) -> Self:
+        return replace(self, index=convert(self.index))
+
+    def cut(self, sizes: Sequence[int]) -> list[Wiring]:
+        found, first = [], 0
+        for size in sizes:
+            mine = (self.index > first - 1) & (self.index < first + size)
+            found.append(replace(self, inputs=size, index=np.where(mine, self.index - first, -1)))
+            first += size
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Gather(IndexTable):
+    """Output k is input index[k], or nothing where index[k] is -1 (fill). `index` has one integer an output."""
 
     @property
     def edges(self) -> int:
@@ -100,22 +169,24 @@ class Gather(Wiring):
 
 
 @dataclass(frozen=True, eq=False)
-class GatherByExample(Wiring):
+class GatherByExample(IndexTable):
     """Output k of example b is input index[b, k], or nothing where that is -1: masks, lengths, what a sort chose.
 
-    It is a table of `Gather`s, `of(example)` each, of the shape [batch, outputs]. It has no `source` of its own: which
-    input an output has is not known without the example.
+    It is a table of `Gather`s, `of_example(example)` each, of the shape [batch, outputs]. It has no `source` of its
+    own: which input an output has is not known without the example.
     """
 
-    index: Any = None
+    by_example: ClassVar[bool] = True
 
     @property
     def edges(self) -> int:
         """The number of edges of the example that has the most."""
         return int((self.index > -1).sum(1).max())
 
-    def of(self, example: int) -> Gather:
-        """Return the wiring of one example."""
+    def feeding(self, output: Index) -> Index:
+        return self.index[:, output]
+
+    def of_example(self, example: int) -> Gather:
         return Gather(self.inputs, self.outputs, taps=self.taps, index=self.index[example])
 
     def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
@@ -153,6 +224,12 @@ class Scale(Wiring):
     def bias(self, output: Index) -> Index:
         return output // self.inner % self.size
 
+    def channel(self, output: Index) -> Index:
+        return self.bias(output)
+
+    def channel_in(self, output: Index, slot: Index, source: Index) -> Index:
+        return self.bias(output)
+
 
 @dataclass(frozen=True)
 class Dense(Wiring):
@@ -162,12 +239,23 @@ class Dense(Wiring):
     taps: int | None = 1
     shift: int | None = 1
 
+    channel_axis: ClassVar[int | None] = -1
+
     def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
         row, feature = output // self.channels, output % self.channels
         return row * self.fan + slot, True, feature * self.fan + slot
 
     def bias(self, output: Index) -> Index:
         return output % self.channels
+
+    def channel(self, output: Index) -> Index:
+        return output % self.channels
+
+    def channel_in(self, output: Index, slot: Index, source: Index) -> Index:
+        return slot
+
+    def cut(self, sizes: Sequence[int]) -> list[Wiring] | None:
+        return [dense(1, size, self.channels) for size in sizes] if self.rows == 1 else None
 
 
 def dense(rows: int, fan_in: int, fan_out: int) -> Dense:
@@ -189,6 +277,8 @@ class Window(Wiring):
     stride: tuple[int, ...] = ()
     padding: tuple[int, ...] = ()
     dilation: tuple[int, ...] = ()
+
+    selects: ClassVar[bool] = True
 
     @property
     def edges(self) -> int:
@@ -261,6 +351,8 @@ class AdaptiveWindow(Wiring):
     target_shape: tuple[int, ...] = ()
     kernel: tuple[int, ...] = ()
 
+    selects: ClassVar[bool] = True
+
     @property
     def edges(self) -> int:
         found = self.outputs // prod(self.target_shape)
@@ -307,6 +399,9 @@ class Convolution(Window):
     A slot is (input channel of the group, place in the kernel), as in the weight's own order.
     """
 
+    selects: ClassVar[bool] = False
+    channel_axis: ClassVar[int | None] = 0
+
     def output(self, position: Index, channel: Index) -> Index:
         area = prod(self.target_shape)
         return (position // area * self.channels + channel) * area + position % area
@@ -320,6 +415,9 @@ class Convolution(Window):
 
     def bias(self, output: Index) -> Index:
         return output // prod(self.target_shape)
+
+    def channel_in(self, output: Index, slot: Index, source: Index) -> Index:
+        return source // prod(self.source_shape)
 
 
 def convolution(
@@ -367,6 +465,8 @@ class Einsum(Wiring):
     weight: str = ""
     output_labels: str = ""
     sizes: tuple[tuple[str, int], ...] = ()
+
+    unit: ClassVar[bool] = True
 
     @cached_property
     def size(self) -> dict[str, int]:
@@ -458,6 +558,8 @@ class Part(Wiring):
     width: int = 1
     taps: int | None = 1
 
+    unit: ClassVar[bool] = True
+
     def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
         at = output % self.width - self.first + 0 * slot
         present = (at > -1) & (at < self.size)
@@ -477,6 +579,16 @@ class SideBySide(Wiring):
     """
 
     parts: tuple[Wiring, ...] = ()
+
+    @property
+    def by_example(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return any(part.by_example for part in self.parts)
+
+    def of_example(self, example: int) -> SideBySide:
+        return side_by_side(tuple(part.of_example(example) for part in self.parts)) if self.by_example else self
+
+    def with_tables(self, convert: Callable[[Any], Any]) -> Self:
+        return replace(self, parts=tuple(part.with_tables(convert) for part in self.parts))
 
     def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
         found, present, weight = 0 * output + 0 * slot, 0 * output + 0 * slot < 0, 0 * output + 0 * slot
@@ -517,6 +629,8 @@ class Reduction(Wiring):
     shape: tuple[int, ...] = ()
     dims: tuple[int, ...] = ()
     taps: int | None = 1
+
+    selects: ClassVar[bool] = True
 
     def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
         found, kept_left, dims_left = 0 * output + 0 * slot, output, slot

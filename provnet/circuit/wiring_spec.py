@@ -17,6 +17,7 @@ from math import prod
 import numpy as np
 
 from provnet.circuit.table import Table
+from provnet.circuit.transposed import TransposedConvolution, transposed_convolution
 from provnet.circuit.wiring import (
     AdaptiveWindow,
     Convolution,
@@ -59,6 +60,12 @@ def weights_of(wiring: Wiring) -> int:
 
 
 @singledispatch
+def examples_of(wiring: Wiring) -> int | None:
+    """Return how many examples a wiring has that differs from example to example, None of another."""
+    return None
+
+
+@singledispatch
 def biases_of(wiring: Wiring) -> int:
     """Return how many biases a wiring that is sound reads."""
     return wiring.outputs
@@ -89,7 +96,7 @@ def _(wiring: GatherByExample) -> Iterator[str]:
     if index.dtype != np.int64 or index.ndim != 2 or index.shape[1] != wiring.outputs or not len(index):
         yield f"its index is {index.dtype} {list(index.shape)}, and wants [batch, {wiring.outputs}] int64"
         return
-    yield from (f"in example {n}, {fault}" for n in range(len(index)) for fault in faults_of(wiring.of(n)))
+    yield from (f"in example {n}, {fault}" for n in range(len(index)) for fault in faults_of(wiring.of_example(n)))
     if (wiring.fan, wiring.channels, wiring.groups, wiring.shift) != (1, 1, 1, None):
         yield "its wiring claims more than one slot an output"
 
@@ -98,6 +105,11 @@ def _(wiring: GatherByExample) -> Iterator[str]:
 @weights_of.register(GatherByExample)
 def _(wiring: Gather | GatherByExample) -> int:
     return wiring.inputs
+
+
+@examples_of.register
+def _(wiring: GatherByExample) -> int:
+    return len(wiring.index)
 
 
 @faults_of.register
@@ -277,7 +289,35 @@ def _(wiring: Table) -> int:
     return wiring.outputs // wiring.rows * wiring.fan
 
 
-def _geometry(wiring: Window) -> tuple[tuple[int, ...], ...]:
+@faults_of.register
+def _(wiring: TransposedConvolution) -> Iterator[str]:
+    source, target = wiring.source_shape, wiring.target_shape
+    if len({len(part) for part in _geometry(wiring)}) > 1 or not 1 <= len(source) <= 3:
+        yield "its shapes and its window differ in the number of axes"
+    elif not _covers(wiring.inputs, source) or not _covers(wiring.outputs, target):
+        yield f"planes of {source} and {target} are not {wiring.inputs} neurons feeding {wiring.outputs}"
+    elif min(*wiring.kernel, *wiring.stride, *wiring.dilation) < 1 or min(wiring.padding) < 0:
+        yield "kernel, stride and dilation are at least one, and padding is at least zero"
+    elif max(*wiring.kernel, *wiring.stride, *wiring.dilation, *wiring.padding) > max(*source, *target) + MARGIN:
+        yield f"its window reaches further than {MARGIN:,} beyond its planes"
+    elif wiring.groups < 1 or wiring.channels < 1 or (wiring.inputs // prod(source)) % wiring.groups:
+        yield f"its input channels are no {wiring.groups} groups"
+    else:
+        channels = wiring.inputs // prod(source), wiring.channels * wiring.groups
+        yield from _unless_made_again(wiring, transposed_convolution(*channels, wiring.groups, *_geometry(wiring)))
+
+
+@weights_of.register
+def _(wiring: TransposedConvolution) -> int:
+    return wiring.groups * wiring.channels * wiring.fan
+
+
+@biases_of.register
+def _(wiring: TransposedConvolution) -> int:
+    return wiring.groups * wiring.channels
+
+
+def _geometry(wiring: Window | TransposedConvolution) -> tuple[tuple[int, ...], ...]:
     return (
         wiring.source_shape,
         wiring.target_shape,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
@@ -119,7 +120,8 @@ class Circuit(DescribedCircuit):
         given = named_inputs(self.sources, inputs, named)
         self.session.check_fresh()
         with plain_torch(), torch.inference_mode(False), torch.no_grad():
-            return Circuit(Session(recording.circuit_on(given, check), recording=recording))
+            data = replace(recording.circuit_on(given, check), parameters=self.session.data.parameters)
+            return Circuit(Session(data, recording=recording))
 
     # -- evaluation ----------------------------------------------------------------------------------------------------
 
@@ -163,6 +165,7 @@ class Circuit(DescribedCircuit):
         route: str = "auto",
         exact: bool = False,
         measure_memory: bool = False,
+        product: bool = False,
     ) -> Relevance | list[Relevance]:
         """Return the relevance of every neuron for the target; of lists, a list of results (work is shared).
 
@@ -176,7 +179,7 @@ class Circuit(DescribedCircuit):
                     Lists of semirings, rules and annotation functions run side by side (result n is of the n-th of
                     each) and must be of one length; what is no list stands for all.
         at          tensors, by path or glob, whose relevance is kept besides the sources'; others are found when
-                    asked for.
+                    asked for, by one more walk for each result: name all that you need.
         sources     False: keep what `at` names alone, and let the walk end at the deepest of these tensors. What lies
                     below is found by one more evaluation, if it is asked for.
         only        {tensor: channels or mask}: relevance passes through these neurons only, so that what comes out is
@@ -194,6 +197,8 @@ class Circuit(DescribedCircuit):
         route       "auto", or "reference" for the literal definition.
         exact       counting in Python integers of any size: short for Counting(overflow="exact").
         measure_memory   note the call's peak of memory, in `result.peak_memory`.
+        product     True: lists are crossed, every semiring with every rule and both with every annotation function, the
+                    last list fastest; each result's `question` says which it answers.
 
         Raises: `TargetError`, `OptionError`, `UnknownNameError`, `CountOverflowError`, `NonFiniteError`,
         `StaleCircuitError`, `OutOfMemoryError`. Source: [GSM25] eq. 3, 6, 7.
@@ -215,6 +220,7 @@ class Circuit(DescribedCircuit):
             route=route,
             exact=exact,
             measure_memory=measure_memory,
+            product=product,
         )
 
     # -- gates ---------------------------------------------------------------------------------------------------------

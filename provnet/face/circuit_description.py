@@ -47,6 +47,16 @@ class DescribedCircuit:
         self.session.check_recorded()
         return tuple(self.session.data.activations[output].handle.clone() for output in self.session.data.outputs)
 
+    def activation(self, name: str) -> Tensor:
+        """Return the recorded values of a tensor, [batch, …], as a copy.
+
+        name   a path as in `keys()`, such as "conv1" or "fc1:in".
+        Raises: `UnknownNameError`; `StaleCircuitError` if the tensor was written to since; as `outputs` does.
+        Example: `circuit.activation("fc1").shape[0] == circuit.batch`
+        """
+        self.session.check_recorded()
+        return self.session.data.activations[self.session.data.find(name)].handle.clone()
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the output's entries, for targets and results; set them: `circuit.classes = ["cat", "dog"]`.

@@ -15,7 +15,6 @@ from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import ProvnetError
 from provnet.notebook import card
 from provnet.semirings.base import Semiring
-from provnet.semirings.counting import Counting
 from provnet.torch_backend.walk.evaluate import Evaluation, WalkQuestion
 from provnet.torch_backend.walk.unit_edges import has_constants
 from provnet.torch_backend.walk.workspace import Workspace
@@ -183,7 +182,7 @@ def _one(
 
 def _shown(semiring: Semiring, x: Any) -> Any:
     """Return a total as the report holds it: exact counts, which are residues, as float64. None stays None."""
-    if x is None or not (isinstance(semiring, Counting) and semiring.primes):
+    if x is None or not semiring.residues:
         return x
     return torch.from_numpy(semiring.decode(x).astype(np.float64)).to(x.device)
 

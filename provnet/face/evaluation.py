@@ -35,13 +35,14 @@ def answers(
     route: str = "auto",
     exact: bool = False,
     measure_memory: bool = False,
+    product: bool = False,
 ) -> Relevance | list[Relevance]:
     """Return the relevance of every neuron for the target; of lists, a list of results.
 
     `conventions` says which edges there are. All else, and what is raised: see `Circuit.evaluate`.
     """
     data = session.data
-    questions, several = questions_of(data, semiring, rule, annotation, exact)
+    questions, several = questions_of(data, semiring, rule, annotation, exact, product)
     session.check_fresh()
     floating = session.floating(dtype)
     setting = QuestionSetting(

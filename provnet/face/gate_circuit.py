@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor
 
 from provnet.circuit.derivations import WeightedPath
 from provnet.circuit.gates import Variable
-from provnet.errors import CountOverflowError, NonFiniteError, OptionError
+from provnet.errors import CountOverflowError, NonFiniteError
 from provnet.face.edge_elements import EdgeElements
 from provnet.face.gate_pruning import MOST_PATHS, Wish, pruned, threshold_of
+from provnet.face.lists import exact_counting
 from provnet.face.pruned import joined
 from provnet.face.python_values import Values, fold_gates, provenance_of
 from provnet.face.root_elements import Elements
@@ -22,15 +24,17 @@ from provnet.face.valued_gates import ValuedGates
 from provnet.notebook import card
 from provnet.on_use import on_use
 from provnet.rules.lrp.base import Rule
+from provnet.semirings import annotations
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.annotations.threshold import Threshold
 from provnet.semirings.base import Semiring
-from provnet.semirings.counting import Counting, bits
+from provnet.semirings.counting import bits, too_many
 from provnet.semirings.lookup import get as get_semiring
 from provnet.symbolic.expand_polynomial import polynomial
 from provnet.symbolic.formula import Formula, formula
 from provnet.symbolic.naming import Naming, aliases_of
 from provnet.symbolic.polynomial import Polynomial
+from provnet.torch_backend.gates.evaluate_gates import evaluate_gates
 from provnet.torch_backend.settings import plain_torch
 from provnet.writers.base import drawn
 from provnet.writers.dot import dot_text
@@ -222,13 +226,9 @@ class GateCircuit(StoredGates):
         Raises: `ValuationError`, `OptionError`, `UnsupportedOperationError` where no rule gives values.
         Example: `valued = gates.valued("viterbi"); valued.evaluate(); valued.best_paths(k=3)`
         """
-        algebra = get_semiring(semiring)
-        if exact and not isinstance(algebra, Counting):
-            raise OptionError(f"exact=True is for counting; the semiring is {algebra.name!r}.")
-        if exact and isinstance(algebra, Counting) and not algebra.primes:
-            algebra = Counting("exact")
-        if isinstance(algebra, Counting) and algebra.primes:
-            return ValuedGates(self, *self._residues(algebra, valuation, rule, annotation))
+        algebra = exact_counting(get_semiring(semiring)) if exact else get_semiring(semiring)
+        if algebra.residues and not _are_residues(algebra, valuation):
+            algebra = self._sized(algebra, valuation, rule, annotation)
         return self._valued(algebra, valuation, rule, annotation, dtype)
 
     def _valued(
@@ -239,7 +239,11 @@ class GateCircuit(StoredGates):
         annotation: str | Annotation | None,
         dtype: torch.dtype | None = None,
     ) -> ValuedGates[GateCircuit]:
+        """Return the values; whole numbers become residues where the semiring holds counts as such."""
         algebra = get_semiring(semiring)
+        if algebra.residues and valuation is not None and not _are_residues(algebra, valuation):
+            whole = self.elements(algebra.held("raise"), valuation)
+            return ValuedGates(self, algebra, algebra.encode(whole))
         return ValuedGates(self, algebra, self.elements(algebra, valuation, rule, annotation, dtype))
 
     def values(
@@ -300,12 +304,19 @@ class GateCircuit(StoredGates):
         """Return {root: element} under a valuation: a tensor in the order of `variables`, a mapping, or None for that
         of `rule` (None: the one that the gates were pruned by, else "zero") and `annotation`.
 
-        exact   whole numbers of any size, for "counting": `CountOverflowError` advises it.
+        exact   whole numbers of any size, for "counting" and semirings over counts: `CountOverflowError` advises it.
 
         semiring    a name or an object.   dtype   floating dtype of the values, as of `valued`.
         Source: evaluation is the homomorphism ℕ[X] -> K that extends the valuation ([GKT07] Prop. 4.2).
         """
-        return self.valued(semiring, valuation, rule, annotation, dtype, exact).evaluate()
+        algebra = exact_counting(get_semiring(semiring)) if exact else get_semiring(semiring)
+        if algebra.residues and not _are_residues(algebra, valuation):
+            algebra = self._sized(algebra, valuation, rule, annotation)
+        *lower, highest = algebra.ladder()
+        for rung in lower:
+            with suppress(CountOverflowError):
+                return self._valued(rung, valuation, rule, annotation, dtype).evaluate()
+        return self._valued(highest, valuation, rule, annotation, dtype).evaluate()
 
     def marginals(
         self,
@@ -342,25 +353,31 @@ class GateCircuit(StoredGates):
         """
         return self._valued(semiring, valuation, rule, annotation, dtype).best_paths(root, k)
 
-    def _residues(
+    def _sized(
         self,
-        algebra: Counting,
-        valuation: Any,
+        algebra: Semiring,
+        valuation: Tensor | Mapping[Any, Any] | None,
         rule: str | Rule | None,
         annotation: str | Annotation | None,
-    ) -> tuple[Counting, Tensor]:
-        """Return the exact semiring that holds every root's count, and the variables' values in it.
+    ) -> Semiring:
+        """Return the semiring with primes enough for the largest count of a root, which float64 tells first."""
+        whole, largest = algebra.held("raise"), 0.0
+        theta = annotations.resolve(annotation, whole) if valuation is None else None
+        given = () if valuation is None else (self.elements(whole, valuation),)
+        for part, own, counts in whole.parts(theta, *given):
+            if not part.wraps:
+                continue
+            rough = part.held("float64")
+            values = counts[0].to(torch.float64) if counts else self.elements(rough, None, rule, own)
+            try:
+                roots = evaluate_gates(self.store, rough, values)
+            except NonFiniteError as error:
+                raise too_many() from error
+            largest = max(largest, float(roots.max()) if roots.numel() else 0.0)
+        return algebra.with_primes(bits(largest))
 
-        Residues of the caller's own keep the caller's primes.
-        """
-        if isinstance(valuation, Tensor) and valuation.shape[-1:] == algebra.element_shape and valuation.dim() > 1:
-            return algebra, self.elements(algebra, valuation)
-        whole = None if valuation is None else self.elements(Counting(), valuation)
-        try:
-            rough = self.evaluate(Counting("float64"), whole, rule, annotation).tensor
-        except NonFiniteError as error:
-            raise CountOverflowError("the counts exceed 2^1023, the range in which exact counts are sized.") from error
-        algebra = algebra.with_primes(bits(float(rough.max()) if rough.numel() else 0.0))
-        if whole is None:
-            return algebra, self.elements(algebra, None, rule, annotation)
-        return algebra, algebra.reduce(whole.unsqueeze(-1))
+
+def _are_residues(algebra: Semiring, valuation: Any) -> bool:
+    """Return whether a valuation holds residues modulo the primes of a semiring, as the caller made them."""
+    axes = len(algebra.element_shape)
+    return isinstance(valuation, Tensor) and valuation.dim() > axes and valuation.shape[-axes:] == algebra.element_shape

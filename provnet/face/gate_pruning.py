@@ -28,9 +28,6 @@ from provnet.semirings.lookup import get as get_semiring
 from provnet.torch_backend.gates.best_paths import best_paths
 from provnet.torch_backend.gates.evaluate_gates import evaluate_gates
 
-ADDING = ("real", "counting", "non-negative")
-"""Semirings whose ⊕ adds numbers up, so that some paths carry a share of a value."""
-
 MOST_PATHS = 100_000
 """Paths that are listed for one root before a share is given up."""
 
@@ -124,7 +121,7 @@ def _by_share(gates: StoredGates, wish: Wish) -> tuple[str, GateStore]:
     if not isinstance(wish.share, int | float) or not 0 < wish.share <= 1:
         raise OptionError(f"share={wish.share!r}: give a part of the value, above 0 and at most 1, such as 0.95.")
     algebra = get_semiring(wish.semiring or "real")
-    if algebra.name not in ADDING:
+    if not _adds(algebra):
         raise UnsupportedOperationError(
             f"in {algebra.name!r} ⊕ does not add paths up, so none of them carries a share of a value. Take "
             f"semiring='real' or 'counting', or keep=5 for the best paths."
@@ -164,10 +161,15 @@ def _weights(gates: StoredGates, algebra: Semiring, wish: Wish) -> Tensor:
     return gates.elements(algebra, wish.valuation, wish.rule, wish.annotation).to(torch.float64).abs()
 
 
+def _adds(semiring: Semiring) -> bool:
+    """Return whether ⊕ adds numbers up, so that some paths carry a share of a value."""
+    return semiring.counts or semiring.family == "sum-product"
+
+
 def _share_of(gates: StoredGates, store: GateStore, wish: Wish) -> tuple[float | None, str]:
     """Return which share of Σ |value| the paths kept carry, and in which semiring. None: no values, or no number."""
     algebra = get_semiring("real" if wish.semiring is None else wish.semiring)
-    if algebra.name not in ADDING:
+    if not _adds(algebra):
         algebra = get_semiring("real")
     given = wish.valuation is not None
     if not given and not gates.has_rule:

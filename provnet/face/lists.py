@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product as product_of
 from typing import Any
+
+import torch
 
 from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import OptionError, UnknownNameError
@@ -14,7 +17,6 @@ from provnet.rules.lrp.base import Rule
 from provnet.semirings import annotations
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.base import Semiring
-from provnet.semirings.counting import Counting
 from provnet.semirings.lookup import get as get_semiring
 from provnet.semirings.lookup import names as semiring_names
 from provnet.symbolic.carriers.base import REGISTRY as CARRIERS
@@ -31,13 +33,18 @@ class EdgeQuestion:
 
 
 def questions_of(
-    circuit: BlockCircuit, semiring: Any, rule: Any, annotation: Any, exact: bool = False
+    circuit: BlockCircuit, semiring: Any, rule: Any, annotation: Any, exact: bool = False, product: bool = False
 ) -> tuple[list[EdgeQuestion], bool]:
     """Return the questions of one call, and whether any of its arguments was a list, so that a list is the answer.
 
     Lists (or tuples) run side by side: question n takes the n-th entry of each, and what is no list stands for all.
+    With `product` every semiring meets every rule, and both every annotation function, the last list fastest.
     Raises: `OptionError` for lists of different lengths, `UnknownNameError` for a pattern of paths that fits no block.
     """
+    if not isinstance(product, bool):
+        raise OptionError(f"product={product!r} is neither True nor False.")
+    if product:
+        semiring, rule, annotation = _crossed(semiring, rule, annotation)
     count = _count({"semiring": semiring, "rule": rule, "annotation": annotation})
     algebras = [_algebra(one) for one in _spread(semiring, count)]
     if not isinstance(exact, bool):
@@ -64,9 +71,19 @@ def _count(given: Mapping[str, Any]) -> int | None:
         shown = ", ".join(f"{name} lists {length}" for name, length in lengths.items())
         raise OptionError(
             f"lists run side by side, so they must be of one length: {shown}. What is no list stands for all; for "
-            "every combination write them out, itertools.product helps."
+            "every combination give product=True."
         )
     return next(iter(lengths.values()), None)
+
+
+def _crossed(*lists: Any) -> Sequence[Any]:
+    """Return the lists so that side by side they are every combination; what is no list stays as it is."""
+    named = [number for number, value in enumerate(lists) if isinstance(value, list | tuple)]
+    rows = list(product_of(*(lists[number] for number in named)))
+    crossed = list(lists)
+    for place, number in enumerate(named):
+        crossed[number] = [row[place] for row in rows]
+    return crossed
 
 
 def _spread(value: Any, count: int | None) -> Sequence[Any]:
@@ -94,12 +111,14 @@ def annotations_of(circuit: BlockCircuit, algebras: Sequence[Semiring], given: A
 
 
 def exact_counting(semiring: Semiring) -> Semiring:
-    """Return counting in Python integers. Raises `OptionError` for another semiring, or one that asks for floats."""
-    if not isinstance(semiring, Counting):
+    """Return the semiring with its counts held exactly, of any size. Raises `OptionError` if it holds none, or if it
+    asks for floats."""
+    exact = semiring.held("exact")
+    if not exact.residues:
         raise OptionError(
             f"exact=True counts paths in Python integers, and {semiring.name!r} does not count. Leave it out; "
             "result.exact says whether elements were rounded, dtype=torch.float64 rounds less."
         )
-    if semiring.overflow == "float64":
+    if any(part.counts and part.dtype == torch.float64 for part, *_ in semiring.parts(None)):
         raise OptionError("exact=True contradicts Counting(overflow='float64'). Take 'counting', or leave exact= out.")
-    return semiring if semiring.primes else Counting("exact")
+    return exact

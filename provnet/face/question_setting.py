@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from provnet.circuit.blocks import Block
 from provnet.circuit.conventions import Conventions
-from provnet.errors import CountOverflowError, OptionError
+from provnet.errors import CountOverflowError, NonFiniteError, OptionError
 from provnet.face.lists import EdgeQuestion
 from provnet.face.question import Question, neurons_explained
 from provnet.face.relevance import Relevance
@@ -23,8 +23,7 @@ from provnet.face.session import Session
 from provnet.face.targets import Target, Targets, start_rows, target_neurons
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.base import Semiring
-from provnet.semirings.counting import Counting, bits
-from provnet.torch_backend.counts import residues
+from provnet.semirings.counting import bits, too_many
 from provnet.torch_backend.settings import plain_torch
 from provnet.torch_backend.walk.evaluate import Evaluation, WalkQuestion
 from provnet.torch_backend.walk.memory_peak import Peak
@@ -82,8 +81,7 @@ class QuestionSetting:
         """Return one result for each question. `measure`: note the peak of memory, the whole call's for each."""
         device = self.session.data.activations[self.output].handle.device
         with Peak(device) if measure else nullcontext() as peak:
-            self._check_residues(asked, keep)
-            answers = self._promoted(self._sized(asked), keep)
+            answers = self._climb(self._sized(asked), keep)
         taken = None if peak is None else peak.bytes
         return [Relevance(self._asked(questions), found, taken) for questions, found in answers]
 
@@ -154,54 +152,47 @@ class QuestionSetting:
     # -- counts of any size --------------------------------------------------------------------------------------------
 
     def _sized(self, asked: Sequence[EdgeQuestion]) -> list[EdgeQuestion]:
-        """Give exact counting as many primes as the largest count needs, which float64 tells first, in one walk."""
-        exact = [n for n, one in enumerate(asked) if isinstance(one.semiring, Counting) and one.semiring.primes]
+        """Give exact counts as many primes as the largest needs, which float64 tells first, in one walk."""
+        parts = [
+            (n, replace(asked[n], semiring=part.held("float64"), annotation=theta))
+            for n, one in enumerate(asked)
+            for part, theta, _ in one.semiring.parts(one.annotation)
+            if part.residues
+        ]
         found = list(asked)
-        if exact:
-            rough = [replace(asked[n], semiring=Counting("float64")) for n in exact]
-            for n, (_, evaluations) in zip(exact, self._walk(rough, frozenset(self.session.data.sources)), strict=True):
-                size = bits(max(evaluation.largest for evaluation in evaluations))
-                found[n] = replace(asked[n], semiring=Counting("exact", size))
+        if not parts:
+            return found
+        try:
+            answers = self._walk([rough for _, rough in parts], frozenset(self.session.data.sources))
+        except NonFiniteError as error:
+            raise too_many() from error
+        largest = dict.fromkeys((n for n, _ in parts), 0.0)
+        for (n, _), (_, evaluations) in zip(parts, answers, strict=True):
+            largest[n] = max(largest[n], *(evaluation.largest for evaluation in evaluations))
+        for n, count in largest.items():
+            found[n] = replace(asked[n], semiring=asked[n].semiring.with_primes(bits(count)))
         return found
 
-    def _check_residues(self, asked: Sequence[EdgeQuestion], keep: frozenset[int]) -> None:
-        """Raise `CountOverflowError` if exact counts in a wider semiring exceed its primes: float64 tells, first."""
-        for one in asked:
-            for part, theta in residues.components(one.semiring, one.annotation):
-                counting = residues.counting_in(part)
-                if counting is None or not counting.primes or part is one.semiring is counting:
-                    continue  # plain exact counting is given the primes that it needs
-                rough = replace(one, semiring=residues.rough(part), annotation=theta)
-                for _, evaluations in self._walk([rough], keep):
-                    for found in evaluations:
-                        for counts in (*found.relevance.values(), *found.bias.values(), *found.lost.values()):
-                            residues.check_size(part, counting, counts)
-
-    def _promoted(self, asked: Sequence[EdgeQuestion], keep: frozenset[int]) -> list[Answer]:
-        """Answer in one walk; where a count does not fit, each question for itself, those that promote in float64."""
+    def _climb(self, asked: Sequence[EdgeQuestion], keep: frozenset[int]) -> list[Answer]:
+        """Answer in one walk; where a count does not fit, each question climbs its own ladder of carriers."""
+        ladders = [one.semiring.ladder() for one in asked]
         try:
-            return self._walk([replace(one, semiring=_first(one.semiring)) for one in asked], keep)
+            return self._walk([_held(one, ladder[0]) for one, ladder in zip(asked, ladders, strict=True)], keep)
         except CountOverflowError:
-            if not any(_promotes(one.semiring) for one in asked):
+            if all(len(ladder) == 1 for ladder in ladders):
                 raise
-        return [answer for one in asked for answer in self._alone(one, keep)]
+        return [answer for one in asked for answer in self._climb_alone(one, keep)]
 
-    def _alone(self, one: EdgeQuestion, keep: frozenset[int]) -> list[Answer]:
-        try:
-            return self._walk([replace(one, semiring=_first(one.semiring))], keep)
-        except CountOverflowError:
-            if not _promotes(one.semiring):
-                raise
-        return self._walk([replace(one, semiring=Counting("float64"))], keep)
-
-
-def _promotes(semiring: Semiring) -> bool:
-    return isinstance(semiring, Counting) and semiring.overflow == "promote"
+    def _climb_alone(self, one: EdgeQuestion, keep: frozenset[int]) -> list[Answer]:
+        *lower, highest = one.semiring.ladder()
+        for rung in lower:
+            with suppress(CountOverflowError):
+                return self._walk([_held(one, rung)], keep)
+        return self._walk([_held(one, highest)], keep)
 
 
-def _first(semiring: Semiring) -> Semiring:
-    """Return what a semiring that promotes is tried in first: int64."""
-    return Counting() if _promotes(semiring) else semiring
+def _held(one: EdgeQuestion, semiring: Semiring) -> EdgeQuestion:
+    return replace(one, semiring=semiring)
 
 
 def tile_of(memory: int, floating: torch.dtype) -> int:

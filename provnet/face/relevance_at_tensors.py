@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,17 @@ from torch import Tensor
 
 from provnet.circuit.blocks import BlockCircuit
 from provnet.circuit.gates import Neuron
+from provnet.circuit.parameters import uses_of
 from provnet.errors import OptionError
 from provnet.face.heads import attention_in
 from provnet.face.question import Question
 from provnet.face.spelling import neuron_or_none
 from provnet.face.tokens import by_token, token_source
 from provnet.semirings.base import Semiring
-from provnet.semirings.counting import Counting
 from provnet.torch_backend.blocks.rows import shaped
 from provnet.torch_backend.counts.bounds import EXACT_FLOAT
 from provnet.torch_backend.walk.evaluate import Evaluation, Step, WalkQuestion
+from provnet.torch_backend.walk.messages import parameter_relevance
 from provnet.torch_backend.walk.workspace import Workspace
 
 
@@ -83,6 +85,8 @@ class RelevanceAtTensors:
         Raises: `UnknownNameError`, with the reason where a tensor has no relevance of its own.
         """
         circuit = self._asked.circuit
+        if name in circuit.parameters:
+            return self._parameter(str(name))
         neuron = neuron_or_none(circuit, name)
         if neuron is None:
             return self._at(circuit.find(str(name)))
@@ -169,7 +173,31 @@ class RelevanceAtTensors:
     def _shown(self, parts: list[Tensor]) -> Any:
         joined = torch.stack(parts) if self._asked.several else parts[0]
         semiring = self.semiring
-        return semiring.decode(joined) if isinstance(semiring, Counting) and semiring.primes else joined
+        return semiring.decode(joined) if semiring.residues else joined
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The relevance of each parameter that `trace(sources=)` named, [batch, *its shape], for each example its own.
+
+        It is the ⊕ of the messages over all edges that an entry is the weight of, or the bias: in every call of a
+        shared layer, at every place of a convolution. With LRP-0 in the reals, where the network is piecewise linear,
+        that is the entry times the derivative by it. What parameters get is on its way: it is no sink, and relevance
+        of the inputs is what it is without them.
+        """
+        return {name: self._parameter(name) for name in self._asked.circuit.parameters}
+
+    def _parameter(self, name: str) -> Any:
+        circuit = self._asked.circuit
+        memory = circuit.parameters[name]
+        uses = uses_of(circuit, name, memory)
+        if not {circuit.blocks[use.block].output for use in uses} <= self._kept:
+            self._evaluations = self._asked.again(frozenset(circuit.activations))
+        shape, size = memory[2], prod(memory[2])
+        parts = []
+        for job, evaluation in zip(self._asked.jobs, self._evaluations, strict=True):
+            found = parameter_relevance(self._asked.workspace(), uses, size, job, evaluation.relevance)
+            parts.append(found.reshape(circuit.batch, *shape, *job.semiring.element_shape))
+        return self._shown(parts)
 
     def rows(self, activation: int) -> Tensor:
         """Return the relevance of a recorded tensor by its number, [batch, neurons, *element], for one target.
@@ -196,12 +224,18 @@ class RelevanceAtTensors:
     @property
     def exact(self) -> bool:
         """Whether the elements are exact: never rounded. Floats are so only for counts that stayed below 2^53."""
-        dtype = self._asked.jobs[0].start.dtype
-        if isinstance(self.semiring, Counting) and dtype.is_floating_point:
-            return max(evaluation.largest for evaluation in self._evaluations) < EXACT_FLOAT
-        return not dtype.is_floating_point or (self.semiring.selective and self.semiring.times_idempotent)
+        floating = self._asked.jobs[0].start.dtype.is_floating_point
+        largest = max(evaluation.largest for evaluation in self._evaluations)
+        return not floating or all(_is_exact(part, largest) for part, *_ in self.semiring.parts(None))
 
     @property
     def circuit(self) -> BlockCircuit:
         """The blocks that were evaluated."""
         return self._asked.circuit
+
+
+def _is_exact(semiring: Semiring, largest: float) -> bool:
+    """Return whether elements in floats are exact if no count exceeds `largest`."""
+    if semiring.counts:
+        return largest < EXACT_FLOAT
+    return semiring.dtype == torch.bool or (semiring.selective and semiring.times_idempotent)

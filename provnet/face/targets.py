@@ -17,7 +17,6 @@ from provnet.face.meta_device import with_values
 from provnet.face.spelling import nearest, neuron_in_text, path_and_index
 from provnet.semirings.base import Semiring
 from provnet.semirings.carrier import into_carrier
-from provnet.semirings.counting import Counting
 from provnet.torch_backend.blocks.rows import rows
 
 Target = Any
@@ -180,10 +179,10 @@ def _start(start: Any, logits: Tensor, semiring: Semiring, like: Tensor) -> Tens
         if start == "one":
             return semiring.full((len(logits),), semiring.one, like)
         if start == "logit":
-            return _elements(logits, semiring, like)
+            return _numbers(logits, semiring, like)
         raise OptionError(f"start={start!r} is unknown; take 'one', 'logit' or elements of the semiring.")
     given = with_values(start, "start") if isinstance(start, Tensor) else start
-    found = _elements(given, semiring, like)
+    found = _numbers(given, semiring, like)
     shapes = (semiring.element_shape, (len(logits), *semiring.element_shape))
     if tuple(found.shape) not in shapes:
         raise OptionError(
@@ -193,11 +192,11 @@ def _start(start: Any, logits: Tensor, semiring: Semiring, like: Tensor) -> Tens
     return found.expand(shapes[1])
 
 
-def _numbers(values: Tensor, semiring: Semiring, like: Tensor) -> Tensor:
+def _numbers(values: Any, semiring: Semiring, like: Tensor) -> Tensor:
     """Return numbers [n] as elements [n, *element]: exact counts are whole numbers, held as residues."""
-    if not (isinstance(semiring, Counting) and semiring.primes):
+    if not semiring.residues:
         return _elements(values, semiring, like)
-    return semiring.reduce(_elements(values, Counting(), like).unsqueeze(-1))
+    return semiring.encode(_elements(values, semiring.held("raise"), like))
 
 
 def _elements(values: Any, semiring: Semiring, like: Tensor) -> Tensor:

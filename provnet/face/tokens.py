@@ -5,11 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from provnet.circuit.blocks import Activation, BlockCircuit
-from provnet.errors import CountOverflowError, OptionError
+from provnet.errors import OptionError
 from provnet.semirings.base import Semiring
-
-LARGEST = float(2**62)
-"""Counts in int64 up to here are summed; the bound is checked in floating point."""
+from provnet.torch_backend.counts.bounds import check_total
 
 
 def token_source(circuit: BlockCircuit, name: str | None) -> int:
@@ -35,10 +33,7 @@ def by_token(rows: Tensor, held: Activation, semiring: Semiring) -> Tensor:
     Raises: `CountOverflowError` if whole numbers leave 64 bits.
     """
     parts = rows.unflatten(1, held.shape)
-    if semiring.name == "counting" and not semiring.element_shape and not parts.is_floating_point():
-        largest = float(parts.double().sum(2).max())
-        if largest > LARGEST:
-            raise CountOverflowError(f"a token has about {largest:.3g} paths, more than 64 bits hold: count exactly.")
+    check_total(f"{held.name}, all features of a token", "⊕", semiring, [parts], dim=2)
     return semiring.sum(parts, 2)
 
 

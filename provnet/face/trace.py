@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 
 from provnet.capture.record import record
+from provnet.capture.sources import named_arguments
 from provnet.errors import OptionError
 from provnet.face.circuit import Circuit, SemiringLike
+from provnet.face.parameter_sources import where_they_lie, without_parameters
 from provnet.face.recording import recording_of
 from provnet.face.relevance import Relevance
 from provnet.face.session import Session
@@ -39,6 +42,7 @@ def trace(
 
     sources      names of the inputs to explain, or paths of modules, whose output is then explained. Default: every
                  floating tensor among the arguments, and what integers (tokens) look up; no mask and no positions.
+                 Names of parameters ("fc.weight") among them ask for their relevance too: see `Relevance.parameters`.
     opaque       modules to keep whole: names, modules or classes of modules, or a mapping of these to "identity",
                  "uniform", "jacobian" or a function.
     batch_dim    the axis of the sources that carries examples.
@@ -66,6 +70,13 @@ def trace(
         raise OptionError(f"watch={watch!r} is unknown; take 'sample' or 'all'.")
     if differentiable:
         _check_differentiable(copy, lean)
+    given = {**kwargs, **(model_kwargs or {})}
+    sources, parameters = without_parameters(model, sources, named_arguments(model, args, given))
+    if copy and parameters:
+        raise OptionError(
+            f"copy=True and sources={sorted(parameters)!r}: copies of weights are no parameters of the model. Leave "
+            "copy=True out."
+        )
     execution = record(
         model,
         *args,
@@ -75,10 +86,11 @@ def trace(
         check_batch=check_batch,
         copy=copy,
         graph=differentiable,
-        model_kwargs={**kwargs, **(model_kwargs or {})},
+        model_kwargs=given,
     )
     with plain_torch(), torch.set_grad_enabled(differentiable or torch.is_grad_enabled()):
         data, layouts = build_with_layouts(execution, batch_norm)
+        data = replace(data, parameters=where_they_lie(data, parameters))
         data = lean_circuit(execution, data) if lean else data
         plain = detached(data) if differentiable else data  # here, for what is made late must have its graph
     recording = None if differentiable else recording_of(execution, layouts, batch_norm, lean, copy)

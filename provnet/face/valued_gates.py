@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -18,7 +18,6 @@ from provnet.face.root_elements import Elements
 from provnet.face.stored_gates import Root, StoredGates, root_numbers
 from provnet.on_use import on_use
 from provnet.semirings.base import Semiring
-from provnet.semirings.counting import Counting
 from provnet.symbolic.canonical import find_gate
 from provnet.symbolic.formula import Formula, formula
 from provnet.symbolic.naming import Naming, aliases_of
@@ -62,10 +61,8 @@ class ValuedGates(Generic[G]):
         """Return {root: element}. Source: evaluation is the homomorphism ℕ[X] -> K that extends the valuation
         ([GKT07] Prop. 4.2)."""
         found = evaluate_gates(self.gates.store, self.semiring, self.elements)
-        semiring = self.semiring
-        if isinstance(semiring, Counting) and semiring.primes:
-            return Elements(self.gates.roots, found, lambda element: int(semiring.decode(element)))
-        return Elements(self.gates.roots, found, lambda element: element)
+        shown = _decoded(self.semiring) if self.semiring.residues else _as_it_is
+        return Elements(self.gates.roots, found, shown)
 
     def marginals(self, root: Root = None) -> EdgeElements:
         """Return {variable: the value of all paths that use it}.
@@ -147,3 +144,17 @@ class ValuedGates(Generic[G]):
         found = evaluate_every_gate(below, self.semiring, self.elements[numbers]).cpu()
         strength = strengths_of(worths(self.semiring, found))
         return graphviz.Source(dot_text(below, Naming(aliases_of(aliases), self.values), strength))
+
+
+def _decoded(algebra: Semiring) -> Callable[[Tensor], Any]:
+    """Return what shows an element of residues: a Python integer, or an array of them."""
+
+    def show(element: Tensor) -> Any:
+        found = algebra.decode(element)
+        return found if found.ndim else found.item()
+
+    return show
+
+
+def _as_it_is(element: Tensor) -> Tensor:
+    return element

@@ -6,9 +6,9 @@ from provnet.rules.lrp import assignment, get, names
 from provnet.rules.lrp.absolute import Absolute
 from provnet.rules.lrp.alpha_beta import AlphaBeta, ZPlus
 from provnet.rules.lrp.base import Choice, Rule, Stabilised, register
-from provnet.rules.lrp.branches import Branch, Factors, RuleEdges, Terms
 from provnet.rules.lrp.composite import Composite, Entry
 from provnet.rules.lrp.epsilon import Epsilon
+from provnet.rules.lrp.factors import Branch, Factors, RuleEdges, Terms
 from provnet.rules.lrp.gamma import Gamma
 from provnet.rules.lrp.gradient import Gradient
 from provnet.rules.lrp.norm import Norm, Pass

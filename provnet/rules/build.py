@@ -10,13 +10,14 @@ from typing import Literal
 
 from torch import Tensor
 
-from provnet.capture.execution import Execution, TracedOp
+from provnet.capture.execution import Execution, TracedOp, Value
 from provnet.capture.module_names import is_parametrisation
 from provnet.circuit.blocks import Activation, Block, BlockCircuit, Kept, Operand
 from provnet.circuit.deferred import Deferred, raw
 from provnet.circuit.weights import Memory, Stored
-from provnet.errors import OptionError, TraceError
+from provnet.errors import CrossExampleError, OptionError, TraceError
 from provnet.rules.fusion import VIEWS, add_bias, can_bias, can_fuse, fuse
+from provnet.rules.in_steps import steps_of
 from provnet.rules.ops import KNOWN_RULES, normalisation
 from provnet.rules.ops.arguments import references
 from provnet.rules.ops.base import REGISTRY, Op, Placed, form_of
@@ -46,6 +47,8 @@ class _Site:
     """What each op reads, by its index."""
     ops: tuple[TracedOp, ...] = ()
     """The recorded ops, with one op in place of each region that is a norm or an activation written out."""
+    inside: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """The values inside each region, by the index of the op in its place."""
     containers: frozenset[str] = frozenset()
     """The paths of modules that call other modules."""
 
@@ -57,6 +60,7 @@ class _Site:
             for op in region.ops:
                 del steps[op.index], self.reads[op.index]
             steps[region.op.index], self.reads[region.op.index] = region.op, region.reads
+            self.inside[region.op.index] = region.inside
             self.gone |= dict.fromkeys(region.inside, region.reason)
         self.ops = tuple(steps[index] for index in sorted(steps))
         calls = (call.path for call in self.execution.modules if not is_parametrisation(call.path))
@@ -91,7 +95,20 @@ def _placed(execution: Execution, batch_norm: str) -> _Site:
     uses = _uses(site)
     for op in site.ops:
         _place(site, op, uses)
+    _refuse_sorted_outputs(site)
     return site
+
+
+def _refuse_sorted_outputs(site: _Site) -> None:
+    """Refuse outputs whose rows do not lie as the examples do: row i would be taken for example i."""
+    for name, value in site.execution.outputs.items():
+        layout = site.layouts.get(value)
+        if layout is not None and layout.order is not None:
+            raise CrossExampleError(
+                f"the rows of the output {name!r}, of shape {list(site.execution.tensor(value).shape)}, are sorted "
+                "otherwise than the examples. Bring them back into the batch's order before the model returns them, or "
+                "trace one example at a time."
+            )
 
 
 def _source_layout(execution: Execution, value: int) -> Layout:
@@ -121,7 +138,7 @@ def _uses(site: _Site) -> Counter[int]:
 
 
 def _place(site: _Site, traced: TracedOp, uses: Counter[int]) -> None:
-    """Ask one op's rule and file what it gives."""
+    """File what one op becomes: joined with what is before it, in steps of their own, or as its rule says."""
     op = Op(site.execution, traced, site.layouts, site.ranks)
     missing = next((value for value in op.inputs if value not in site.layouts), None)
     if missing is not None:
@@ -135,11 +152,27 @@ def _place(site: _Site, traced: TracedOp, uses: Counter[int]) -> None:
             return
     if op.name == "aten.add" and traced.index not in site.execution.opaque and _join_bias(site, op, uses):
         return
+    steps = steps_of(op, max(site.execution.values) + 1) if op.name in REGISTRY else None
+    if steps is not None and traced.index not in site.execution.opaque:
+        made = {n: Value(n, tensor, "computed", active=True) for n, tensor in steps.made.items()}
+        site.execution = replace(site.execution, values={**site.execution.values, **made})
+        for step in steps.ops:
+            _file(site, Op(site.execution, step, site.layouts, site.ranks))
+        return
+    _file(site, op)
+
+
+def _file(site: _Site, op: Op) -> None:
+    """Ask an op's rule, and file the blocks that it gives."""
+    traced = op.traced
     for one in ask(op):
         site.placed[one.block.output] = one
         site.layouts[one.block.output] = one.layout
         site.ranks[one.block.output] = rank_of(one.block, site.ranks)
         site.makers[one.block.output] = (traced,)
+        for value in site.inside.get(traced.index, ()):  # they have no block, but another batch has them as well
+            if one.layout.fits(op.shape(value), op.batch):
+                site.layouts[value] = one.layout
 
 
 def ask(op: Op) -> list[Placed]:
@@ -247,8 +280,8 @@ def _finished(site: _Site) -> dict[int, Block]:
 
 def _remembered(operand: Operand, owned: list[Kept]) -> Operand:
     """Return an operand whose weight knows which entries of the model's tensors it shows."""
-    weight = operand.weight
-    if not isinstance(weight, Stored):
+    weight = operand.weight.stored
+    if weight is None:
         return operand
     values = raw(weight, "values")
     return replace(operand, weight=Stored(values, _memory(values, owned)))

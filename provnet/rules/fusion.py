@@ -14,7 +14,6 @@ from provnet.capture.execution import Ref
 from provnet.circuit.blocks import Operand
 from provnet.circuit.deferred import Deferred
 from provnet.circuit.weights import Stored
-from provnet.circuit.wiring import Convolution, Dense
 from provnet.rules.ops.base import Op, Placed
 from provnet.rules.ops.normalisation import scale_and_shift
 
@@ -33,9 +32,10 @@ class Scaled(Deferred):
 
 def stored(operand: Operand) -> Tensor:
     """Return the tensor of an operand's weights. Raises: `TypeError` where it stores none."""
-    if not isinstance(operand.weight, Stored):
+    held = operand.weight.stored
+    if held is None:
         raise TypeError(f"weights of the kind {type(operand.weight).__name__} are not stored")
-    return operand.weight.values
+    return held.values
 
 
 def _scaled(base: Tensor, scale: Tensor) -> Tensor:
@@ -45,13 +45,13 @@ def _scaled(base: Tensor, scale: Tensor) -> Tensor:
 def can_fuse(linear: Placed, norm: Op) -> bool:
     """Return whether the block is a linear map whose output channels are those that `norm` scales."""
     block, rank = linear.block, len(norm.shape(linear.block.output))
-    if block.role != "linear" or not isinstance(block.weight, Stored) or block.bias_by_example:
+    if block.role != "linear" or block.shared_weight is None or block.bias_by_example:
         return False
-    if len(block.operands) > 1 or norm["running_mean"] is None:  # an instance norm computes its own statistics
+    if norm["running_mean"] is None:  # an instance norm computes its own statistics
         return False
-    if isinstance(block.wiring, Dense):
-        return rank == 2 and linear.layout.axis == 0
-    return isinstance(block.wiring, Convolution) and rank > 2 and linear.layout.axis == 0
+    axis = block.wiring.channel_axis
+    second = axis is not None and rank > 1 and axis % (rank - 1) == 0  # as batch norms have it
+    return second and linear.layout.axis == 0
 
 
 def fuse(linear: Placed, norm: Op) -> Placed:
@@ -80,7 +80,7 @@ def can_bias(linear: Placed, add: Op) -> bool:
     """Return whether `add` adds one number a feature to a dense map without a bias."""
     block, (first, second) = linear.block, (add["self"], add["other"])
     constant = second if add.active(first) else first
-    if not isinstance(block.wiring, Dense) or block.role != "linear" or block.bias is not None:
+    if block.wiring.channel_axis != -1 or block.role != "linear" or block.bias is not None:
         return False
     if add["alpha"] != 1 or len(add.inputs) != 1 or not isinstance(constant, Ref):
         return False

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from provnet.capture.execution import Execution
 from provnet.capture.lean_values import Again, Lean
-from provnet.circuit.blocks import BlockCircuit
+from provnet.circuit.blocks import Activation, BlockCircuit
 
 
 def lean_circuit(execution: Execution, circuit: BlockCircuit) -> BlockCircuit:
@@ -17,9 +17,20 @@ def lean_circuit(execution: Execution, circuit: BlockCircuit) -> BlockCircuit:
     `provnet.capture.lean_values.Lean`.
     """
     lean = Lean(execution, [(*block.reads, block.output) for block in circuit.blocks])
-    activations = {i: replace(held, handle=lean.handle(i, held.handle)) for i, held in circuit.activations.items()}
+    activations = {
+        i: held if _is_copy(execution, held) else replace(held, handle=lean.handle(i, held.handle))
+        for i, held in circuit.activations.items()
+    }
     blocks = tuple(replace(one, places=None) for one in circuit.blocks)
     return replace(circuit, activations=activations, blocks=blocks, lean=lean)
+
+
+def _is_copy(execution: Execution, held: Activation) -> bool:
+    """Return whether an activation is no view of a recorded value: rows sorted by example, or a value of our own."""
+    if held.id not in execution.values:
+        return True
+    one, other = (tensor.untyped_storage().data_ptr() for tensor in (held.handle, execution.tensor(held.id)))
+    return one != other
 
 
 def whole_circuit(circuit: BlockCircuit) -> BlockCircuit:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from provnet.capture.execution import Execution, Ref, TracedOp
+from provnet.capture.execution import Execution, Ref, TracedOp, Value
 from provnet.errors import ProvnetError
 from provnet.rules.build import ask
-from provnet.rules.ops.base import Op
+from provnet.rules.in_steps import steps_of
+from provnet.rules.ops.base import REGISTRY, Op, Placed
 from provnet.rules.ops.example_layout import Layout
 from provnet.rules.ops.ranks import rank_of
 from provnet.rules.regions import regions_of
@@ -91,7 +92,7 @@ def coverage_of(execution: Execution) -> Coverage:
         for value in op.inputs:
             layouts.setdefault(value, Layout(execution.batch_dim))
         try:
-            placed = ask(op)
+            placed = _asked(op)
         except ProvnetError as refused:
             reason = _short(str(refused))
         except Exception:  # a rule that was given a layout which is a guess may fail in any way
@@ -110,6 +111,20 @@ def coverage_of(execution: Execution) -> Coverage:
     return Coverage(
         execution.model, tuple(CoverageLine(op, inputs, role, n, why) for (op, inputs, role, why), n in found.items())
     )
+
+
+def _asked(op: Op) -> list[Placed]:
+    """Return the blocks that an op becomes."""
+    steps = steps_of(op, max(op.execution.values) + 1) if op.name in REGISTRY else None
+    if steps is None:
+        return ask(op)
+    made = {number: Value(number, tensor, "computed", active=True) for number, tensor in steps.made.items()}
+    execution, layouts = replace(op.execution, values={**op.execution.values, **made}), dict(op.layouts)
+    placed: list[Placed] = []
+    for step in steps.ops:
+        placed = ask(replace(op, execution=execution, traced=step, layouts=layouts))
+        layouts |= {one.block.output: one.layout for one in placed}
+    return placed
 
 
 def _marks(execution: Execution, op: TracedOp) -> list[str]:

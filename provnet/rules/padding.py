@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from provnet.circuit.blocks import Block
-from provnet.circuit.examples import by_example
-from provnet.circuit.wiring import GatherByExample, OneToOne, Wiring
+from provnet.circuit.wiring import Wiring
 
 Mask = NDArray[np.bool_]
 
 
-PADS = frozenset({"aten.constant_pad_nd", "aten.pad", "aten.im2col"})
+PADS = frozenset({"aten.constant_pad_nd", "aten.pad", "aten.im2col", "provnet.gathered"})
 """The ops that pad. A zero that any other op puts somewhere (cat, masked_fill, where, a write) is a neuron."""
 
 ADDS = frozenset({"aten.add", "aten.sub", "aten.rsub"})
@@ -41,11 +40,11 @@ def padding_of(block: Block, rows: Callable[[], Tensor], known: Mapping[int, Mas
 
 
 def _of_unit_edges(block: Block, rows: Callable[[], Tensor], known: Mapping[int, Mask]) -> Mask | None:
-    outputs = block.wiring.outputs if not by_example(block.wiring) else block.operands[0].wiring.outputs
+    outputs = block.wiring.outputs if not block.wiring.by_example else block.operands[0].wiring.outputs
     padding, fed = np.zeros((1, outputs), bool), np.zeros((1, outputs), bool)
     for operand in block.operands:
         before = np.atleast_2d(known[operand.input]) if operand.input in known else None
-        if isinstance(operand.wiring, OneToOne):
+        if operand.wiring.identity:
             padding = padding if before is None else padding | before
             fed = np.ones_like(fed)
             continue
@@ -67,10 +66,7 @@ def _of_unit_edges(block: Block, rows: Callable[[], Tensor], known: Mapping[int,
 
 def _table(wiring: Wiring) -> NDArray[np.int64]:
     """Return the input of every output of unit edges, -1 where there is none: [1 or batch, outputs]."""
-    if isinstance(wiring, GatherByExample):
-        return wiring.index
-    index, present, _ = wiring.source(np.arange(wiring.outputs), np.zeros(1, np.int64))
-    return np.where(present, index, -1)[None]
+    return np.atleast_2d(wiring.feeding(np.arange(wiring.outputs)))
 
 
 def masked(values: Tensor) -> Tensor:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from copy import copy
+from typing import Any, Literal, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from provnet.errors import DTypeError, UnsupportedOperationError, ValuationError
@@ -36,6 +39,8 @@ SYNONYMS = {
 REGISTRY: Registry[type[Semiring]] = Registry("semiring", SYNONYMS)
 FINITE = torch.finfo(torch.float64).max
 S = TypeVar("S", bound="type[Semiring]")
+Overflow = Literal["raise", "float64", "exact", "promote"]
+"""How counts are held that outgrow a machine word: see `Counting`."""
 
 
 def register(name: str) -> Callable[[S], S]:
@@ -103,6 +108,12 @@ class Semiring:
 
     wraps: bool = False
     """Whether elements are int64 sums and products that would wrap in silence: the evaluator bounds them beforehand."""
+
+    counts: bool = False
+    """Whether elements are counts: whole numbers that add up, in int64, in float64 or as residues."""
+
+    residues: bool = False
+    """Whether counts among its elements are residues: an evaluation gives them primes enough, `decode` joins them."""
 
     commutative: bool = True
     ring: bool = False
@@ -177,6 +188,47 @@ class Semiring:
             return None
         ends = [("finite" if abs(end) == FINITE else f"{end:g}") for end in (least, greatest)]
         return f"it holds numbers from {ends[0]} to {ends[1]}, these go from {low:g} to {high:g}"
+
+    # -- counts outgrow every machine word. What is said here is of a semiring that holds none. ------------------------
+
+    @property
+    def largest(self) -> int:
+        """The largest count up to which every count is told apart; 0 where there are none."""
+        return 0
+
+    def ladder(self) -> tuple[Semiring, ...]:
+        """Return the semirings to evaluate in, one after the other: where a count does not fit, the next is tried."""
+        return (self,)
+
+    def held(self, overflow: Overflow) -> Semiring:
+        """Return the semiring with its counts held in another way, itself if it has none.
+
+        Of a semiring of one's own that only adds int64 there is one other way, "float64".
+        """
+        if not self.wraps or overflow != "float64":
+            return self
+        found = copy(self)
+        found.dtype, found.wraps = torch.float64, False
+        return found
+
+    def with_primes(self, bits: int) -> Semiring:
+        """Return the semiring with as many primes as counts below 2^bits need, itself if it holds no residues."""
+        return self
+
+    def encode(self, whole: Tensor) -> Tensor:
+        """Return elements of `held("raise")`, whose counts are int64, as elements of this semiring."""
+        return whole
+
+    def decode(self, elements: Tensor) -> NDArray[Any]:
+        """Return elements as an array of Python objects, counts as integers of any size: residues take no axis."""
+        return np.asarray(elements.detach().cpu().numpy(), dtype=object)
+
+    def parts(self, annotation: Any, *elements: Tensor) -> list[tuple[Semiring, Any, tuple[Tensor, ...]]]:
+        """Return the semirings that are evaluated beside each other within this one, each with its Θ and its share of
+        the elements: itself, unless it is a product."""
+        return [(self, annotation, elements)]
+
+    # -- what elements are allowed -------------------------------------------------------------------------------------
 
     def require(self, elements: Tensor, what: str) -> None:
         """Check that `elements` lie in the carrier: dtype, trailing axes, values. `what` names them in errors.

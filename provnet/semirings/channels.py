@@ -3,24 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
+from typing import Any, Self
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from provnet.semirings.base import Semiring
+from provnet.semirings.base import Overflow, Semiring
 
 
 class ChannelSemiring(Semiring):
     """The base of semirings whose element is a row of `channels` elements of `base`, added channel by channel."""
 
     def __init__(self, base: Semiring, channels: int) -> None:
-        self.base = base
         self.channels = channels
-        self.element_shape = (channels, *base.element_shape)
-        self.dtype = base.dtype
-        self.exact, self.wraps = base.exact, base.wraps
+        self.exact = base.exact
+        self._hold(base)
         for flag in ("commutative", "ring", "idempotent", "naturally_ordered"):  # those that pass on channel by channel
             setattr(self, flag, getattr(base, flag))
+
+    def _hold(self, base: Semiring) -> None:
+        self.base = base
+        self.element_shape = (self.channels, *base.element_shape)
+        self.dtype, self.wraps = base.dtype, base.wraps
+        self.counts, self.residues = base.counts, base.residues
+
+    def over(self, base: Semiring) -> Self:
+        """Return this semiring with the counts of its base held as they are in `base`, which is otherwise the same."""
+        if base is self.base:
+            return self
+        found = copy(self)
+        found._hold(base)
+        found.naturally_ordered = self.naturally_ordered and base.naturally_ordered
+        # Zero and one are the same modulo every prime.
+        ends = [e.select(-1, 0) if self.residues else e for e in map(torch.as_tensor, (self.zero, self.one))]
+        residues = (base.element_shape[-1],) if base.residues else ()
+        like = torch.empty((), dtype=base.element_dtype(torch.float64))
+        found.zero, found.one = (
+            e.to(like.dtype)[(...,) + (None,) * len(residues)].expand(*e.shape, *residues) for e in ends
+        )
+        return found
+
+    @property
+    def largest(self) -> int:
+        return self.base.largest
+
+    def ladder(self) -> tuple[Semiring, ...]:
+        return tuple(self.over(base) for base in self.base.ladder())
+
+    def held(self, overflow: Overflow) -> Self:
+        return self.over(self.base.held(overflow))
+
+    def with_primes(self, bits: int) -> Self:
+        return self.over(self.base.with_primes(bits))
+
+    def encode(self, whole: Tensor) -> Tensor:
+        return self.base.encode(whole)
+
+    def decode(self, elements: Tensor) -> NDArray[Any]:
+        return self.base.decode(elements)
 
     def row(self, *parts: float | int | bool | Tensor) -> Tensor:
         """Return one element with the given first channels, the others zero."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cache
 from math import inf, prod
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -12,9 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from provnet.errors import CountOverflowError, OptionError, UnsupportedOperationError
-from provnet.semirings.base import FINITE, Semiring, register
-
-Overflow = Literal["raise", "float64", "exact", "promote"]
+from provnet.semirings.base import FINITE, Overflow, Semiring, register
 
 
 def is_prime(n: int) -> bool:
@@ -32,10 +31,11 @@ class Counting(Semiring):
     """(N, +, *, 0, 1): the number of paths to the target over passing edges. Source: GKT07 section 3.
 
     overflow   "raise": int64, and the evaluator raises `CountOverflowError` before a count could exceed 2^63 - 1;
-               "float64": exact below 2^53, rounded above; "exact": residues modulo several primes, `decode` joins them;
-               "promote": int64, and where a count may not fit, all of that evaluation in float64 instead. Inside
-               other semirings and on gates it raises.
-    bits       of "exact": how large the largest count may be. The evaluator raises it with `with_primes`.
+               "float64": exact below 2^53, rounded above; "exact": residues modulo several primes, which results
+               show as Python integers; "promote": int64, and where a count may not fit, all of that evaluation in
+               float64 instead. Semirings over counts (Signed, Graded, Product, …) hold them in the same ways.
+    bits       of "exact": how large the largest count may be. An evaluation first finds out how large counts are and
+               takes as many primes as they need.
     Carrier: whole numbers from 0 to `largest`. `plus` and `times` themselves do not check: int64 arithmetic wraps in
     silence, so whoever evaluates calls `check` with a bound first.
     """
@@ -43,6 +43,7 @@ class Counting(Semiring):
     zero, one = 0, 1
     bounds = (0.0, FINITE)
     family = "sum-product"
+    counts = True
     naturally_ordered = True
     annotation = "threshold"
     question = "Over how many paths on which every coefficient is at least θ does a neuron reach the target?"
@@ -51,15 +52,17 @@ class Counting(Semiring):
     def __init__(self, overflow: Overflow = "raise", bits: int = 240) -> None:
         if overflow not in get_args(Overflow):
             raise OptionError(f"overflow is {overflow!r}; it is one of {', '.join(map(repr, get_args(Overflow)))}.")
+        self._hold(overflow, bits)
+
+    def _hold(self, overflow: Overflow, bits: int = 240) -> None:
         self.overflow: Overflow = overflow
         self.dtype = torch.float64 if overflow == "float64" else torch.int64
         self.primes = enough_primes(bits) if overflow == "exact" else ()
         self.element_shape = (len(self.primes),) if self.primes else ()
-        self.wraps = overflow in ("raise", "promote")
-        if self.primes:
-            self.family = None  # residues are reduced after every sum
-        # Residues are not ordered: their natural order is that of the ring of integers modulo the product.
-        self.naturally_ordered = not self.primes
+        self.wraps, self.residues = overflow in ("raise", "promote"), overflow == "exact"
+        # Residues are reduced after every sum, and their order is that of the ring of integers modulo the product.
+        self.family = None if self.residues else type(self).family
+        self.naturally_ordered = not self.residues
 
     def outside(self, x: Tensor) -> str | None:
         if x.is_floating_point() and bool((x != x.round()).any()):
@@ -73,9 +76,25 @@ class Counting(Semiring):
             return prod(self.primes) - 1
         return 2**53 if self.overflow == "float64" else 2**63 - 1
 
+    def ladder(self) -> tuple[Semiring, ...]:
+        return (self.held("raise"), self.held("float64")) if self.overflow == "promote" else (self,)
+
+    def held(self, overflow: Overflow) -> Counting:
+        if overflow == self.overflow:
+            return self
+        found = copy(self)
+        found._hold(overflow)
+        return found
+
     def with_primes(self, bits: int) -> Counting:
-        """Return the exact semiring for counts below 2^bits, as residues on a trailing axis."""
-        return Counting("exact", bits)
+        if not self.residues:
+            return self
+        found = copy(self)
+        found._hold("exact", bits)
+        return found
+
+    def encode(self, whole: Tensor) -> Tensor:
+        return self.reduce(whole.unsqueeze(-1)) if self.residues else whole
 
     def check(self, bound: int | float, where: str) -> bool:
         """Return whether counts up to `bound` are exact here. Raises `CountOverflowError` where they would wrap.
@@ -94,6 +113,7 @@ class Counting(Semiring):
     def decode(self, elements: Tensor) -> NDArray[Any]:
         """Return elements as Python integers, an object array of the shape without the residue axis.
 
+        Residues may be modulo more primes, or fewer, than this semiring has.
         Source: Garner's mixed-radix form of the Chinese remainder theorem, Knuth, TAOCP 2, section 4.3.2.
         Raises `CountOverflowError` for a float64 count that is no longer a whole number below 2^53.
         """
@@ -103,10 +123,10 @@ class Counting(Semiring):
             return elements.detach().cpu().to(torch.int64).numpy().astype(object)
         residues = elements.detach().cpu().numpy().astype(object)
         value, modulus = np.zeros(residues.shape[:-1], dtype=object), 1
-        for i, p in enumerate(self.primes):
+        for i, p in enumerate(first_primes(residues.shape[-1])):
             digit = (residues[..., i] - value) * pow(modulus, -1, p) % p
             value, modulus = value + digit * modulus, modulus * p
-        return value
+        return np.asarray(value, dtype=object)  # numpy makes a number of an array without axes
 
     def reduce(self, x: Tensor) -> Tensor:
         """Return residues in [0, p) for each prime p; without primes, `x` itself."""
@@ -148,14 +168,24 @@ def enough_primes(bits: int) -> tuple[int, ...]:
     raise OptionError(f"there are no counts of {bits} bits: too few primes below 2^31.")
 
 
+def first_primes(count: int) -> tuple[int, ...]:
+    """Return the largest primes below 2^31, `count` of them, largest first."""
+    return enough_primes(31 * count)[:count]
+
+
 def bits(largest: float) -> int:
     """Return how many bits hold every count up to one that float64 has rounded. Raises `CountOverflowError` for inf."""
     if largest == inf:
-        raise CountOverflowError(
-            "the number of paths exceeds 2^1023, the range in which exact counts are sized. A higher threshold leaves "
-            "fewer."
-        )
+        raise too_many()
     return int(largest).bit_length() + 1
+
+
+def too_many() -> CountOverflowError:
+    """Return the error for counts so large that float64 cannot tell how many primes they need."""
+    return CountOverflowError(
+        "the number of paths exceeds 2^1023, the range in which exact counts are sized. A higher threshold leaves "
+        "fewer."
+    )
 
 
 def size(bound: int | float) -> str:

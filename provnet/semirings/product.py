@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import copy
 from math import prod
+from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from provnet.errors import DTypeError, OptionError
-from provnet.semirings.base import Semiring, register
+from provnet.semirings.base import Overflow, Semiring, register
 from provnet.semirings.lookup import get
 
 FLAGS = ("commutative", "ring", "idempotent", "absorptive", "times_idempotent", "naturally_ordered")
@@ -28,14 +32,18 @@ class Product(Semiring):
     question = "What do several semirings answer, each for itself, in one pass?"
 
     def __init__(self, *components: str | Semiring) -> None:
-        self.components = tuple(get(component) for component in components or ("viterbi", "boolean"))
-        if len(self.components) < 2:
+        if len(components) == 1:
             raise OptionError("a product needs two semirings or more.")
+        self._hold([get(component) for component in components or ("viterbi", "boolean")])
+
+    def _hold(self, components: Sequence[Semiring]) -> None:
+        self.components = tuple(components)
         self.sizes = [prod(component.element_shape) for component in self.components]
         self.element_shape = (sum(self.sizes),)
         self.dtype = common_dtype(self.components)
         self.exact = all(component.exact for component in self.components)
         self.wraps = any(component.wraps for component in self.components)
+        self.residues = any(component.residues for component in self.components)
         for flag in FLAGS:
             setattr(self, flag, all(getattr(component, flag) for component in self.components))
         like = torch.empty((), dtype=self.element_dtype(torch.float64))
@@ -50,7 +58,7 @@ class Product(Semiring):
         """Return the components of elements [..., channels], each with its own dtype and element shape."""
         parts = x.split(self.sizes, dim=-1)
         return [
-            part.reshape(*x.shape[:-1], *c.element_shape).to(self._like(c, x).dtype)
+            part.reshape((*x.shape[:-1], *c.element_shape)).to(self._like(c, x).dtype)
             for part, c in zip(parts, self.components, strict=True)
         ]
 
@@ -65,6 +73,53 @@ class Product(Semiring):
     def _each(self, operation: Callable[..., Tensor], *elements: Tensor) -> Tensor:
         parts = zip(self.components, *map(self.split, elements), strict=True)
         return self.join([operation(component, *given) for component, *given in parts], elements[0])
+
+    def _with(self, components: Sequence[Semiring]) -> Self:
+        if all(one is other for one, other in zip(components, self.components, strict=True)):
+            return self
+        found = copy(self)
+        found._hold(components)
+        return found
+
+    def ladder(self) -> tuple[Semiring, ...]:
+        """Return the products of the lowest rungs and of the highest ones; not these, if they have no dtype in common
+        or if a component has none above."""
+        ladders = [component.ladder() for component in self.components]
+        lowest = self._with([ladder[0] for ladder in ladders])
+        if any(c.wraps for c in (ladder[-1] for ladder in ladders)):
+            return (lowest,)
+        try:
+            highest = self._with([ladder[-1] for ladder in ladders])
+        except DTypeError:
+            return (lowest,)
+        return (lowest,) if highest is lowest else (lowest, highest)
+
+    def held(self, overflow: Overflow) -> Self:
+        """Raises `DTypeError` if counts held so have no dtype in common with the other components."""
+        return self._with([component.held(overflow) for component in self.components])
+
+    def with_primes(self, bits: int) -> Self:
+        return self._with([component.with_primes(bits) for component in self.components])
+
+    def encode(self, whole: Tensor) -> Tensor:
+        parts = zip(self.components, self.held("raise").split(whole), strict=True)
+        return self.join([component.encode(part) for component, part in parts], whole)
+
+    def decode(self, elements: Tensor) -> NDArray[Any]:
+        """Return rows as arrays of Python objects, in which an exact count takes one place."""
+        parts = [c.decode(part) for c, part in zip(self.components, self.split(elements), strict=True)]
+        return np.concatenate([part.reshape(*elements.shape[:-1], -1) for part in parts], axis=-1)
+
+    def parts(self, annotation: Any, *elements: Tensor) -> list[tuple[Semiring, Any, tuple[Tensor, ...]]]:
+        thetas = (None,) * len(self.components) if annotation is None else getattr(annotation, "inner", None)
+        if not isinstance(thetas, tuple) or len(thetas) != len(self.components):
+            return [(self, annotation, elements)]  # a function of whole rows
+        split = [self.split(x) for x in elements]
+        return [
+            part
+            for n, (component, theta) in enumerate(zip(self.components, thetas, strict=True))
+            for part in component.parts(theta, *(x[n] for x in split))
+        ]
 
     def plus(self, x: Tensor, y: Tensor) -> Tensor:
         return self._each(lambda c, a, b: c.plus(a, b), x, y)

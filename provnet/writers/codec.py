@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from provnet.circuit import weights, wiring
-from provnet.circuit.blocks import Activation, Block, BlockCircuit, Call, Input, Operand
+from provnet.circuit.blocks import Activation, Block, BlockCircuit, Call, Earlier, Input, Operand
 from provnet.circuit.deferred import Deferred
 from provnet.circuit.gates import GateStore, Neuron, Variable
 from provnet.circuit.table import Table
+from provnet.circuit.transposed import TransposedConvolution
 from provnet.circuit.variables import EdgeSegment, PatternSegment, Place, VariableTable
 from provnet.circuit.weight_spec import weight_faults
 from provnet.circuit.wiring_spec import faults_of
@@ -29,7 +30,7 @@ from provnet.writers.writable_names import require_writable
 CLASSES: dict[str, type] = {
     cls.__name__: cls
     for cls in (
-        *(BlockCircuit, Activation, Block, Operand, Call, Input, Table),
+        *(BlockCircuit, Activation, Block, Operand, Call, Earlier, Input, Table, TransposedConvolution),
         *(GateStore, Neuron, Variable, VariableTable, EdgeSegment, PatternSegment, Place),
         *(c for c in vars(wiring).values() if isinstance(c, type) and issubclass(c, wiring.Wiring)),
         *(c for c in vars(weights).values() if isinstance(c, type) and issubclass(c, weights.Weight)),

@@ -20,6 +20,7 @@ from provnet.errors import (
     StaleCircuitError,
     TraceError,
     TrainingModeError,
+    UnsupportedOperationError,
 )
 from tests.advice.refusals import X, answer, code, dense, positive, refused
 from tests.advice.sites import follows
@@ -375,3 +376,28 @@ def test_a_modules_output_is_a_source_by_its_path():
     message = refused(lambda: provnet.trace(model, X, sources=["nowhere"]))
     assert "sources=['path.to.module']" in message
     answer(provnet.trace(model, X, sources=["0"]))
+
+
+@follows("trace(batch_norm='kept') keeps the two apart")
+def test_a_parameter_that_is_fused_is_asked_for_with_its_norm_apart():
+    net = positive(nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))).eval()
+    message = refused(lambda: provnet.trace(net, X, sources=["0.weight"]), UnsupportedOperationError)
+    kept = code(message, r"batch_norm=('.*?')")
+    circuit = provnet.trace(net, X, sources=["0.weight"], batch_norm=kept)
+    assert circuit.evaluate("real", 0)["0.weight"].shape == (len(X), 3, 3)
+
+
+@follows("copies of weights are no parameters of the model")
+def test_parameters_are_sources_without_copies():
+    net = positive(nn.Linear(3, 2))
+    refused(lambda: provnet.trace(net, X, sources=["weight"], copy=True), OptionError)
+    assert provnet.trace(net, X, sources=["weight"]).evaluate("real", 0)["weight"].shape == (len(X), 2, 3)
+
+
+@follows("Where one of the two is the only source, trace(sources=[...]), the other is constant")
+def test_of_images_and_texts_one_is_the_source():
+    def model(image: Tensor, text: Tensor) -> Tensor:
+        return image @ text.t()
+
+    refused(lambda: provnet.trace(model, X, X + 1), CrossExampleError)
+    answer(provnet.trace(model, X, X + 1, sources=["image"]))

@@ -199,11 +199,15 @@ def test_counts_beyond_int64_have_ways_out():
 
 
 @follows("Give it more primes: Counting('exact', bits={}).")
-def test_exact_counts_inside_another_semiring_are_given_more_primes():
-    circuit, few = deep(), semirings.Signed(Counting("exact", 40))
-    message = refused(lambda: circuit.evaluate(few, target=0), CountOverflowError)
+def test_residues_of_ones_own_are_given_more_primes():
+    gates, few = circuit_of(2, 2, 2).gates(target=0), Counting("exact", 40)
+
+    def twos_to_the_40th(counting: Counting) -> torch.Tensor:
+        return counting.encode(torch.full((len(gates.variables),), 2**40))
+
+    message = refused(lambda: gates.evaluate(few, twos_to_the_40th(few)), CountOverflowError)
     enough = Counting("exact", bits=code(message, r"bits=(\d+)"))
-    assert circuit.evaluate(semirings.Signed(enough), target=0).inputs.any()
+    assert set(gates.evaluate(enough, twos_to_the_40th(enough)).values()) == {2 * 2**80}
 
 
 @follows(

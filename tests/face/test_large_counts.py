@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +12,8 @@ from torch import nn
 import provnet
 from provnet import annotations
 from provnet.errors import CountOverflowError, OptionError
+from provnet.semirings.annotations.base import Annotation, Edges
+from provnet.semirings.base import Semiring
 from provnet.semirings.counting import Counting
 from provnet.torch_backend.counts import bounds as counting
 from tests.nets import Residual, seeded
@@ -88,14 +93,27 @@ def test_each_question_promotes_for_itself():
         large.evaluate([Counting("promote"), "counting"], target=0, annotation=EVERY)
 
 
-@pytest.mark.guarantee("where a count cannot be promoted (within other semirings, on gates) it is refused")
-def test_inside_other_semirings_and_on_gates_promotion_raises():
-    pair = provnet.semirings.Product(Counting("promote"), "boolean")
+@pytest.mark.guarantee("counts are promoted inside other semirings and on gates too")
+def test_promotion_inside_other_semirings_and_on_gates():
+    pair, each = provnet.semirings.Product(Counting("promote"), "boolean"), annotations.Each(EVERY, EVERY)
+    small = wide(3).evaluate(pair, target=0, annotation=each)
+    assert small.inputs.dtype == torch.int64
+    found = wide(14).evaluate(pair, target=0, annotation=each)
+    assert found.inputs[0, 0].tolist() == [64.0**13, 1.0]
+    assert not found.exact
+    gates = wide(4, width=3).gates(target=0, at=("input", 0))
+    values = torch.full((len(gates.variables),), 2**20, dtype=torch.int64)
+    assert gates.evaluate(Counting("promote"), values)["input[0]"] == 27 * 2.0**80
+    signed = torch.stack([values, 0 * values], dim=1)
+    of_gates = gates.evaluate(provnet.semirings.Signed(Counting("promote")), signed)
+    assert of_gates["input[0]"].tolist() == [27 * 2.0**80, 0.0]
+
+
+@pytest.mark.guarantee("counts that cannot be promoted, for what they are paired with has no float, are refused")
+def test_promotion_beside_what_has_no_float_is_refused():
+    pair = provnet.semirings.Product(Counting("promote"), "bitset64")
     with pytest.raises(CountOverflowError):
-        wide(14).evaluate(pair, target=0, annotation=annotations.Each(EVERY, EVERY))
-    gates = wide(14, width=32).gates(target=0, at=("input", 0))
-    with pytest.raises(CountOverflowError):
-        gates.evaluate(Counting("promote"), torch.ones(len(gates.variables), dtype=torch.int64))
+        wide(14).evaluate(pair, target=0, annotation=annotations.Each(EVERY, annotations.Thresholds([0.5])))
 
 
 def test_the_bound_is_checked_in_the_same_numbers_by_every_route(monkeypatch: pytest.MonkeyPatch):
@@ -105,8 +123,8 @@ def test_the_bound_is_checked_in_the_same_numbers_by_every_route(monkeypatch: py
     seen: dict[str, list[float]] = {}
 
     def spied(route: str) -> None:
-        def check(block: object, semiring: object, annotation: object, relevance: torch.Tensor, count: object) -> None:
-            seen[route].append(count(relevance.to(torch.float64)))  # type: ignore[operator]
+        def check(block: object, semiring: Any, annotation: object, relevance: torch.Tensor, count: Any) -> None:
+            seen[route].append(count(semiring.held("float64"), annotation, relevance.to(torch.float64)))
 
         monkeypatch.setattr(counting, "check_block", check)
         seen[route] = []
@@ -118,32 +136,94 @@ def test_the_bound_is_checked_in_the_same_numbers_by_every_route(monkeypatch: py
     assert max(seen["auto"]) > 1
 
 
-def chain(width: int = 4, depth: int = 130) -> provnet.Circuit:
-    """width ** (depth - 1) paths from each input to the target, more than 2^248."""
+class Worth(Annotation):
+    """Every edge stands for the same number of paths."""
+
+    name = "worth"
+
+    def __init__(self, paths: float) -> None:
+        self.paths = paths
+
+    def value(self, edges: Edges, semiring: Semiring, dtype: torch.dtype) -> torch.Tensor:
+        whole = torch.full_like(edges.d, self.paths).to(dtype)
+        return semiring.encode(whole)
+
+
+@cache
+def chain(width: int = 16, depth: int = 63) -> provnet.Circuit:
+    """width ** (depth - 1) paths from each input to the target, 2^248 of them by default."""
     layers = [nn.Linear(width, width, bias=False, dtype=torch.float64) for _ in range(depth)]
     for layer in layers:
         nn.init.constant_(layer.weight, 1 / width)
     return provnet.trace(nn.Sequential(*layers), torch.ones(1, width, dtype=torch.float64))
 
 
-WIDER = {
-    "signed": lambda exact: provnet.semirings.Signed(exact),
-    "graded": lambda exact: provnet.semirings.Graded(exact, 130),
-    "product": lambda exact: provnet.semirings.Product(exact, "boolean"),
-    "product in a product": lambda exact: provnet.semirings.Product(
-        "boolean", provnet.semirings.Product("counting", provnet.semirings.Signed(exact))
-    ),
-}
+def wider(exact: Counting) -> dict[str, tuple[Semiring, list[Any]]]:
+    """Return semirings over exact counts, with the element of `chain`'s inputs: all paths are supporting ones."""
+    of, most = provnet.semirings, 16**62
+    return {
+        "signed": (of.Signed(exact), [most, 0]),
+        "graded": (of.Graded(exact, 2), [0, 0, 0]),  # every path is longer than two edges
+        "graded signed": (of.Graded(of.Signed(exact), 1), [[0, 0], [0, 0]]),
+        "product": (of.Product(exact, "boolean"), [most, True]),
+        "products": (of.Product("bitset64", of.Product("boolean", of.Signed(exact))), [-1, 1, most, 0]),
+    }
 
 
-@pytest.mark.guarantee("exact counts inside wider semirings never wrap: they are refused, with the size to ask for")
-@pytest.mark.parametrize("name", WIDER)
-def test_exact_counts_in_wider_semirings_are_refused_beyond_their_primes(name: str):
-    with pytest.raises(provnet.errors.CountOverflowError, match=r"bits=26\d|exceeds int64"):
-        chain().evaluate(WIDER[name](provnet.semirings.Counting("exact")), target=0)
+@pytest.mark.guarantee("exact counts inside wider semirings are Python integers of any size")
+@pytest.mark.parametrize("name", list(wider(Counting())))
+def test_exact_counts_in_wider_semirings_are_of_any_size(name: str):
+    """16^62 is above 2^240, the size that exact counts have until they are sized."""
+    semiring, expected = wider(Counting("exact"))[name]
+    every = annotations.resolve(None, semiring)
+    if name == "products":  # all 64 thresholds pass
+        every = annotations.Each(annotations.Thresholds([1e-9] * 64), annotations.Each())
+        every = annotations.resolve(every, semiring)
+    found = chain().evaluate(semiring, target=0, annotation=every)
+    assert found.inputs.dtype == object
+    assert found.inputs[0].tolist() == [expected] * 16
+    assert found.exact
+    whole = wider(Counting())[name][0]
+    small = chain(depth=3).evaluate([whole, semiring], target=0, annotation=every)
+    assert small[0].inputs.tolist() == small[1].inputs.tolist()
 
 
-def test_with_more_primes_they_are_exact():
-    circuit, exact = chain(), provnet.semirings.Counting("exact", 262)
-    signed = circuit.evaluate(provnet.semirings.Signed(exact), target=0).inputs
-    assert exact.decode(signed)[0].tolist() == [[4**129, 0]] * 4
+def test_exact_counts_that_float64_cannot_size_are_refused():
+    many = Worth(2.0**60)
+    assert chain(1, 17).evaluate("counting", target=0, exact=True, annotation=many).inputs[0, 0] == 2 ** (60 * 17)
+    with pytest.raises(CountOverflowError, match=r"exceeds 2\^1023"):
+        chain(1, 18).evaluate("counting", target=0, exact=True, annotation=many)
+
+
+def test_every_exact_count_of_a_start_and_of_a_report_is_an_integer():
+    """A start is given as whole numbers, which become residues; a report shows what residues stand for."""
+    signed = provnet.semirings.Signed(Counting("exact"))
+    found = chain(2, 3).evaluate(signed, target=0, start=[5, 7])
+    assert found.inputs[0].tolist() == [[20, 28]] * 2
+    assert found.conservation().inputs.tolist() == [[40.0, 56.0]]
+    assert chain(2, 3).evaluate("counting", target=0, start=3, exact=True).inputs.tolist() == [[12, 12]]
+
+
+@pytest.mark.guarantee("exact=True on gates counts in Python integers of any size, inside wider semirings too")
+def test_exact_counts_in_wider_semirings_on_gates():
+    gates = wide(4, width=3).gates(target=0, at=("input", 0))
+    values = torch.full((len(gates.variables),), 2**100 // 2**40, dtype=torch.int64)
+    assert gates.evaluate("counting", values, exact=True)["input[0]"] == 27 * 2**240
+    assert gates.evaluate("counting", dict.fromkeys(gates.variables, 2**60), exact=True)["input[0]"] == 27 * 2**240
+    rows = torch.stack([values, 0 * values], dim=1)
+    assert gates.evaluate(provnet.semirings.Signed("counting"), rows, exact=True)["input[0]"].tolist() == [
+        27 * 2**240,
+        0,
+    ]
+    pair = provnet.semirings.Product("counting", "boolean")
+    assert gates.evaluate(pair, rows, exact=True)["input[0]"].tolist() == [27 * 2**240, False]
+    by_rule = gates.evaluate(pair, annotation=annotations.Each(EVERY, EVERY), exact=True)
+    assert by_rule["input[0]"].tolist() == [27, True]
+
+
+@pytest.mark.guarantee("a count in a product that does not fit int64 is refused on gates")
+def test_counts_in_a_product_on_gates_do_not_wrap():
+    gates = wide(4, width=3).gates(target=0, at=("input", 0))
+    rows = torch.full((len(gates.variables), 2), 2**40, dtype=torch.int64)
+    with pytest.raises(CountOverflowError):
+        gates.evaluate(provnet.semirings.Product("counting", "counting"), rows)

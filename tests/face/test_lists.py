@@ -96,3 +96,18 @@ def test_one_walk_answers_all(circuit: provnet.Circuit, monkeypatch: pytest.Monk
     asked.clear()
     circuit.evaluate("real", provnet.Targets(0, 1, 2), rule=["gamma", "gamma", "epsilon"])
     assert len(asked) == len(set(asked))
+
+
+@pytest.mark.guarantee("Crossed lists give every combination, and each result says which it answers")
+def test_lists_may_be_crossed(circuit: provnet.Circuit):
+    thetas = [provnet.annotations.Threshold(0.1), provnet.annotations.Threshold(0.2)]
+    found = circuit.evaluate(["boolean", "counting"], rule=["zero", "epsilon"], annotation=thetas, product=True)
+    asked = [(r.semiring.name, r.question.rule.name, r.question.annotation) for r in found]
+    assert asked == [(s, r, t) for s in ("boolean", "counting") for r in ("zero", "epsilon") for t in thetas]
+    for result in found:
+        one = circuit.evaluate(result.semiring, rule=result.question.rule, annotation=result.question.annotation)
+        assert torch.equal(one.inputs, result.inputs)
+    assert len(circuit.evaluate("boolean", rule=["zero", "epsilon"], product=True)) == 2
+    assert isinstance(circuit.evaluate("boolean", product=True), provnet.Relevance)
+    with pytest.raises(OptionError, match="product="):
+        circuit.evaluate("boolean", product=2)  # pyright: ignore[reportArgumentType, reportCallIssue]

@@ -311,3 +311,16 @@ def test_sources_that_come_up_inside_the_model_are_refused() -> None:
     circuit = provnet.trace(model, torch.randint(0, 9, (2, 3)))
     with pytest.raises(ReplayError, match=r"inside the model .*Trace each batch"):
         circuit.on(torch.randint(0, 9, (2, 3)))
+
+
+def test_activations_are_given_by_path_as_copies() -> None:
+    torch.manual_seed(0)
+    net, x = perceptron(4, 3, 2).float(), torch.rand(5, 4)
+    circuit = provnet.trace(net, x)
+    for path, wanted in (("input", x), ("0", net[0](x)), ("1", net[:2](x)), ("2", net(x))):
+        assert torch.equal(circuit.activation(path), wanted)
+    circuit.activation("0").zero_()
+    assert torch.equal(circuit.activation("0"), net[0](x))
+    assert torch.equal(circuit.on(x + 1).activation("0"), net[0](x + 1))
+    with pytest.raises(ProvnetError, match="nowhere"):
+        circuit.activation("nowhere")

@@ -111,9 +111,17 @@ def weights(circuit: BlockCircuit, operand: Operand) -> np.ndarray:
     return np.ones((circuit.batch, *place.shape))
 
 
+def scaled(circuit: BlockCircuit, operand: Operand) -> np.ndarray:
+    """Return an operand's input, [batch, neurons], each row times its number where the operand has a scale."""
+    found = rows(circuit.activations[operand.input], circuit.batch)
+    if operand.scale is None:
+        return found
+    return found * operand.scale.double().numpy().repeat(found.shape[1] // operand.scale.shape[1], axis=1)
+
+
 def computed(circuit: BlockCircuit, block: Block) -> np.ndarray:
     """Return what a block computes from its inputs by its own wiring: [batch, outputs], NaN where nothing feeds one."""
-    inputs = np.concatenate([rows(circuit.activations[i], circuit.batch) for i in block.inputs], axis=1)
+    inputs = np.concatenate([scaled(circuit, operand) for operand in block.operands], axis=1)
     source, present, _ = slots(block)
     a = inputs[:, source]
     if block.kind == "selection":

@@ -201,7 +201,7 @@ def test_examples_that_agree_share_one_wiring():
 def test_a_wiring_by_example_answers_for_an_example_only():
     x = torch.randn(2, 3)
     wiring = by_example(build(record(lambda x: x.gather(1, torch.tensor([[0, 2], [2, 1]])), x)))
-    assert wiring.of(1).source(0, 0)[0] == 2
+    assert wiring.of_example(1).source(0, 0)[0] == 2
     assert wiring.edges == 2
     with pytest.raises(TypeError, match="of one example"):
         wiring.source(0, 0)

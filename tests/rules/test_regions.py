@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import provnet
 from provnet.applications.coverage import coverage
 from provnet.capture.record import record
-from provnet.errors import UnknownNameError
+from provnet.errors import StaleCircuitError, UnknownNameError
 from provnet.rules.regions import regions_of
 from tests.nonlinear_cases import POLICIES, POLICY_NAMES, fill, options, seeded
 from tests.programs import Policies
@@ -161,11 +161,10 @@ APART: dict[str, Function] = {
     "an intermediate of a norm is": lambda x, w, b: (lambda s: x * torch.rsqrt(s + 0.1) + s)(
         x.pow(2).mean(-1, keepdim=True)
     ),
-    "another slope": lambda x, w, b: x * torch.sigmoid(1.702 * x),
-    "another power": lambda x, w, b: x * torch.sigmoid(x) * x,
-    "a slope an entry": lambda x, w, b: x * torch.sigmoid(w * x),
-    "the root less ε": lambda x, w, b: x / (x.pow(2).mean(-1, keepdim=True).sqrt() + 0.1),
-    "a clamp far off": lambda x, w, b: x * torch.sigmoid(x.clamp(max=5)),
+    "an intermediate of a function is": lambda x, w, b: (lambda s: x * s + s)(torch.tanh(x)),
+    "a share of a sum": lambda x, w, b: x.exp() / x.exp().sum(-1, keepdim=True),
+    "a learned ε": lambda x, w, b: x / (x.pow(2).mean(-1, keepdim=True) + w.abs().sum()).sqrt(),
+    "two axes": lambda x, w, b: (x - x.mean(1, keepdim=True)) / (x.std(-1, keepdim=True) + 0.1),
     "no mean of squares": lambda x, w, b: x * torch.rsqrt(x.mean(-1, keepdim=True).pow(2) + 0.1),
     "two tensors": lambda x, w, b: x * torch.sigmoid(torch.flip(x, [-1])),
 }
@@ -195,11 +194,15 @@ def test_an_output_inside_keeps_the_ops_apart() -> None:
     assert [block.op for block in circuit.session.data.blocks] == ["aten.sigmoid", "aten.mul"]
 
 
-def test_a_learned_slope_is_no_constant_of_a_function() -> None:
-    """At 1 it is silu's, but training changes it."""
+def test_a_learned_slope_is_no_constant_of_a_known_function() -> None:
+    """At 1 it is silu's, but training changes it: it is a function with a parameter, as a PReLU is, and goes stale."""
     slope = nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
     circuit = provnet.trace(lambda x: x * torch.sigmoid(slope * x), seeded(73, 2, 3))
-    assert circuit.session.data.blocks[-1].role == "product"
+    assert [block.op for block in circuit.session.data.blocks] == ["provnet.function"]
+    with torch.no_grad():
+        slope.mul_(2)
+    with pytest.raises(StaleCircuitError):
+        circuit.evaluate("real", 0)
 
 
 def test_the_table_of_rules_names_the_step() -> None:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provnet.circuit.wiring import Wiring, convolution, dense
-from provnet.torch_backend.contractions import numba_engine
+from provnet.torch_backend.contractions import numba_engine, numba_source
 from provnet.torch_backend.contractions.base import Direction
 from provnet.torch_backend.contractions.body import MAX_TIMES_ABS
 from provnet.torch_backend.contractions.contraction_memory import room, rooms_kept
@@ -195,3 +195,17 @@ def test_bodies_without_a_join_pack_their_weights():
     alone = replace(case, body=replace(case.body, join=None))
     operands = operands_of(alone, dense(1, 40, 30), "push", 2, torch.float32, 1)
     assert torch.equal(NumbaEngine().contract(alone.body, operands), looped(alone, dense(1, 40, 30), operands))
+
+
+def test_the_first_compilation_is_announced_on_a_terminal_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = type(sys)("kernels")
+    module.__file__ = str(tmp_path / "kernels.py")
+    for terminal, kept, said in ((True, False, True), (False, False, False), (True, True, False)):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal, raising=False)
+        if kept:
+            (tmp_path / "__pycache__").mkdir()
+            (tmp_path / "__pycache__" / "kernels.contract-1.py311.nbi").touch()
+        assert numba_source._announced(module, "counting") is module
+        assert ("compiling the kernels for counting" in capsys.readouterr().err) is said

@@ -19,7 +19,7 @@ from provnet.circuit.weights import Stored
 from provnet.circuit.wiring import dense
 from provnet.rules.fusion import Scaled
 from provnet.rules.lrp.base import shifted
-from provnet.rules.lrp.branches import negative, positive
+from provnet.rules.lrp.factors import negative, positive
 from provnet.torch_backend.blocks import linear_maps
 from provnet.torch_backend.blocks.scratch import LARGEST, Scratch
 from tests.nets import seeded

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from tests.zoo.entries import ZOO, Entry, need, tokens
 
@@ -43,6 +44,23 @@ def pixels() -> dict[str, Any]:
     return {"pixel_values": torch.randn(2, 3, 16, 16)}
 
 
+class ZeroShot(nn.Module):
+    """A model of images and texts as a classifier of images: the texts are its classes, the same for every example.
+
+    Given both, every image would meet the texts of all other examples.
+    """
+
+    classes: Tensor
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("classes", tokens(3, 5, 31))
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        return self.model(input_ids=self.classes, pixel_values=pixel_values).logits_per_image
+
+
 def add(
     name: str,
     model: str,
@@ -51,15 +69,17 @@ def add(
     inputs: Callable[[], dict[str, Any]],
     sources: tuple[str, ...] = ("input_ids",),
     kinds: tuple[str, ...] = ("sdpa", "eager"),
+    wrapped: Callable[[Any], Any] = lambda model: model,
 ) -> None:
-    """File a configuration twice: with torch's fused attention, and written out ("eager")."""
+    """File a configuration twice: with torch's fused attention, and written out ("eager"); `wrapped` in a module."""
     for kind in kinds:
 
         def make(kind: str = kind) -> tuple[Any, ...]:
             package = transformers()
             made = getattr(package, config)(**settings)
             made._attn_implementation = kind
-            return getattr(package, model)(made), (), inputs()
+            made._experts_implementation = "eager" if kind == "eager" else None
+            return wrapped(getattr(package, model)(made)), (), inputs()
 
         full = f"{name}_{kind}"
         ZOO[full] = Entry(full, make, FUSED, sources, frozenset({"transformers"}))
@@ -116,9 +136,9 @@ add("swin", "SwinForImageClassification", "SwinConfig", {
 add("clip", "CLIPModel", "CLIPConfig", {
     "text_config": {**TEXT, "eos_token_id": 2, "bos_token_id": 1, "projection_dim": 8},
     "vision_config": {**VISION, "projection_dim": 8}, "projection_dim": 8,
-}, lambda: {**ids(), **pixels()}, ("pixel_values", "input_ids"))  # fmt: skip
+}, pixels, ("input",), wrapped=ZeroShot)  # fmt: skip
 add("siglip", "SiglipModel", "SiglipConfig", {"text_config": TEXT, "vision_config": VISION},
-    lambda: {**ids(), **pixels()}, ("pixel_values", "input_ids"))  # fmt: skip
+    pixels, ("input",), wrapped=ZeroShot)  # fmt: skip
 add("mamba", "MambaForCausalLM", "MambaConfig", {
     "vocab_size": 31, "hidden_size": 8, "num_hidden_layers": 1, "state_size": 3, "expand": 2, "conv_kernel": 3,
 }, ids, kinds=EAGER)  # fmt: skip

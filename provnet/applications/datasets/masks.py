@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 from provnet.applications.datasets.sweep import sweep
 from provnet.applications.datasets.tally import Tally
 from provnet.errors import OptionError
+from provnet.semirings.annotations import Threshold
 
 
 def relevant_share(
@@ -71,6 +74,44 @@ def overlap(masks: Tensor) -> Tensor:
     sizes = rows.sum(1)
     either = sizes[:, None] + sizes[None] - both
     return torch.where(either == 0, 1.0, both / either.clamp(min=1))
+
+
+@dataclass(frozen=True, eq=False)
+class ThetaStep:
+    """What one threshold makes of the masks of inputs: [classes, *inputs], and the classes whose mask is only where
+    their inputs are not zero."""
+
+    theta: float
+    masks: Tensor
+    only_inputs: list[int]
+
+    @property
+    def says_something(self) -> bool:
+        """Whether some class has a mask that is neither empty nor only where its inputs are."""
+        filled = [label for label, mask in enumerate(self.masks) if bool(mask.any())]
+        return bool(set(filled) - set(self.only_inputs))
+
+
+def theta_scan(
+    model: Any, data: tuple[Tensor, Tensor], thetas: Sequence[float], share: float | str = 0.5, **options: Any
+) -> list[ThetaStep]:
+    """Return the masks of inputs at several thresholds, by one sweep: where do they say more than "input is not zero"?
+
+    data     (examples, labels).   thetas   one or more, for all layers.   share   as of `relevant_share`.
+    options  for `provnet.sweep` and `Circuit.evaluate` (rule=, batch_size=, …).
+    Raises: `OptionError` for no threshold; as `provnet.sweep`.
+    Example: `next(step.theta for step in theta_scan(model, data, [1e-9, 0.01, 0.05]) if step.says_something)`
+    """
+    if not thetas:
+        raise OptionError("thetas=[] scans nothing. Name one or more.")
+    asked = [Threshold(theta) for theta in thetas]
+    options = {"target": "label", **options}
+    tally = sweep(model, data, ["boolean"] * len(asked), combine="frequency", by="label", annotation=asked, **options)
+    found = []
+    for theta, semiring in zip(thetas, tally.semirings, strict=True):
+        masks = relevant_share(tally, share, semiring)
+        found.append(ThetaStep(float(theta), masks, only_inputs(masks, *data, share)))
+    return found
 
 
 def only_inputs(masks: Tensor, examples: Tensor, labels: Tensor, share: float | str = "any") -> list[int]:

@@ -22,7 +22,6 @@ from provnet.errors import OptionError, UnknownNameError, UnsupportedOperationEr
 from provnet.face import Circuit
 from provnet.face.neuron_names import tensors_at
 from provnet.semirings.base import Semiring, fingerprint
-from provnet.semirings.counting import Counting
 from provnet.semirings.lookup import get as get_semiring
 
 OVER = ("positions",)
@@ -221,7 +220,7 @@ def _labelled(given: Any) -> dict[str, Semiring]:
     found: dict[str, Semiring] = {}
     for one in given if isinstance(given, list | tuple) else [given]:
         semiring = get_semiring(one)
-        if isinstance(semiring, Counting) and semiring.primes:
+        if semiring.residues:
             raise UnsupportedOperationError(
                 "exact counts have no tensor to fold into. Sweep with semirings.Counting('float64'), which is exact "
                 "below 2^53, or evaluate batch by batch."

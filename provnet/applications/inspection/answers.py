@@ -25,7 +25,6 @@ from provnet.semirings import get as get_semiring
 from provnet.semirings import names as semiring_names
 from provnet.semirings.annotations.threshold import Threshold
 from provnet.semirings.base import Semiring
-from provnet.semirings.counting import Counting
 
 KEPT = 24
 """Evaluations that are kept, each with the relevance of every tensor."""
@@ -289,7 +288,7 @@ def costs(semiring: Semiring) -> bool:
 
 def _algebra(name: str) -> Semiring:
     """Return the semiring that a name means here: counts go on as floats where they exceed a word."""
-    return Counting("promote") if name == "counting" else get_semiring(name)
+    return get_semiring(name).held("promote")
 
 
 def _rule_names() -> list[str]:

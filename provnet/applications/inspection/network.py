@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provnet.circuit.blocks import Block, BlockCircuit
-from provnet.circuit.examples import by_example
 from provnet.circuit.gates import Neuron
 from provnet.circuit.variables import EdgeSegment, Place
 from provnet.errors import UnsupportedOperationError
@@ -39,7 +38,7 @@ class Network:
     """Layers, and the edges in and out of single neurons, of a circuit of blocks."""
 
     def __init__(self, data: BlockCircuit) -> None:
-        if any(by_example(block.wiring) for block in data.blocks):
+        if any(block.wiring.by_example for block in data.blocks):
             raise UnsupportedOperationError(
                 "the examples of this circuit are wired differently (masks, lengths or indices of their own), and a "
                 "page shows one network for all. Trace one example by itself, and inspect that circuit."

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from provnet.errors import OptionError
 from provnet.rules.lrp.base import Stabilised, number, register
-from provnet.rules.lrp.branches import Branch, Factors, negative, positive
+from provnet.rules.lrp.factors import Branch, Factors, negative, positive
 
 ACTIVATING = (Factors(positive, positive), Factors(negative, negative, bias=0.0))
 """(a·w)⁺ = a⁺w⁺ + a⁻w⁻; the bias, whose activation is 1, gives b⁺."""

@@ -24,7 +24,7 @@ from torch import Tensor
 from provnet.circuit.blocks import Block, BlockCircuit
 from provnet.errors import OptionError
 from provnet.registry import Registry
-from provnet.rules.lrp.branches import Branch, Factors, RuleEdges, Terms
+from provnet.rules.lrp.factors import Branch, Factors, RuleEdges, Terms
 
 SYNONYMS = {
     "lrp-zero": ("zero",),

@@ -8,7 +8,7 @@ from functools import cached_property
 from torch import Tensor
 
 from provnet.rules.lrp.base import Stabilised, held, number, register
-from provnet.rules.lrp.branches import Branch, Factors, negative, positive
+from provnet.rules.lrp.factors import Branch, Factors, negative, positive
 
 
 @dataclass(frozen=True)

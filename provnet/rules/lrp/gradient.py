@@ -9,7 +9,7 @@ from torch import Tensor
 from provnet.circuit.blocks import Block
 from provnet.errors import UnsupportedOperationError
 from provnet.rules.lrp.base import Rule, register
-from provnet.rules.lrp.branches import Branch, Factors, ones
+from provnet.rules.lrp.factors import Branch, Factors, ones
 
 
 @register("gradient")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from provnet.circuit.blocks import Block, BlockCircuit
 from provnet.rules.lrp.base import Rule, Stabilised, register
-from provnet.rules.lrp.branches import Branch, Factors, ones
+from provnet.rules.lrp.factors import Branch, Factors, ones
 
 
 @register("norm")

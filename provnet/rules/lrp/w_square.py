@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from provnet.rules.lrp.base import Stabilised, register
-from provnet.rules.lrp.branches import Branch, Factors, ones
+from provnet.rules.lrp.factors import Branch, Factors, ones
 
 
 @register("wsquare", "w-square")

@@ -13,7 +13,7 @@ from torch import Tensor
 from provnet.circuit.blocks import Block, BlockCircuit
 from provnet.errors import OptionError
 from provnet.rules.lrp.base import Stabilised, number, register
-from provnet.rules.lrp.branches import Branch, Factors, negative, positive
+from provnet.rules.lrp.factors import Branch, Factors, negative, positive
 
 SLACK = 1e-5
 """Of the box's width: bounds and inputs are normalised by different roundings."""

@@ -20,7 +20,7 @@ from provnet.rules.ops.broadcasting import spread as broadcast
 from provnet.rules.ops.elementwise import scaled
 from provnet.rules.ops.example_layout import Layout
 from provnet.rules.ops.index_maps import wiring_of
-from provnet.rules.ops.pooling import pooled
+from provnet.rules.ops.pooling import pooled, with_forms_of
 
 
 @op_rule("aten.add")
@@ -113,9 +113,9 @@ def constant_rows(op: Op, constant: Any, layout: Layout) -> tuple[Tensor, int, b
     tensor = op.tensor(constant)
     shape = layout.neurons(op.shape(op.output))
     part = against(op, constant, layout)
-    by_example = op.batch > 1 and tensor.numel() == prod(part) * op.batch
+    aligned = tensor.reshape((1,) * (len(op.shape(op.output)) - tensor.dim()) + tuple(tensor.shape))
+    by_example = op.batch > 1 and aligned.shape[layout.axis] > 1
     if by_example:
-        aligned = tensor.reshape((1,) * (len(op.shape(op.output)) - tensor.dim()) + tuple(tensor.shape))
         rows = layout.by_example(aligned, op.batch)
         return rows.expand(op.batch, *shape).reshape(op.batch, -1), 1, True
     wide = [dim for dim, size in enumerate(part) if size > 1]
@@ -149,6 +149,8 @@ def minimum(op: Op) -> Placed:
         op.by_example(value).reshape(op.batch, -1)[:, torch.tensor(at)]
         for value, at in zip((first, second), places, strict=True)
     )
-    sizes = [op.tensor(value).numel() // op.batch for value in (first, second)]
+    sizes = [op.size(value) for value in (first, second)]
     index = np.where((y < x).cpu().numpy(), places[1] + sizes[0], places[0])
-    return op.place("index", "none", wiring_of(index, sum(sizes)), layout)
+    operands = [addend(op, first, 1, layout), addend(op, second, 1, layout)]
+    plain = pooled(op.block("selection", "pooling", operands, layout))
+    return with_forms_of(plain, op.place("index", "none", wiring_of(index, sum(sizes)), layout))

@@ -14,17 +14,19 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
+from math import prod
 from typing import Any, NoReturn, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch._decomp import decomposition_table
 from torch._ops import OpOverload
 
 from provnet.capture.execution import Execution, Ref, TracedOp
-from provnet.circuit.blocks import Block, Call, Input, Kind, Operand, Role
+from provnet.circuit.blocks import Block, Call, Earlier, Input, Kind, Operand, Role
 from provnet.circuit.weights import Ones, PerExample, Stored, Weight
-from provnet.circuit.wiring import Dense, Gather, GatherByExample, OneToOne, Wiring, dense
+from provnet.circuit.wiring import OneToOne, Wiring, dense
 from provnet.errors import CrossExampleError, MissingRuleError, OptionError, TraceError
 from provnet.registry import Registry
 from provnet.rules.ops.arguments import references, substitute
@@ -170,6 +172,11 @@ class Op:
         """Return the shape of one example of an active value."""
         return self.layout(value).neurons(self.shape(value))
 
+    def size(self, value: Ref | int, layout: Layout | None = None) -> int:
+        """Return how many neurons one example of a value has; of a result, in the layout that it gets."""
+        layout = self.layout(value) if layout is None else layout
+        return prod(layout.neurons(self.shape(value)))
+
     def by_example(self, value: Ref | int) -> Tensor:
         """Return an active value as [batch, *neurons]."""
         return self.layout(value).by_example(self.tensor(value), self.batch)
@@ -212,12 +219,14 @@ class Op:
     def missing(self, why: str = "") -> NoReturn:
         """Refuse the op for want of a rule, with the ways out."""
         problem = f"no op rule for {self}{': ' + why if why else ''}. "
+        apart = "a" if self.traced.func in decomposition_table else "no"
         if any(not self.tensor(i).is_floating_point() for i in self.inputs):
             raise MissingRuleError(f"{problem}{WHOLE_NUMBERS}")
         whole = "its module" if self.traced.path else "the model"
         raise MissingRuleError(
             f"{problem}Write one with provnet.register_op({self.name!r}), or "
-            f"keep {whole} whole: trace(model, x, opaque={{{self.traced.path!r}: 'jacobian'}})."
+            f"keep {whole} whole: trace(model, x, opaque={{{self.traced.path!r}: 'jacobian'}}). torch has {apart} "
+            "decomposition of it into other ops."
         )
 
     # -- builders ------------------------------------------------------------------------------------------------------
@@ -246,8 +255,8 @@ class Op:
         output = self.output if output is None else output
         if not isinstance(weight, Weight):
             weight = _weight(weight, weight_by_example)
-        sizes = [self.tensor(i).numel() // self.batch for i in inputs]
-        self._check_sizes(sum(sizes), wiring, output)
+        sizes = [self.size(i) for i in inputs]
+        self._check_sizes(sum(sizes), wiring, self.size(output, layout))
         operands = operands_of(self, inputs, sizes, wiring, weight)
         return self.block(
             kind,
@@ -283,7 +292,7 @@ class Op:
                 f"the result {list(self.shape(output))} has no axis with the {self.batch} examples at {layout}"
             )
         for operand in operands:
-            self._check_sizes(self.tensor(operand.input).numel() // self.batch, operand.wiring, output)
+            self._check_sizes(self.size(operand.input), operand.wiring, self.size(output, layout))
         found = Block(
             path=self.traced.label,
             op=self.name,
@@ -301,21 +310,24 @@ class Op:
         )
         return Placed(found, layout)
 
-    def _check_sizes(self, size_in: int, wiring: Wiring, output: int) -> None:
-        size_out = self.tensor(output).numel() // self.batch
+    def _check_sizes(self, size_in: int, wiring: Wiring, size_out: int) -> None:
         if (wiring.inputs, wiring.outputs) != (size_in, size_out):
             raise TraceError(
                 f"{self}: its rule wires {wiring.inputs} to {wiring.outputs} neurons an example, but there are "
                 f"{size_in} and {size_out}. The rule of {self.name!r} must be mended."
             )
 
-    def call(self) -> Call | None:
-        """Return how to run this op again, None if it is not one ATen op with plain arguments."""
+    def call(self, earlier: Mapping[int, Input | Earlier] | None = None) -> Call | None:
+        """Return how to run this op again, None if it is not one ATen op with plain arguments.
+
+        Args: `earlier` says of values which step of the same function makes them; other traced ones are the input.
+        """
         function = self.traced.func
         if not isinstance(function, OpOverload) or function.namespace != "aten":
             return None
         kwargs = {name: value for name, value in self.traced.kwargs.items() if not isinstance(value, _STORAGE)}
-        given = [_plain(self, argument) for argument in (*self.traced.args, *kwargs.values())]
+        stands = dict.fromkeys(self.inputs, Input()) | dict(earlier or {})
+        given = [_plain(self, argument, stands) for argument in (*self.traced.args, *kwargs.values())]
         parts = [part[0] for part in given if part is not None]
         if len(parts) < len(given):
             return None
@@ -332,7 +344,7 @@ class Op:
         output = self.output if output is None else output
         if self.shape(source) != self.shape(output):
             self.missing(f"unit edges need equal shapes, the result is {list(self.shape(output))}")
-        size = self.tensor(source).numel() // self.batch
+        size = self.size(source)
         return self.place(
             "elementwise",
             "none",
@@ -382,45 +394,38 @@ def operands_of(
     """
     if len(inputs) == 1:
         return (Operand(inputs[0], wiring, weight),)
-    found, first = [], 0
-    for value, size in zip(inputs, sizes, strict=True):
-        if isinstance(wiring, Gather | GatherByExample):
-            index = np.where((wiring.index >= first) & (wiring.index < first + size), wiring.index - first, -1)
-            found.append(Operand(value, replace(wiring, inputs=size, index=index)))
-        elif isinstance(wiring, OneToOne):  # all entries in their order: several inputs stand one after the other
-            index = np.full(wiring.outputs, -1)
-            index[first : first + size] = np.arange(size)
-            found.append(Operand(value, Gather(size, wiring.outputs, taps=1, index=index)))
-        elif isinstance(wiring, Dense) and wiring.rows == 1:
-            part = dense(1, size, wiring.channels)
-            found.append(Operand(value, part, _columns(weight, first, size)))
-        else:
-            raise TraceError(
-                f"{op}: its rule gives one {type(wiring).__name__} for {len(inputs)} inputs. Give each input an "
-                "operand of its own: op.block(kind, role, [Operand(input, wiring, weight), ...], layout)."
-            )
-        first += size
-    return tuple(found)
+    wirings = wiring.cut(sizes)
+    if wirings is None:
+        raise TraceError(
+            f"{op}: its rule gives one {type(wiring).__name__} for {len(inputs)} inputs. Give each input an "
+            "operand of its own: op.block(kind, role, [Operand(input, wiring, weight), ...], layout)."
+        )
+    starts = accumulate(sizes, initial=0)
+    return tuple(
+        Operand(value, part, weight.columns(first, size))
+        for value, part, first, size in zip(inputs, wirings, starts, sizes, strict=False)
+    )
 
 
-def _columns(weight: Weight, first: int, size: int) -> Weight:
-    """Return the weights of some inputs of a dense map, whose values lie as [.., outputs, inputs]."""
-    if isinstance(weight, Stored):
-        return Stored(weight.values[..., first : first + size])
-    if isinstance(weight, PerExample):
-        return PerExample(weight.values[..., first : first + size])
-    return weight
-
-
-def _plain(op: Op, argument: Any) -> tuple[Any] | None:
+def _plain(op: Op, argument: Any, stands: Mapping[int, Input | Earlier]) -> tuple[Any] | None:
     """Return (an op's argument as plain data,), or None if it is neither a number, text, nor a tensor."""
     if isinstance(argument, Ref):
-        return (Input() if op.active(argument) else op.tensor(argument).detach(),)
+        return (stands[argument.id] if op.active(argument) else _as_held(op, argument),)
     if isinstance(argument, list | tuple):
-        parts = [_plain(op, part) for part in argument]
+        parts = [_plain(op, part, stands) for part in argument]
         whole = [part[0] for part in parts if part is not None]
         return (tuple(whole),) if len(whole) == len(parts) else None
     return (argument,) if argument is None or isinstance(argument, bool | int | float | str) else None
+
+
+def _as_held(op: Op, constant: Ref) -> Tensor:
+    """Return a constant as it goes with the only activation, whose rows a circuit holds example by example."""
+    values, source = op.tensor(constant).detach(), op.inputs[0]
+    layout, rank = op.layout(source), len(op.shape(source))
+    axis = layout.axis - (rank - values.dim())
+    if layout.order is None or axis < 0 or values.shape[axis] == 1:
+        return values
+    return replace(layout, axis=axis).sorted(values)
 
 
 def blocks_of(op: Op, given: Given) -> list[Placed]:
@@ -439,7 +444,7 @@ def blocks_of(op: Op, given: Given) -> list[Placed]:
 
 
 def _weighted(op: Op, weight: Tensor) -> Placed:
-    size_in, size_out = (sum(op.tensor(i).numel() for i in some) // op.batch for some in (op.inputs, (op.output,)))
+    size_in, size_out = sum(map(op.size, op.inputs)), op.size(op.output, op.layout(op.inputs[0]))
     shapes = ((size_out, size_in), (op.batch, size_out, size_in))
     if tuple(weight.shape) not in shapes:
         raise TraceError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,8 +21,7 @@ def result_layout(op: Op, inputs: Sequence[int]) -> Layout:
     found = []
     for i in inputs:
         layout = op.layout(i)
-        axis = layout.axis + len(shape) - len(op.shape(i))
-        found.append(Layout(axis, layout.outer, layout.inner))
+        found.append(replace(layout, axis=layout.axis + len(shape) - len(op.shape(i))))
     if len(set(found)) == 1 and found[0].fits(shape, op.batch):
         return found[0]
     if op.batch == 1:

@@ -9,6 +9,7 @@ from torch import Tensor
 from provnet.errors import TraceError
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.index_maps import entries_placed, numbering, wiring_of
+from provnet.rules.ops.pooling import pooled, with_forms_of
 from provnet.rules.ops.reductions import reduced
 
 
@@ -57,7 +58,8 @@ def smallest(op: Op) -> Placed:
     slots = wiring.source(np.arange(wiring.outputs)[:, None], np.arange(wiring.fan))[0]
     chosen = rows[:, torch.from_numpy(slots)].double().numpy().argmin(-1)
     index = np.take_along_axis(slots[None], chosen[..., None], -1)[..., 0]
-    return op.place("index", "none", wiring_of(index, wiring.inputs), layout)
+    plain = pooled(op.place("selection", "pooling", wiring, layout))
+    return with_forms_of(plain, op.place("index", "none", wiring_of(index, wiring.inputs), layout))
 
 
 def _axis(op: Op, rank: int) -> int | None:

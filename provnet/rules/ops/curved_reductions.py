@@ -97,9 +97,7 @@ def _mean(op: Op) -> Placed:
 @op_rule("aten.logsumexp")
 def logsumexp(op: Op) -> Placed:
     """z = log Σ exp a_j: p_j = s_j a_j with s = softmax of a, and the rest, the entropy of s, is a bias."""
-    placed = _summed(op, op["dim"], "softmax")
-    wiring = placed.block.operands[0].wiring
-    assert isinstance(wiring, Einsum)
+    placed, (wiring, _) = _summed(op, op["dim"], "softmax"), _edges(op, op["dim"])
     x, z = op.by_example(op.only()), placed.layout.by_example(op.tensor(op.output), op.batch)
     axes = [1 + axis for axis, label in enumerate(wiring.input) if label not in wiring.output_labels]
     s = (x - x.logsumexp(axes, keepdim=True)).exp()

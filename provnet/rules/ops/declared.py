@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import singledispatch
-
 import torch
 from torch import Tensor
 
 from provnet.capture.execution import Ref
 from provnet.circuit.blocks import Operand
-from provnet.circuit.examples import by_example, of_example
-from provnet.circuit.weights import Ones, Partner, PerExample, Stored, Weight
-from provnet.circuit.wiring import Gather, SideBySide, Wiring
+from provnet.circuit.wiring import Wiring
 from provnet.errors import TraceError
 from provnet.rules.ops.base import Op, Placed
 
@@ -64,8 +59,8 @@ def _computed(op: Op, one: Placed, outputs: Tensor) -> tuple[Tensor, Tensor]:
     block = one.block
     dtype = torch.float64
     rows = torch.cat([op.by_example(i).reshape(op.batch, -1) for i in block.inputs], 1).to(dtype)
-    if by_example(block.wiring):
-        found = [_entries(of_example(block.wiring, n), rows[n : n + 1], outputs) for n in range(op.batch)]
+    if block.wiring.by_example:
+        found = [_entries(block.wiring.of_example(n), rows[n : n + 1], outputs) for n in range(op.batch)]
         return torch.cat(found), torch.zeros((op.batch, len(outputs)), dtype=dtype)
     wiring = torch_wiring(block.wiring)
     index, present, _ = wiring.source(outputs[:, None], torch.arange(wiring.fan))
@@ -77,12 +72,11 @@ def _computed(op: Op, one: Placed, outputs: Tensor) -> tuple[Tensor, Tensor]:
     if block.kind == "index":
         found = _entries(block.wiring, rows, outputs)
         return found, torch.zeros_like(found)
-    if any(not isinstance(operand.weight, Ones) for operand in block.operands):
+    if not block.weight.ones:
         terms = terms * torch.cat([_weights(op, operand, outputs) for operand in block.operands], 2)
     terms = torch.where(present, terms, 0.0)
     if block.bias is not None:
-        held = block.bias.reshape(len(block.bias) if block.bias_by_example else 1, -1)
-        bias = _looked_up(held, block.wiring.bias(outputs)[:, None])
+        bias = _looked_up(block.bias, block.bias_by_example, block.wiring.bias(outputs)[:, None])
         terms = torch.cat([terms, bias.expand(op.batch, -1, 1)], 2)
     return terms.sum(2), terms.abs().sum(2)
 
@@ -99,11 +93,7 @@ def _entries(wiring: Wiring, rows: Tensor, outputs: Tensor) -> Tensor:
 
 def torch_wiring(wiring: Wiring) -> Wiring:
     """Return a wiring whose look-ups take tensors: the tables of a `Gather` are numpy's."""
-    if isinstance(wiring, Gather):
-        return replace(wiring, index=torch.as_tensor(wiring.index))
-    if isinstance(wiring, SideBySide):
-        return replace(wiring, parts=tuple(torch_wiring(part) for part in wiring.parts))
-    return wiring
+    return wiring.with_tables(torch.as_tensor)
 
 
 def _weights(op: Op, operand: Operand, outputs: Tensor) -> Tensor:
@@ -111,40 +101,22 @@ def _weights(op: Op, operand: Operand, outputs: Tensor) -> Tensor:
     wiring = torch_wiring(operand.wiring)
     place = wiring.source(outputs[:, None], torch.arange(wiring.fan))[2]
     place = torch.broadcast_to(torch.as_tensor(place), (len(outputs), wiring.fan))
-    if isinstance(operand.weight, Ones):
+    weight = operand.weight
+    try:
+        values = weight.numbers(op.by_example)
+    except TypeError as error:
+        raise TraceError(
+            f"{op}: its rule gives weights of the kind {type(weight).__name__}, which ops of one's "
+            "own cannot have. Take Ones, Stored, PerExample or Partner."
+        ) from error
+    if values is None:
         return torch.ones((op.batch, *place.shape), dtype=torch.float64)
-    return _looked_up(numbers_of(operand.weight, op), place).expand(op.batch, -1, -1)
+    return _looked_up(values, weight.by_example, place).expand(op.batch, -1, -1)
 
 
-@singledispatch
-def numbers_of(weight: Weight, op: Op) -> Tensor:
-    """Return the weights of a rule's block, [batch or 1, size], from what the op recorded.
-
-    A kind of weight of one's own registers its function here. Raises: `TraceError` for one that has not.
-    """
-    raise TraceError(
-        f"{op}: its rule gives weights of the kind {type(weight).__name__}, whose numbers are not known to the check. "
-        "Register them, provnet.rules.ops.declared.numbers_of.register, or take Ones, Stored, PerExample or Partner."
-    )
-
-
-@numbers_of.register
-def _(weight: Stored, op: Op) -> Tensor:
-    return weight.values.reshape(1, -1)
-
-
-@numbers_of.register
-def _(weight: PerExample, op: Op) -> Tensor:
-    return weight.values.reshape(len(weight.values), -1)
-
-
-@numbers_of.register
-def _(weight: Partner, op: Op) -> Tensor:
-    return op.by_example(weight.input).reshape(op.batch, -1)
-
-
-def _looked_up(values: Tensor, index: Tensor) -> Tensor:
+def _looked_up(values: Tensor, by_example: bool, index: Tensor) -> Tensor:
     flat = values.detach().to(torch.float64)
+    flat = flat.reshape(len(flat), -1) if by_example else flat.reshape(1, -1)
     return flat[:, index.reshape(-1)].reshape(len(flat), *index.shape)
 
 

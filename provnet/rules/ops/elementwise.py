@@ -59,7 +59,7 @@ def scaled(op: Op) -> Placed:
         return op.unit_edges()
     layout = result_layout(op, [source])
     index = spread(op, source, layout)
-    wiring = wiring_of(np.ascontiguousarray(index), op.tensor(source).numel() // op.batch)
+    wiring = wiring_of(np.ascontiguousarray(index), op.size(source))
     return op.place("elementwise", "none", wiring, layout, function=op.short)
 
 

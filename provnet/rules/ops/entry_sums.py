@@ -28,7 +28,7 @@ def entries_added(op: Op) -> Placed:
         held = Ones() if alpha == 1 else _all(alpha, wiring, op.tensor(op.output))
         operands.append(Operand(added.id, wiring, held))
     if op.active(into):
-        size = op.tensor(into).numel() // op.batch
+        size = op.size(into)
         operands.insert(0, Operand(into.id, OneToOne(size, size)))
     bias = _constant(op, layout)
     return op.block("affine", "sum", operands, layout, bias=bias, bias_by_example=bias is not None and bias.dim() > 1)
@@ -64,7 +64,9 @@ def wired(op: Op, into: Ref, added: Ref, places: Tensor, taken: Tensor) -> tuple
     else:
         of = torch.full((op.tensor(op.output).numel(),), FILL).index_put((places,), example)
         layout = holding(op, of.reshape(op.shape(op.output)), op.layout(added))
-    shape, width = op.shape(op.output), op.tensor(op.output).numel() // op.batch
+    if layout.order is not None:
+        op.missing("what it adds to has its rows sorted otherwise than the examples")
+    shape, width = op.shape(op.output), op.size(op.output, layout)
     own = layout.by_example(torch.arange(op.batch * width).reshape(shape), op.batch).reshape(-1)
     neuron = torch.empty_like(own).index_put((own,), torch.arange(op.batch * width))[places]
     if not bool((neuron // width == example).all()):
@@ -75,7 +77,7 @@ def wired(op: Op, into: Ref, added: Ref, places: Tensor, taken: Tensor) -> tuple
     ]
     if not all(np.array_equal(indices[0], index) for index in indices):
         op.missing("the entries that it adds up differ from example to example")
-    return layout, table(indices[0], op.tensor(added).numel() // op.batch)
+    return layout, table(indices[0], op.size(added))
 
 
 def _constant(op: Op, layout: Layout) -> Tensor | None:

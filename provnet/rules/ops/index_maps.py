@@ -7,7 +7,7 @@ entries' numbers, and again on the numbers turned round; what turns with them is
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -20,7 +20,7 @@ from provnet.circuit.wiring import Gather, GatherByExample, OneToOne, Part, Wiri
 from provnet.rules.ops.arguments import references
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.broadcasting import against
-from provnet.rules.ops.example_layout import Layout, layouts, view_layout
+from provnet.rules.ops.example_layout import Layout, by_table, layouts, table_of, view_layout
 
 FILL = -1
 
@@ -53,7 +53,7 @@ def order_kept(op: Op, layout: Layout | None) -> Placed:
     source = op.only()
     if layout is None or not layout.fits(op.shape(op.output), op.batch):
         op.crosses(f"in the result {list(op.shape(op.output))} no single axis holds the examples")
-    size = op.tensor(source).numel() // op.batch
+    size = op.size(source)
     return op.place("index", "none", OneToOne(size, size), layout)
 
 
@@ -81,7 +81,7 @@ def unsqueeze(op: Op) -> Placed:
     if not op.shape(op.only()):  # one example's number
         return order_kept(op, Layout())
     dim = op["dim"] % len(op.shape(op.output))
-    return order_kept(op, Layout(layout.axis + (dim <= layout.axis), layout.outer, layout.inner))
+    return order_kept(op, replace(layout, axis=layout.axis + (dim <= layout.axis)))
 
 
 @op_rule("aten.squeeze")
@@ -94,7 +94,7 @@ def squeeze(op: Op) -> Placed:
     gone = {dim % len(shape) for dim in dims if shape[dim] == 1}
     if layout.axis in gone:
         return order_kept(op, view_layout(layout, shape, op.shape(op.output), op.batch))
-    return order_kept(op, Layout(layout.axis - sum(dim < layout.axis for dim in gone), layout.outer, layout.inner))
+    return order_kept(op, replace(layout, axis=layout.axis - sum(dim < layout.axis for dim in gone)))
 
 
 # --- views whose layout is known --------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def permute(op: Op) -> Placed:
     """Axes change places. The examples' axis is found by running the op on a shape whose sizes tell axes apart."""
     layout, rank = op.layout(op.only()), len(op.shape(op.output))
     order = [n - 2 for n in op.replay(lambda ref: torch.empty(tuple(range(2, 2 + rank)), device="meta"))[0].shape]
-    after = Layout(order.index(layout.axis), layout.outer, layout.inner)
+    after = replace(layout, axis=order.index(layout.axis))
     neurons, beside = op.neurons(op.only()), len(layout.merged)
     places = [
         place
@@ -127,7 +127,7 @@ def expand(op: Op) -> Placed:
     if not op.shape(source) or op.shape(op.output)[axis] != op.shape(source)[layout.axis]:
         found = index_map(op)[0]
         return op.missing() if found is None else found
-    after = Layout(axis, layout.outer, layout.inner)
+    after = replace(layout, axis=axis)
     part, neurons = against(op, source, after), after.neurons(op.shape(op.output))
     size = prod(neurons)
     return op.place("index", "none", OneToOne(size, size) if prod(part) == size else spread(part, neurons), after)
@@ -158,9 +158,10 @@ def numbering(op: Op, inputs: tuple[int, ...]) -> Numbering:
     for i in inputs:
         count = op.tensor(i).numel()
         numbers = torch.arange(first, first + count).reshape(op.shape(i))
-        rows = op.layout(i).by_example(numbers, op.batch).reshape(op.batch, -1)
-        neuron[rows] = torch.arange(offset, offset + rows.shape[1]).expand(op.batch, -1)
-        example[rows] = torch.arange(op.batch)[:, None].expand_as(rows)
+        rows = op.layout(i).numbers_by_example(numbers, op.batch, FILL)
+        own = rows > FILL
+        neuron[rows[own]] = torch.arange(offset, offset + rows.shape[1]).expand(op.batch, -1)[own]
+        example[rows[own]] = torch.arange(op.batch)[:, None].expand_as(rows)[own]
         tensors[i] = numbers.to(torch.float64)
         first, offset = first + count, offset + rows.shape[1]
     return Numbering(tensors, neuron, example, entries)
@@ -201,14 +202,52 @@ def holding(op: Op, example: Tensor, near: Layout) -> Layout:
     shape = tuple(example.shape)
     for layout in (near, *layouts(shape, op.batch)):
         if layout.fits(shape, op.batch):
-            rows = layout.by_example(example, op.batch).reshape(op.batch, -1)
+            rows = layout.numbers_by_example(example, op.batch, FILL)
             own = torch.arange(op.batch)[:, None]
             if bool(((rows == own) | (rows == FILL)).all()):
                 return layout
+    if op.batch > 1 and (found := _table(op, example, near)) is not None:
+        return found
     op.crosses(f"no axis of the result {list(shape)} holds the {op.batch} examples, each with its own entries only")
 
 
+def _table(op: Op, example: Tensor, near: Layout) -> Layout | None:
+    """Return the layout that lists which indices of an axis belong to each example; None if some index has several."""
+    for axis in sorted(range(example.dim()), key=lambda axis: abs(axis - near.axis)):
+        rows = example.movedim(axis, 0).reshape(example.shape[axis], -1)
+        owner = rows.amax(1)
+        if not bool(((rows == owner[:, None]) | (rows == FILL)).all()):
+            continue
+        known = _with_constants(op, owner.numpy())
+        if (known > FILL).any():
+            return by_table(axis, table_of(known, op.batch))
+    return None
+
+
+def _with_constants(op: Op, owner: np.ndarray) -> np.ndarray:
+    """Return the example of each index, where constants have none yet.
+
+    What is sorted as another tensor is, such as the first states of packed sequences, belongs alike. A buffer that is
+    written window by window has its rows from the first window on: rows of one length that have one example each.
+    """
+    if (owner > FILL).all():
+        return owner
+    for order in dict.fromkeys(layout.order for layout in op.layouts.values()):
+        if order is not None and order.size == len(owner):
+            other = order.owner
+            if (other > FILL).all() and (other == owner)[owner > FILL].all():
+                return other
+    for count in range(1, len(owner)):
+        if len(owner) % count == 0:
+            rows = owner.reshape(count, -1)
+            most = rows.max(1)
+            if (most > FILL).all() and ((rows == most[:, None]) | (rows == FILL)).all():
+                return most.repeat(rows.shape[1])
+    return owner
+
+
 @op_rule(
+    "aten._pack_padded_sequence",
     "aten.as_strided",
     "aten.chunk",
     "aten.constant_pad_nd",
@@ -261,6 +300,7 @@ def holding(op: Op, example: Tensor, near: Layout) -> Layout:
     "aten._upsample_nearest_exact2d",
     "aten._upsample_nearest_exact3d",
     "aten.where",
+    "provnet.gathered",
     "provnet.read_window",
     "provnet.write_window",
 )
@@ -291,8 +331,8 @@ def entries_placed(op: Op, inputs: tuple[int, ...], numbers: Numbering, origin: 
     Raises: `CrossExampleError` if the entries of one example do not lie together in the result.
     """
     layout = holding(op, numbers.example[origin], op.layout(inputs[0]))
-    rows = layout.by_example(numbers.neuron[origin], op.batch).reshape(op.batch, -1)
-    size = sum(op.tensor(i).numel() for i in inputs) // op.batch
+    rows = layout.numbers_by_example(numbers.neuron[origin], op.batch, FILL)
+    size = sum(map(op.size, inputs))
     return op.place("index", "none", wiring_of(rows.numpy(), size), layout, inputs=inputs, output=output)
 
 
@@ -318,14 +358,14 @@ def cat(op: Op) -> list[Placed | None] | Placed:
     if not alike or dim == layout.axis:
         return index_map(op)
     behind = prod(layout.neurons(op.shape(op.output))[layout.place(dim) + 1 :])
-    outputs, width = op.tensor(op.output).numel() // op.batch, op.shape(op.output)[dim] * behind
+    outputs, width = op.size(op.output, layout), op.shape(op.output)[dim] * behind
     operands, first = [], 0
     for part in references(op["tensors"]):
         if not op.tensor(part).numel():
             continue
         size = op.shape(part)[dim] * behind
         if op.active(part):
-            inputs = op.tensor(part).numel() // op.batch
+            inputs = op.size(part)
             wiring = Part(inputs, outputs, first=first, size=size, width=width)
             operands.append(Operand(part.id, wiring))
         first += size

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 from torch import Tensor
 
 from provnet.capture.execution import Ref
-from provnet.circuit.wiring import convolution, dense
+from provnet.circuit.wiring import convolution, dense, einsum_wiring
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.example_layout import Layout, one_example
 from provnet.rules.ops.products import contracted
@@ -145,7 +146,7 @@ def stacked_rows(op: Op, x: Ref, weight: Tensor, bias: Tensor | None) -> Placed:
     if _shared(weight):
         return rows_times(op, x, weight[0].t(), bias)
     if layout != Layout(0):
-        op.missing("a stack of different matrices within one example")
+        return _stack(op, x, weight, bias, ("gri", "gif", "grf"))
     rows, fan_in, fan_out = op.shape(x)[1], weight.shape[1], weight.shape[2]
     b = _feature_bias(op, bias, fan_out, 2)
     return op.affine(dense(rows, fan_in, fan_out), weight.mT, b, weight_by_example=True, layout=layout)
@@ -164,11 +165,38 @@ def stacked_matrix(op: Op, weight: Tensor, x: Ref, bias: Tensor | None) -> Place
     groups = layout.rows if layout.axis == 0 else stack
     places = layout.rows if layout.axis == 2 else op.shape(x)[2]
     if layout.axis == 0 and not _shared(weight):
-        op.missing("a stack of different matrices within one example")
+        return _stack(op, x, weight, bias, ("giy", "gfi", "gfy"))
     b = _feature_bias(op, bias, fan_out, 1)
     w = weight[:1].expand(groups, fan_out, fan_in) if layout.axis == 0 else weight
     return op.affine(
         _pointwise(fan_in, fan_out, groups, places), w, None if b is None else b.repeat(groups), layout=layout
+    )
+
+
+def _stack(op: Op, x: Ref, weight: Tensor, bias: Tensor | None, labels: tuple[str, str, str]) -> Placed:
+    """z[g] = x[g] @ w[g] or w[g] @ x[g], the stack g within one example: as heads that lie beside the examples.
+
+    labels   of the axes of x, of the weight and of the result
+    """
+    layout, axis = op.layout(x), labels[0][op.layout(x).axis]
+    beside = "".join(name for name, size in (("p", layout.outer), ("q", layout.inner)) if size > 1)
+    mine, other, out = (names.replace(axis, beside) for names in labels)
+    sizes = {"p": layout.outer, "q": layout.inner}
+    sizes |= dict(zip(labels[0], op.shape(x), strict=True)) | dict(zip(labels[1], weight.shape, strict=True))
+    held = weight.detach()
+    if axis == "g":
+        held = layout.by_example(held, op.batch)
+        alike = bool((held == held[:1]).all())
+        held = held[0] if alike else held
+    else:
+        alike = True
+    if bias is not None:
+        op.missing("an addend to a product with a stack of different matrices")
+    return op.affine(
+        einsum_wiring(mine, other, out, sizes),
+        held,
+        weight_by_example=not alike,
+        layout=replace(layout, axis=labels[2].index(axis)),
     )
 
 

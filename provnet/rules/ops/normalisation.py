@@ -65,7 +65,7 @@ def of_instances(op: Op) -> Placed | None:
     """
     source = op.only()
     shape, layout = op.shape(source), op.layout(source)
-    if op.batch > 1 and (layout.axis != 1 or layout.outer > 1):
+    if op.batch > 1 and (layout.axis != 1 or layout.outer > 1 or layout.order is not None):
         return None
     rows, size = shape[1] // op.batch, prod(shape[2:])
 

@@ -59,9 +59,9 @@ def uniform(op: Op) -> list[Placed]:
     Only the shapes of the results matter: the denominator is the sum of a, not the result. It says that all may depend
     on all, and no more.
     """
-    size = sum(op.tensor(i).numel() for i in op.inputs) // op.batch
+    size = sum(map(op.size, op.inputs))
     placed = [
-        op.affine(dense(1, size, op.tensor(output).numel() // op.batch), role="sum", layout=layout, output=output)
+        op.affine(dense(1, size, op.size(output, layout)), role="sum", layout=layout, output=output)
         for output, layout in result_layouts(op)
     ]
     return [replace(one, block=replace(one.block, output_is_sum=False)) for one in placed]

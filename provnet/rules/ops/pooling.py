@@ -57,6 +57,15 @@ def pooled(placed: Placed) -> Placed:
     return replace(placed, block=replace(block, convention="pooling", forms=forms))
 
 
+def with_forms_of(pool: Placed, winners: Placed) -> Placed:
+    """Return an index map of the entries that won, with the other forms of a pooling over the same entries.
+
+    A minimum's winners are no maximum's, so they are listed; what shares proportionally does not ask who won.
+    """
+    block = replace(winners.block, convention="pooling", forms=pool.block.forms)
+    return replace(winners, block=block)
+
+
 @op_rule("aten.avg_pool1d", "aten.avg_pool2d", "aten.avg_pool3d")
 def average(op: Op) -> Placed:
     """z = sum over the window of a / n, n by the op's own definition: padding counted or not, what ceil_mode adds
@@ -108,7 +117,7 @@ def maximum(op: Op) -> Placed:
     """y = the maximum over the window: the first in row-major order wins. The indices are no activations, but tell."""
     placed = op.place("selection", "pooling", _window(op, _space(op)), op.layout(op.inputs[0]))
     indices = op.traced.outputs[1] if len(op.traced.outputs) > 1 else None
-    if indices is None or placed.layout.axis != 0 or placed.layout.outer > 1:
+    if indices is None or placed.layout.axis != 0 or placed.layout.outer > 1 or placed.layout.order is not None:
         return pooled(placed)
     return pooled(replace(placed, block=replace(placed.block, places=op.tensor(indices))))
 

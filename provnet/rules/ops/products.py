@@ -90,7 +90,7 @@ def _wiring(op: Op, shapes: tuple[Shape, Shape], which: int, layout: Layout) -> 
     result = layout.neurons(op.shape(op.output))
     mine, other = shapes[which], shapes[1 - which]
     if mine == other == result:
-        size = op.tensor(op.output).numel() // op.batch
+        size = op.size(op.output, layout)
         return OneToOne(size, size)
     labels = ascii_letters[: len(result)]
 
@@ -148,16 +148,19 @@ def _for_one_example(
         for label, size in zip(names, op.shape(value), strict=True)
     }
     axis = labels[0][mine.axis]
-    together = axis == labels[1][other.axis] and (mine.outer, mine.inner) == (other.outer, other.inner)
+    together = axis == labels[1][other.axis] and replace(mine, axis=other.axis) == other
     if together and axis in labels[2]:
-        layout = Layout(labels[2].index(axis), mine.outer, mine.inner)
+        layout = replace(mine, axis=labels[2].index(axis))
         unused = [letter for letter in ascii_letters if letter not in "".join(labels)][:2]
         beside = dict(zip(unused, (mine.outer, mine.inner), strict=True))
         split = "".join(letter for letter, size in beside.items() if size > 1)
         first_names, second_names, out = (names.replace(axis, split) for names in labels)
         return layout, (first_names, second_names, out), sizes | beside
     if op.batch > 1:
-        op.crosses("it multiplies every example's entries with those of every other")
+        op.crosses(
+            "it multiplies every example's entries with those of every other, as a model of images and texts does. "
+            "Where one of the two is the only source, trace(sources=[...]), the other is constant"
+        )
     # One example alone: any axis of size one may be its own, and its neurons are all entries in their order.
     shape = op.shape(op.output)
     whole = [Layout(dim) for dim, size in enumerate(shape) if size == 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 from provnet.circuit.wiring import Reduction, reduction, window
@@ -23,7 +24,7 @@ def reduced(op: Op, named: int | list[int] | None, keepdim: bool) -> tuple[Reduc
         op.crosses(f"it reduces axis {layout.axis}, which holds the examples")
     gone = 0 if keepdim else sum(dim < layout.axis for dim in dims)
     wiring = reduction(layout.neurons(shape), tuple(layout.place(dim) for dim in dims))
-    return wiring, Layout(layout.axis - gone, layout.outer, layout.inner), dims
+    return wiring, replace(layout, axis=layout.axis - gone), dims
 
 
 @op_rule("aten.sum")

@@ -88,7 +88,7 @@ def _log_rest(y: Tensor, x: Tensor) -> Tensor:
 
 def constant(op: Op, block: Block) -> Block:
     """Return a block in which nothing feeds the probabilities: what they receive ends there."""
-    size = op.tensor(op.output).numel() // op.batch
+    size = block.wiring.outputs
     none = Gather(size, size, taps=1, index=np.full(size, -1))
     operand = replace(block.operands[0], wiring=none)
     return replace(block, kind="index", operands=(operand,), call=None, sink="constant softmax")

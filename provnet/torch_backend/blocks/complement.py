@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from provnet.circuit.wiring import Convolution, Dense
-from provnet.rules.lrp.branches import Terms
+from provnet.rules.lrp.factors import Terms
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.blocks.weight_factors import weights
 
@@ -30,7 +29,7 @@ def applies(plain: Prepared, recorded: Tensor | None) -> bool:
     block, rule = plain.block, plain.rule
     if recorded is None or not rule.together or len(rule.branches) != 2 or not plain.whole:
         return False
-    large = isinstance(block.wiring, Convolution | Dense) and recorded.numel() * block.wiring.fan >= WORTH
+    large = block.wiring.channel_axis is not None and recorded.numel() * block.wiring.fan >= WORTH
     by_example = block.weight_by_example or block.bias_by_example
     return large and not by_example and not any(t.requires_grad for t in (recorded, *plain.a))
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from provnet.circuit.blocks import Activation, Input
+from provnet.circuit.blocks import Activation
 from provnet.circuit.weights import Jacobian
 from provnet.errors import LimitError
 from provnet.torch_backend.blocks.rows import shaped, tensor_of
+from provnet.torch_backend.blocks.slopes import run_call
 from provnet.torch_backend.blocks.weight_factors import Structured
 
 LIMIT = 1 << 28
@@ -32,18 +31,8 @@ class JacobianRows(Structured):
 
     def _run(self) -> tuple[Tensor, Tensor]:
         """Return the op's input and output, connected by a graph."""
-        call = self._weight.call
         leaf = tensor_of(self._source).to(self._dtype).detach().clone().requires_grad_()
-
-        def given(value: Any) -> Any:
-            if isinstance(value, Input):
-                return leaf
-            return value.to(self._dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
-
-        packet = getattr(torch.ops.aten, call.op.removeprefix("aten."))
-        named = {name: given(value) for name, value in call.kwargs.items()}
-        result = getattr(packet, call.overload)(*map(given, call.args), **named)
-        return leaf, result[0] if isinstance(result, tuple | list) else result
+        return leaf, run_call(self._weight.call, leaf)
 
     def transposed(self, share: Tensor) -> Tensor:
         with torch.inference_mode(False), torch.enable_grad():

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from provnet.circuit.table import Table
+from provnet.circuit.transposed import TransposedConvolution
 from provnet.circuit.wiring import Convolution, Dense, Einsum, OneToOne, Reduction, Scale, Wiring
 from provnet.shared_setting import SharedSetting
 
@@ -75,6 +76,11 @@ def has_transpose(wiring: Wiring) -> bool:
     return transpose.dispatch(type(wiring)) is not transpose.dispatch(Wiring)
 
 
+def maps_weights(wiring: Wiring) -> bool:
+    """Return whether the maps make g(w) themselves, piece by piece: a convolution's library wants it whole."""
+    return not isinstance(wiring, Convolution)
+
+
 def by_example(wiring: Wiring) -> bool:
     """Return whether `apply` and `transpose` take weights that differ by example, [batch, weights]."""
     return isinstance(wiring, Einsum | OneToOne)
@@ -118,7 +124,7 @@ def _by_rows(x: Tensor, w: Tensor, g: WeightMap) -> Tensor:
     return found
 
 
-def _kernel(wiring: Convolution, w: Tensor | None, like: Tensor) -> Tensor:
+def _kernel(wiring: Convolution | TransposedConvolution, w: Tensor | None, like: Tensor) -> Tensor:
     channels, fan = wiring.groups * wiring.channels, wiring.fan
     w = _ones(channels * fan, like) if w is None else w
     return w.reshape(channels, fan // prod(wiring.kernel), *wiring.kernel)
@@ -153,6 +159,40 @@ def _(wiring: Convolution, s: Tensor, w: Tensor | None, g: WeightMap = None) -> 
         x, _kernel(wiring, _mapped(w, g), s), None, wiring.stride, wiring.padding, rest, wiring.groups, wiring.dilation
     )
     return r.reshape(len(s), wiring.inputs)
+
+
+def _spreading(wiring: TransposedConvolution, w: Tensor | None, like: Tensor) -> Tensor:
+    """Return the weight as torch's transposed convolution takes it, [inputs' channels, a group's outputs, *kernel]."""
+    kernel = _kernel(wiring, w, like).unflatten(0, (wiring.groups, wiring.channels))
+    return kernel.transpose(1, 2).flatten(0, 1)
+
+
+@apply.register
+def _(wiring: TransposedConvolution, a: Tensor, w: Tensor | None, b: Tensor | None, g: WeightMap = None) -> Tensor:
+    x, kernel = a.reshape(len(a), -1, *wiring.source_shape), _spreading(wiring, _mapped(w, g), a)
+    geometry = zip(*_axes(wiring), strict=True)
+    # What the far edge has beyond the last window is a place that no input reaches: its sum is the bias.
+    rest = tuple(t - ((n - 1) * s - 2 * p + d * (k - 1) + 1) for n, t, k, s, p, d in geometry)
+    z = _TRANSPOSE[len(wiring.kernel)](
+        x, kernel, b, wiring.stride, wiring.padding, rest, wiring.groups, wiring.dilation
+    )
+    return z.reshape(len(a), wiring.outputs)
+
+
+@transpose.register
+def _(wiring: TransposedConvolution, s: Tensor, w: Tensor | None, g: WeightMap = None) -> Tensor:
+    x, kernel = s.reshape(len(s), -1, *wiring.target_shape), _spreading(wiring, _mapped(w, g), s)
+    found = _CONVOLVE[len(wiring.kernel)](
+        x, kernel, None, wiring.stride, wiring.padding, wiring.dilation, wiring.groups
+    )
+    # Places that an output_padding appended may begin one more window: no input is there.
+    for axis, size in enumerate(wiring.source_shape):
+        found = found.narrow(2 + axis, 0, size)
+    return found.reshape(len(s), wiring.inputs)
+
+
+def _axes(wiring: TransposedConvolution) -> tuple[tuple[int, ...], ...]:
+    return wiring.source_shape, wiring.target_shape, wiring.kernel, wiring.stride, wiring.padding, wiring.dilation
 
 
 @apply.register
@@ -268,7 +308,7 @@ def bias_total(wiring: Wiring, s: Tensor, b: Tensor) -> Tensor:
     if b.numel() == wiring.outputs:
         return s @ b
     match wiring:
-        case Convolution():
+        case Convolution() | TransposedConvolution():
             return s.reshape(len(s), b.numel(), -1).sum(2) @ b
         case Dense():
             return s.reshape(len(s), -1, wiring.channels).sum(1) @ b

@@ -16,7 +16,6 @@ from math import prod
 import torch
 from torch import Tensor
 
-from provnet.circuit.wiring import Convolution, Dense
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.base import Semiring
 from provnet.torch_backend.blocks.prepared import Prepared, Sources, Tile
@@ -87,18 +86,19 @@ def bias_column(prepared: Prepared) -> Tensor | None:
         return None
     b = prepared.rule.products[0].biases(prepared.b)
     wiring = prepared.block.wiring
-    if isinstance(wiring, Convolution | Dense):
+    if wiring.channel_axis is not None:
         return b[:, None]
     return b[wiring.bias(torch.arange(wiring.outputs, device=prepared.device))][:, None]
 
 
 def by_bias(prepared: Prepared, x: Tensor) -> Tensor:
     """Return x [batch, outputs] as a view [batch, channels, places], so that outputs share a bias without copies."""
-    match prepared.block.wiring:
-        case Convolution(channels=channels, groups=groups):
-            return x.view(len(x), channels * groups, -1)
-        case Dense(rows=rows, channels=channels):
-            return x.view(len(x), rows, channels).transpose(1, 2)
+    wiring = prepared.block.wiring
+    channels = wiring.channels * wiring.groups
+    if wiring.channel_axis == 0:
+        return x.view(len(x), channels, -1)
+    if wiring.channel_axis == -1:
+        return x.view(len(x), -1, channels).transpose(1, 2)
     return x.unsqueeze(2)
 
 

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from provnet.circuit.blocks import Block
 from provnet.circuit.deferred import deferrable, raw
-from provnet.circuit.wiring import Dense
 from provnet.rules.lrp.base import Rule
-from provnet.rules.lrp.branches import RuleEdges, Terms
+from provnet.rules.lrp.factors import RuleEdges, Terms
 from provnet.torch_backend.blocks.scratch import Scratch
 
 
@@ -171,7 +170,8 @@ class Prepared:
 
     def gather(self, a: Tensor, index: Tensor) -> Tensor:
         """Return rows [batch, inputs] at a tile's sources: [batch, positions, fan]."""
-        if isinstance(self.block.wiring, Dense) and self.block.wiring.rows == 1:
+        wiring = self.block.wiring
+        if wiring.channel_axis == -1 and wiring.positions == 1:
             return a[:, None]  # all inputs in their order: a look-up would copy them for every tile
         return a[:, index.reshape(-1)].reshape(len(a), *index.shape)
 

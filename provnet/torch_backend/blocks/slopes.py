@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from provnet.circuit.blocks import Block, Call, Input
+from provnet.circuit.blocks import Block, Call, Earlier, Input
 from provnet.errors import UnsupportedOperationError
 
 
@@ -36,16 +36,21 @@ def slopes(block: Block, source: Tensor, output: Tensor, dtype: torch.dtype) -> 
 
 
 def run_call(call: Call, leaf: Tensor) -> Tensor:
-    """Return what the function of unit edges gives for `leaf`, in whose dtype and on whose device it is computed."""
-    args = [_given(value, leaf) for value in call.args]
-    named = {name: _given(value, leaf) for name, value in call.kwargs.items()}
-    result = getattr(getattr(torch.ops.aten, call.op.removeprefix("aten.")), call.overload)(*args, **named)
-    return result[0] if isinstance(result, tuple | list) else result
+    """Return what a function gives for `leaf`, in whose dtype and on whose device it is computed: its first result."""
+    earlier: list[tuple[Tensor, ...]] = []
+    for step in (*call.before, call):
+        args = [_given(value, leaf, earlier) for value in step.args]
+        named = {name: _given(value, leaf, earlier) for name, value in step.kwargs.items()}
+        made = getattr(getattr(torch.ops.aten, step.op.removeprefix("aten.")), step.overload)(*args, **named)
+        earlier.append(tuple(made) if isinstance(made, tuple | list) else (made,))
+    return earlier[-1][0]
 
 
-def _given(value: Any, leaf: Tensor) -> Any:
+def _given(value: Any, leaf: Tensor, earlier: list[tuple[Tensor, ...]]) -> Any:
     if isinstance(value, Input):
         return leaf
+    if isinstance(value, Earlier):
+        return earlier[value.number][value.result]
     if not isinstance(value, Tensor):
         return value
     return value.to(leaf.device, leaf.dtype if value.is_floating_point() else value.dtype)

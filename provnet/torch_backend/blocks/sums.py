@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.deferred import Deferred, raw
-from provnet.rules.lrp.branches import Branch, Factors
+from provnet.rules.lrp.factors import Branch, Factors
 from provnet.torch_backend.blocks import linear_maps
 from provnet.torch_backend.blocks.complement import applies, complement
 from provnet.torch_backend.blocks.prepared import Joined, Prepared, Ready

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.deferred import Deferred, raw
-from provnet.circuit.wiring import Convolution
 from provnet.rules.fusion import Scaled
-from provnet.rules.lrp.branches import Factors
-from provnet.torch_backend.blocks.linear_maps import PIECE, WeightMap
+from provnet.rules.lrp.factors import Factors
+from provnet.torch_backend.blocks.linear_maps import PIECE, WeightMap, maps_weights
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.blocks.scratch import take
 
@@ -116,7 +115,7 @@ def mapped(prepared: Prepared, product: Factors) -> tuple[Tensor | None, WeightM
     next call. Dense layers are too large for that, and their kernel makes g(w) itself.
     """
     held = raw(prepared, "w")
-    if not isinstance(prepared.block.wiring, Convolution) or held is None:
+    if maps_weights(prepared.block.wiring) or held is None:
         return weights(prepared), product.w
     like = held.base if isinstance(held, ScaledRows) else weights(prepared)
     assert like is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import singledispatch
 from math import prod
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from provnet.circuit.deferred import Deferred
-from provnet.circuit.wiring import Convolution, Window
+from provnet.circuit.wiring import Window, Wiring
 from provnet.torch_backend.blocks.prepared import Joined, Prepared, Ready
 from provnet.torch_backend.blocks.tiling import TILE, tiles
 
@@ -29,7 +30,7 @@ class Winners(Deferred):
     def make(self) -> Tensor:
         if self._plain is not None:
             return _by_tiles(self._plain)
-        assert self.places is not None and isinstance(self._wiring, Window)
+        assert self.places is not None
         return _slots(self._wiring, self.places)
 
 
@@ -60,9 +61,16 @@ def _places(plain: Prepared) -> Tensor | None:
 
     Its loops take a later value only if it is greater, so they too give the first of equals (a test holds them to it).
     """
-    wiring = plain.block.wiring
-    if not isinstance(wiring, Window) or isinstance(wiring, Convolution) or not plain.whole:
-        return None
+    return _found(plain.block.wiring, plain) if plain.block.wiring.selects and plain.whole else None
+
+
+@singledispatch
+def _found(wiring: Wiring, plain: Prepared) -> Tensor | None:
+    return None
+
+
+@_found.register
+def _(wiring: Window, plain: Prepared) -> Tensor | None:
     if plain.block.places is not None:
         return plain.block.places.reshape(plain.batch, wiring.outputs)
     if any(pad > kernel // 2 for pad, kernel in zip(wiring.padding, wiring.kernel, strict=True)):
@@ -82,8 +90,14 @@ def _rounds_up(wiring: Window) -> bool:
     return any(made > fit for made, fit in zip(wiring.target_shape, whole, strict=True))
 
 
-def _slots(wiring: Window, place: Tensor) -> Tensor:
+@singledispatch
+def _slots(wiring: Wiring, place: Tensor) -> Tensor:
     """Return which slot of its window each winner is, from its place in the input channel."""
+    raise TypeError(f"a {type(wiring).__name__} has no windows")
+
+
+@_slots.register
+def _(wiring: Window, place: Tensor) -> Tensor:
     output = torch.arange(wiring.outputs, device=place.device) % prod(wiring.target_shape)
     slot = torch.zeros_like(place)
     for d in range(len(wiring.kernel)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, singledispatch
 from math import prod
 
 import numpy as np
@@ -38,16 +38,21 @@ class Geometry:
         return _table(self.convolution, pull=False)
 
 
+@singledispatch
 def geometry_of(wiring: Wiring) -> Geometry | None:
-    """Return the geometry of a dense layer or a convolution, None of any other wiring."""
-    match wiring:
-        case Dense():
-            return Geometry(wiring.rows, 1, wiring.fan, wiring.channels, 1, 1, 1)
-        case Convolution():
-            taps, places, positions = prod(wiring.kernel), prod(wiring.source_shape), prod(wiring.target_shape)
-            near, groups = wiring.fan // taps, wiring.groups
-            return Geometry(1, groups, near, wiring.channels, places, positions, taps, wiring)
+    """Return the geometry of a wiring that compiled kernels know, None of any other."""
     return None
+
+
+@geometry_of.register
+def _(wiring: Dense) -> Geometry:
+    return Geometry(wiring.rows, 1, wiring.fan, wiring.channels, 1, 1, 1)
+
+
+@geometry_of.register
+def _(wiring: Convolution) -> Geometry:
+    taps, places, positions = prod(wiring.kernel), prod(wiring.source_shape), prod(wiring.target_shape)
+    return Geometry(1, wiring.groups, wiring.fan // taps, wiring.channels, places, positions, taps, wiring)
 
 
 def _table(wiring: Convolution | None, pull: bool) -> NDArray[np.int32]:

@@ -7,12 +7,13 @@ each e. So every route for dense layers and convolutions serves the products of 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import singledispatch
 from math import prod
 
 from torch import Tensor
 
 from provnet.circuit.weights import Stored
-from provnet.circuit.wiring import Einsum, convolution
+from provnet.circuit.wiring import Einsum, Wiring, convolution
 from provnet.torch_backend.blocks.prepared import Prepared
 
 
@@ -59,13 +60,10 @@ class Grouped:
 
 def grouped(part: Prepared) -> Grouped | None:
     """Return an operand of a contraction as one map of groups; None where it is none, or shares its weights."""
-    wiring = part.block.wiring
-    if not isinstance(wiring, Einsum) or not part.block.weight_by_example or part.b is not None:
+    contraction = None if not part.block.weight_by_example or part.b is not None else _contraction(part.block.wiring)
+    if contraction is None:
         return None
-    sets = _label_sets(wiring)
-    if sets is None:
-        return None
-    both, rows, columns, summed = sets
+    wiring, (both, rows, columns, summed) = contraction
     near = _axes(wiring, wiring.input, both + summed + rows)
     far = _axes(wiring, wiring.output_labels, both + columns + rows)
     bank = _axes(wiring, wiring.weight, both + columns + summed)
@@ -95,8 +93,15 @@ def grouped(part: Prepared) -> Grouped | None:
     return Grouped(prepared, part.batch, near, far)
 
 
-def _label_sets(wiring: Einsum) -> tuple[str, str, str, str] | None:
-    """Return the labels of groups, of places, of outputs' and of inputs' channels; None if it is no contraction."""
+@singledispatch
+def _contraction(wiring: Wiring) -> tuple[Einsum, tuple[str, ...]] | None:
+    """Return a wiring by labels, and the labels of groups, of places, of outputs' and of inputs' channels; None if it
+    is no contraction."""
+    return None
+
+
+@_contraction.register
+def _(wiring: Einsum) -> tuple[Einsum, tuple[str, ...]] | None:
     inside = {
         name: set(labels) for name, labels in (("a", wiring.input), ("w", wiring.weight), ("z", wiring.output_labels))
     }
@@ -110,7 +115,7 @@ def _label_sets(wiring: Einsum) -> tuple[str, str, str, str] | None:
     columns, summed = (False, True, True), (True, True, False)
     if summed not in found or set(found) - {groups, places, columns, summed}:
         return None
-    return tuple(found.get(key, "") for key in (groups, places, columns, summed))  # pyright: ignore[reportReturnType]
+    return wiring, tuple(found.get(key, "") for key in (groups, places, columns, summed))
 
 
 def _axes(wiring: Einsum, own: str, wanted: str) -> _Axes:

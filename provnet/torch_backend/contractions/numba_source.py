@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
 from types import ModuleType
 
 import torch
+from tqdm import tqdm
 
 from provnet.torch_backend.contractions.body import Body, checked
 from provnet.torch_backend.contractions.cache import generated_module
@@ -100,10 +103,18 @@ def source_of(body: Body, types: Types) -> str:
 @lru_cache(maxsize=64)
 def kernels(body: Body, types: Types) -> ModuleType:
     """Return the module with the kernels of `body`, compiled at their first call or taken from the disk."""
-    return generated_module(body.name, source_of(body, types))
+    return _announced(generated_module(body.name, source_of(body, types)), body.name)
 
 
 @lru_cache(maxsize=1)
 def least_kernel() -> ModuleType:
     """Return the module of `numba_least`, compiled at its first call or taken from the disk."""
-    return generated_module("least", _cached(_text("numba_least.py")))
+    return _announced(generated_module("least", _cached(_text("numba_least.py"))), "thresholds")
+
+
+def _announced(module: ModuleType, what: str) -> ModuleType:
+    """Say on a terminal that the kernels of a module will be compiled, if numba has kept none of them on the disk."""
+    file = Path(str(module.__file__))
+    if sys.stderr.isatty() and not any(file.parent.glob(f"__pycache__/{file.stem}.*.nbi")):
+        tqdm.write(f"provnet: compiling the kernels for {what}; this takes seconds, once on this machine", sys.stderr)
+    return module

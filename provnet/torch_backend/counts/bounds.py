@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import copy
 from math import prod
 
 import torch
 from torch import Tensor
 
 from provnet.circuit.blocks import Block
-from provnet.errors import CountOverflowError
+from provnet.errors import CountOverflowError, DTypeError
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.annotations.seed import Seed
 from provnet.semirings.base import Semiring
-from provnet.semirings.channels import ChannelSemiring
-from provnet.semirings.product import Product
 
 LARGEST = 2**63 - 1
 EXACT_FLOAT = 2.0**53
+
+InFloat = Callable[[Semiring, Annotation, Tensor], float]
+"""The largest sum of counts that a block passes back, in a semiring that holds them in float64, under Θ."""
 
 
 def reach(block: Block) -> int:
@@ -31,26 +31,17 @@ def reach(block: Block) -> int:
 
 def counts(semiring: Semiring, x: Tensor) -> list[Tensor]:
     """Return the parts of elements that are int64 counts, which may wrap: not Bitset64's, Security's or residues."""
-    if not semiring.wraps or x.dtype != torch.int64:
-        return []
-    if isinstance(semiring, Product):
-        parts = zip(semiring.components, semiring.split(x), strict=True)
-        return [found for component, part in parts for found in counts(component, part)]
-    return [x]
+    return [part for one, _, (part,) in semiring.parts(None, x) if one.wraps and part.dtype == torch.int64]
+
+
+def rounded_counts(semiring: Semiring, x: Tensor) -> list[Tensor]:
+    """Return the parts of elements that are counts in floats, which are rounded where they are large."""
+    return [part for one, _, (part,) in semiring.parts(None, x) if one.counts and part.is_floating_point()]
 
 
 def largest(x: Tensor) -> int:
     """Return the largest count, 0 of none."""
     return int(x.max()) if x.numel() else 0
-
-
-def in_floats(semiring: Semiring) -> Semiring:
-    """Return the semiring with its int64 counts held in float64, which do not wrap."""
-    found = copy(semiring)
-    found.dtype = torch.float64
-    if isinstance(found, ChannelSemiring):
-        found.base = in_floats(found.base)
-    return found
 
 
 def at_most_one(annotation: Annotation) -> bool:
@@ -61,23 +52,25 @@ def at_most_one(annotation: Annotation) -> bool:
     return all(map(at_most_one, inner if isinstance(inner, tuple) else (inner,)))
 
 
-def check_block(
-    block: Block, semiring: Semiring, annotation: Annotation, relevance: Tensor, in_float: Callable[[Tensor], float]
-) -> None:
+def check_block(block: Block, semiring: Semiring, annotation: Annotation, relevance: Tensor, in_float: InFloat) -> None:
     """Raise `CountOverflowError` if a sum of int64 counts in this block may exceed 2^63 - 1.
 
     First, where no edge is worth more than one, by the bound max R times the edges of one neuron. Where that fails,
     `in_float` pulls the same relevance in float64 (relative error below 1e-9 here) and gives the largest true sum,
-    which decides; a product's components are not pulled apart, so there the bound does.
+    which decides. The components of a product are looked at one by one.
     """
-    found = counts(semiring, relevance)
-    if not found:
-        return
-    channels = prod(semiring.element_shape)  # a product of two rows sums so many products at most
-    if at_most_one(annotation) and max(map(largest, found)) * reach(block) * channels <= LARGEST:
-        return
-    if isinstance(semiring, Product) or in_float(relevance.to(torch.float64)) >= 0.999 * 2.0**63:
-        raise refusal(block.path, block.op)
+    for part, theta, (r,) in semiring.parts(annotation, relevance):
+        if not part.wraps or r.dtype != torch.int64:
+            continue
+        channels = prod(part.element_shape)  # a product of two rows sums so many products at most
+        if at_most_one(theta) and largest(r) * reach(block) * channels <= LARGEST:
+            continue
+        try:
+            fits = in_float(part.held("float64"), theta, r.to(torch.float64)) < 0.999 * 2.0**63
+        except DTypeError:  # a product under a function of whole rows, with no dtype for counts in floats
+            fits = False
+        if not fits:
+            raise refusal(block.path, block.op)
 
 
 def check_sum(path: str, semiring: Semiring, x: Tensor, y: Tensor) -> None:
@@ -87,12 +80,12 @@ def check_sum(path: str, semiring: Semiring, x: Tensor, y: Tensor) -> None:
             raise refusal(path, "⊕ of branches")
 
 
-def check_total(block: Block, semiring: Semiring, operands: Sequence[Tensor]) -> None:
-    """Raise `CountOverflowError` if the total of int64 counts over all operands' neurons exceeds 2^63 - 1."""
+def check_total(where: str, op: str, semiring: Semiring, operands: Sequence[Tensor], dim: int = 1) -> None:
+    """Raise `CountOverflowError` if int64 counts, ⊕-ed along an axis of all operands, exceed 2^63 - 1."""
     for parts in zip(*(counts(semiring, x) for x in operands), strict=True):
-        totals = [part.to(torch.float64).sum(1) for part in parts if part.numel()]
+        totals = [part.to(torch.float64).sum(dim) for part in parts if part.numel()]
         if totals and float(torch.stack(totals).sum(0).max()) >= 0.999 * 2.0**63:
-            raise refusal(f"{block.path}, all neurons together", block.op)
+            raise refusal(where, op)
 
 
 def refusal(path: str, op: str) -> CountOverflowError:

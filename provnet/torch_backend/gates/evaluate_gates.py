@@ -16,7 +16,7 @@ from provnet.errors import DTypeError, NonFiniteError, UnsupportedOperationError
 from provnet.semirings.base import Semiring
 from provnet.semirings.boolean import Boolean
 from provnet.semirings.carrier import into_carrier
-from provnet.torch_backend.counts.bounds import in_floats, refusal
+from provnet.torch_backend.counts.bounds import refusal
 from provnet.torch_backend.counts.residues import check_residues
 from provnet.torch_backend.gates.gate_plan import GatePlan, GateStep, make_plan
 from provnet.torch_backend.gates.kernel import LINE as KERNEL_LINE
@@ -68,8 +68,7 @@ def evaluate_gates(
     result = _evaluate(plan, semiring, values)
     _check_nan(valuation, result, semiring)
     _check_overflow(plan, semiring, values, result)
-    if semiring.wraps and values.dtype == torch.int64:
-        _check_counts(store, plan, semiring, values)
+    _check_counts(store, plan, semiring, values)
     check_residues(semiring, values, lambda rough, given: _evaluate(plan, rough, given))
     return result if batched else result.squeeze(0)
 
@@ -79,10 +78,13 @@ def _check_counts(store: GateStore, plan: GatePlan, semiring: Semiring, values: 
 
     What wraps on the way is of no matter, for int64 arithmetic is that of the integers modulo 2^64.
     """
-    sizes = _evaluate(plan, in_floats(semiring), values.to(torch.float64)).abs()
-    fits = (sizes.flatten(2).amax(2) if semiring.element_shape else sizes) < 0.999 * 2.0**63
-    if not bool(fits.all()):  # a NaN, infinity times zero, does not fit
-        raise refusal(str(store.roots[int((~fits).any(0).nonzero()[0])]), "gates")
+    for part, _, (counts,) in semiring.parts(None, values):
+        if not part.wraps or counts.dtype != torch.int64:
+            continue
+        sizes = _evaluate(plan, part.held("float64"), counts.to(torch.float64)).abs()
+        fits = (sizes.flatten(2).amax(2) if part.element_shape else sizes) < 0.999 * 2.0**63
+        if not bool(fits.all()):  # a NaN, infinity times zero, does not fit
+            raise refusal(str(store.roots[int((~fits).any(0).nonzero()[0])]), "gates")
 
 
 def evaluate_every_gate(store: GateStore, semiring: Semiring, valuation: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class Passing(Route):
 
     def fits(self, prepared: Prepared, question: BlockQuestion) -> str | None:
         theta, semiring = question.annotation, question.semiring
-        counted = semiring.name == "counting" and semiring.family == "sum-product"
+        counted = semiring.counts and semiring.family == "sum-product"
         if not (counted or semiring.family == "or-and") or theta.form != "threshold":
             return None
         engine = contractions.engine_for(prepared)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.deferred import raw
-from provnet.rules.lrp.branches import Factors
+from provnet.rules.lrp.factors import Factors
 from provnet.torch_backend.blocks import linear_maps
 from provnet.torch_backend.blocks.denormals import Sizes, certain
 from provnet.torch_backend.blocks.output_shares import shares, some_overflow

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.deferred import raw
-from provnet.circuit.wiring import Window
-from provnet.rules.lrp.branches import RuleEdges
+from provnet.rules.lrp.factors import RuleEdges
 from provnet.semirings.base import Semiring
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.blocks.scatter import scatter_any
@@ -63,10 +62,10 @@ def _pull(prepared: Prepared, question: BlockQuestion, elements: Tensor, relevan
 
 def _planes(prepared: Prepared) -> Tensor | None:
     """Return the winners' places in their input channels, [batch * channels, places of an output channel]."""
-    held, wiring = raw(prepared, "winner"), prepared.block.wiring
-    if not isinstance(held, Winners) or held.places is None or not isinstance(wiring, Window):
+    held = raw(prepared, "winner")
+    if not isinstance(held, Winners) or held.places is None:  # a pooling's alone are known
         return None
-    return held.places.reshape(-1, prod(wiring.target_shape))
+    return held.places.reshape(-1, prod(prepared.block.wiring.target_shape))  # type: ignore[attr-defined]
 
 
 def _is_one(semiring: Semiring, elements: Tensor) -> bool:

@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from provnet.circuit.blocks import Block, BlockCircuit, Call, Operand
+from provnet.circuit.blocks import Block, BlockCircuit, Operand
 from provnet.circuit.deferred import Deferred, raw
-from provnet.circuit.weights import Centred, Jacobian, PerExample, Stored
 from provnet.errors import LimitError, OptionError
 from provnet.rules.quotient import quotient
 from provnet.torch_backend.blocks import linear_maps
@@ -54,27 +53,13 @@ def _plain_block(block: Block, plain: Plain) -> Block:
         block,
         operands=tuple(_plain_operand(operand, plain) for operand in block.operands),
         bias=plain(block.bias),
-        call=_plain_call(block.call, plain),
+        call=None if block.call is None else block.call.with_handles(plain),
         forms={name: _plain_block(form, plain) for name, form in block.forms.items()},
     )
 
 
 def _plain_operand(operand: Operand, plain: Plain) -> Operand:
-    weight = operand.weight
-    if isinstance(weight, Stored | PerExample):
-        weight = replace(weight, values=plain(weight.values))
-    if isinstance(weight, Centred):
-        weight = replace(weight, gamma=plain(weight.gamma))
-    if isinstance(weight, Jacobian):
-        weight = replace(weight, call=_plain_call(weight.call, plain))
-    return replace(operand, weight=weight, scale=plain(operand.scale))
-
-
-def _plain_call(call: Call | None, plain: Plain) -> Call | None:
-    if call is None:
-        return None
-    named = {name: plain(value) for name, value in call.kwargs.items()}
-    return replace(call, args=tuple(map(plain, call.args)), kwargs=named)
+    return replace(operand, weight=operand.weight.with_handles(plain), scale=plain(operand.scale))
 
 
 def wants_graph(ready: Ready, relevance: Sequence[Tensor]) -> bool:

@@ -233,15 +233,15 @@ def _route(
     raise AssertionError("the reference route fits always")
 
 
-def _counter(prepared: Ready, question: BlockQuestion, route: str) -> Callable[[Tensor], float]:
+def _counter(prepared: Ready, question: BlockQuestion, route: str) -> counting.InFloat:
     """Return a function that pulls counts in float64 and gives the largest, to decide whether they fit int64.
 
     By the best route: terms are not negative, so each sums them with the same small relative error.
     """
-    question = replace(question, semiring=counting.in_floats(question.semiring))
 
-    def count(relevance: Tensor) -> float:
-        (parts,), _ = _route(prepared, question, [relevance], route)
+    def count(semiring: Semiring, annotation: Annotation, relevance: Tensor) -> float:
+        in_floats = replace(question, semiring=semiring, annotation=annotation)
+        (parts,), _ = _route(prepared, in_floats, [relevance], route)
         return max(float(x.max()) for one in parts for x in (one.inputs, one.bias) if x is not None)
 
     return count
@@ -271,7 +271,8 @@ def _record(
     if lost is not None:
         evaluation.lost[index] = lost
     if semiring.ring or block.output in evaluation.keep:
-        counting.check_total(block, semiring, [one.inputs for one in parts])
+        where = f"{block.path}, all neurons together"
+        counting.check_total(where, block.op, semiring, [one.inputs for one in parts])
         whole = len(parts) == 1 and parts[0].inputs is came
         arrived = _total(semiring, block.output, came, evaluation) if semiring.ring or whole else None
         totals = [semiring.sum(one.inputs, 1) if one.total is None else one.total for one in parts if not whole]
@@ -280,8 +281,11 @@ def _record(
             evaluation.totals[index] = arrived, evaluation.passed[index]
         if len(parts) == 1:
             evaluation.sums[block.inputs[0]] = parts[0].inputs, evaluation.passed[index]
-    if semiring.name == "counting" and parts[0].inputs.is_floating_point():
-        _note_largest(evaluation, reduce(torch.add, [one.inputs.sum(1) for one in parts]), bias, lost)
+    for own in zip(*(counting.rounded_counts(semiring, one.inputs) for one in parts), strict=True):
+        _note_largest(evaluation, reduce(torch.add, [inputs.sum(1) for inputs in own]))
+    for ended in (bias, lost):
+        if ended is not None:
+            _note_largest(evaluation, *counting.rounded_counts(semiring, ended))
 
 
 def _total(semiring: Semiring, activation: int, came: Tensor, evaluation: Evaluation) -> Tensor:
@@ -290,9 +294,9 @@ def _total(semiring: Semiring, activation: int, came: Tensor, evaluation: Evalua
     return total if held is came else semiring.sum(came, 1)
 
 
-def _note_largest(evaluation: Evaluation, *totals: Tensor | None) -> None:
+def _note_largest(evaluation: Evaluation, *totals: Tensor) -> None:
     """Note the largest count, totals over neurons included: exact counts are sized by it."""
-    found = [float(total.max()) for total in totals if total is not None and total.numel()]
+    found = [float(total.max()) for total in totals if total.numel()]
     evaluation.largest = max(evaluation.largest, *found, 0.0)
 
 
@@ -304,6 +308,5 @@ def _accumulate(
     if held is not None:
         counting.check_sum(workspace.circuit.activations[activation].name, semiring, held, part)
         part = semiring.plus(held, part)
-        if semiring.name == "counting" and part.is_floating_point():
-            _note_largest(evaluation, part.sum(1))
+        _note_largest(evaluation, *(counts.sum(1) for counts in counting.rounded_counts(semiring, part)))
     evaluation.relevance[activation] = part

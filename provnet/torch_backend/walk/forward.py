@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from provnet.circuit.examples import by_example, of_example
 from provnet.circuit.wiring import Wiring
 from provnet.semirings.base import Semiring
 from provnet.torch_backend.walk.evaluate import WalkQuestion
@@ -58,8 +57,8 @@ def edge_values(workspace: Workspace, index: int, job: WalkQuestion, outputs: Te
     block, semiring = workspace.circuit.blocks[index], job.semiring
     wiring = block.wiring
     slots = torch.arange(wiring.fan, device=outputs.device)
-    if by_example(wiring):
-        looked_up = [_arriving(of_example(wiring, n), outputs, slots, row) for n, row in enumerate(before.split(1))]
+    if wiring.by_example:
+        looked_up = [_arriving(wiring.of_example(n), outputs, slots, row) for n, row in enumerate(before.split(1))]
         arriving, present = (torch.cat(parts) for parts in zip(*looked_up, strict=True))
     else:
         arriving, present = _arriving(wiring, outputs, slots, before)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
-from provnet.circuit.weights import Stored
+from provnet.circuit.parameters import Use
 from provnet.errors import UnsupportedOperationError
 from provnet.torch_backend.blocks.scatter import scatter_any
 from provnet.torch_backend.blocks.tiling import tiles
 from provnet.torch_backend.walk.evaluate import WalkQuestion
 from provnet.torch_backend.walk.workspace import Workspace
+
+TILE = 1 << 22
+"""Elements of a block's edges that are made at a time, for its biases."""
 
 
 def block_elements(workspace: Workspace, index: int, job: WalkQuestion, outputs: Tensor, batch: slice) -> Tensor:
@@ -55,8 +60,8 @@ def weight_relevance(workspace: Workspace, index: int, job: WalkQuestion, releva
     Raises: `UnsupportedOperationError` for a block without weights of its own, or with other weights for each example.
     """
     block, semiring, batch = workspace.circuit.blocks[index], job.semiring, workspace.circuit.batch
-    weight = block.weight
-    if not isinstance(weight, Stored) or len(block.operands) > 1:
+    weight = block.shared_weight
+    if weight is None:
         raise UnsupportedOperationError(
             f"block {block.path!r} ({block.op}) has no weights that all examples share; ask for its messages instead."
         )
@@ -75,3 +80,46 @@ def weight_relevance(workspace: Workspace, index: int, job: WalkQuestion, releva
             at = which if present is True else torch.where(present, which, size)
             scatter_any(semiring, found[examples], at.reshape(-1), messages.flatten(1, 2))
     return found.narrow(1, 0, size).reshape(batch, *weight.values.shape, *element)
+
+
+def bias_relevance(workspace: Workspace, index: int, job: WalkQuestion, relevance: Tensor | None) -> Tensor:
+    """Return the ⊕ of the messages that each bias of an affine block gets, [batch, biases, *element].
+
+    `relevance` as for `block_messages`. Memory: the outputs' elements, bias slots only.
+    """
+    block, semiring, batch = workspace.circuit.blocks[index], job.semiring, workspace.circuit.batch
+    found = semiring.full((batch, block.bias.numel()), semiring.zero, job.start)
+    prepared = workspace.prepared(index, job.rule)
+    outputs = torch.arange(block.wiring.outputs, device=found.device)
+    if relevance is None or prepared.b is None:
+        return found
+    for some in outputs.split(max(TILE // (batch * max(block.wiring.fan, 1)), 1)):
+        elements = block_elements(workspace, index, job, some, slice(0, batch)).select(2, -1)
+        scatter_any(semiring, found, block.wiring.bias(some), semiring.times(elements, relevance[:, some]))
+    return found
+
+
+def parameter_relevance(
+    workspace: Workspace, uses: Sequence[Use], size: int, job: WalkQuestion, relevance: Mapping[int, Tensor]
+) -> Tensor:
+    """Return the ⊕ of the messages over all edges that each entry of a parameter stands on, [batch, size, *element].
+
+    uses        the blocks whose weights or biases are entries of it, with the entry that each of them is.
+    relevance   of the blocks' outputs, by activation; none where none came.
+    Raises: `UnsupportedOperationError` for a rule whose coefficients are no shares, such as the gradient's.
+    """
+    semiring, batch = job.semiring, workspace.circuit.batch
+    found = semiring.full((batch, size + 1), semiring.zero, job.start)
+    for use in uses:
+        block = workspace.circuit.blocks[use.block]
+        branches = [branch for part in workspace.prepared(use.block, job.rule).parts for branch in part.rule.branches]
+        if any(not branch.divided for branch in branches):
+            raise UnsupportedOperationError(
+                f"the rule at {block.path!r} gives derivatives by a layer's input, and a parameter has no share of "
+                "them. Take a rule of relevance, or autograd for the derivative by a parameter."
+            )
+        of = bias_relevance if use.bias else weight_relevance
+        came = of(workspace, use.block, job, relevance.get(block.output)).reshape(batch, -1, *semiring.element_shape)
+        places = torch.as_tensor(use.places, device=found.device)
+        scatter_any(semiring, found, torch.where(places < 0, size, places), came)
+    return found.narrow(1, 0, size)

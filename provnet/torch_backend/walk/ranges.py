@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from provnet.rules.lrp.base import Rule
-from provnet.rules.lrp.branches import RuleEdges
+from provnet.rules.lrp.factors import RuleEdges
 from provnet.torch_backend.blocks.prepared import Prepared, Ready
 from provnet.torch_backend.blocks.tiling import TILE, tiles
 from provnet.torch_backend.walk.workspace import Workspace

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial, singledispatch
 
 import torch
 from torch import Tensor
 
 from provnet.circuit.blocks import Block
-from provnet.circuit.wiring import Einsum, Gather, GatherByExample, OneToOne, Part, SideBySide, Wiring
+from provnet.circuit.wiring import Einsum, GatherByExample, OneToOne, Part, Wiring
 from provnet.errors import UnsupportedOperationError
 from provnet.semirings.base import Semiring
 from provnet.torch_backend.blocks.scatter import scatter_any
@@ -19,26 +19,19 @@ def pull_units(block: Block, semiring: Semiring, relevance: Tensor) -> list[Tens
 
     Outputs without a source drop theirs. Raises: `UnsupportedOperationError` for a wiring that is no index map.
     """
-    return [_pull(block, operand.wiring, semiring, relevance) for operand in block.operands]
+    for operand in block.operands:
+        if operand.wiring.fan != 1:
+            raise UnsupportedOperationError(
+                f"block {block.path!r} ({block.op}) of kind {block.kind!r} has the wiring "
+                f"{type(operand.wiring).__name__}, with {operand.wiring.fan} slots a neuron. An op rule for unit edges "
+                "must give OneToOne, Gather, GatherByExample or Part."
+            )
+    return [_pull(operand.wiring, semiring, relevance) for operand in block.operands]
 
 
-def _pull(block: Block, wiring: Wiring, semiring: Semiring, relevance: Tensor) -> Tensor:
-    if isinstance(wiring, OneToOne):
-        return relevance
-    if wiring.fan != 1:
-        raise UnsupportedOperationError(
-            f"block {block.path!r} ({block.op}) of kind {block.kind!r} has the wiring {type(wiring).__name__}, with "
-            f"{wiring.fan} slots a neuron. An op rule for unit edges must give OneToOne, Gather, "
-            "GatherByExample or Part."
-        )
-    if isinstance(wiring, Part):
-        rows = relevance.unflatten(1, (-1, wiring.width)).narrow(2, wiring.first, wiring.size)
-        return rows.flatten(1, 2)
-    if isinstance(wiring, Einsum):
-        return _back(wiring, semiring, relevance)
-    if isinstance(wiring, GatherByExample):
-        return _pull_by_example(wiring, semiring, relevance)
-    index = _index(as_tensors(wiring, relevance.device), relevance)
+@singledispatch
+def _pull(wiring: Wiring, semiring: Semiring, relevance: Tensor) -> Tensor:
+    index = _index(wiring, relevance.device)
     into = semiring.full((len(relevance), wiring.inputs + 1), semiring.zero, relevance)
     index = torch.where(index < 0, wiring.inputs, index)
     if wiring.taps == 1:  # no input is used twice
@@ -49,7 +42,19 @@ def _pull(block: Block, wiring: Wiring, semiring: Semiring, relevance: Tensor) -
     return into.narrow(1, 0, wiring.inputs)
 
 
-def _back(wiring: Einsum, semiring: Semiring, relevance: Tensor) -> Tensor:
+@_pull.register
+def _(wiring: OneToOne, semiring: Semiring, relevance: Tensor) -> Tensor:
+    return relevance
+
+
+@_pull.register
+def _(wiring: Part, semiring: Semiring, relevance: Tensor) -> Tensor:
+    rows = relevance.unflatten(1, (-1, wiring.width)).narrow(2, wiring.first, wiring.size)
+    return rows.flatten(1, 2)
+
+
+@_pull.register
+def _(wiring: Einsum, semiring: Semiring, relevance: Tensor) -> Tensor:
     """Return relevance at the outputs of a permutation or a repetition at its inputs: axes move, repeated ones are
     ⊕-ed."""
     labels = wiring.output_labels
@@ -63,7 +68,8 @@ def _back(wiring: Einsum, semiring: Semiring, relevance: Tensor) -> Tensor:
     return rows.permute(0, *order, *behind).flatten(1, len(labels))
 
 
-def _pull_by_example(wiring: GatherByExample, semiring: Semiring, relevance: Tensor) -> Tensor:
+@_pull.register
+def _(wiring: GatherByExample, semiring: Semiring, relevance: Tensor) -> Tensor:
     """The same where each example has a table of its own: all examples' neurons are numbered through, as one's."""
     batch, size = len(relevance), wiring.inputs
     index = torch.as_tensor(wiring.index, device=relevance.device)
@@ -81,21 +87,13 @@ def _pull_by_example(wiring: GatherByExample, semiring: Semiring, relevance: Ten
 
 def as_tensors(wiring: Wiring, device: torch.device) -> Wiring:
     """Return a wiring whose look-ups take tensors on a device: the tables of a `Gather` are numpy's."""
-    if isinstance(wiring, Gather | GatherByExample):
-        return replace(wiring, index=torch.as_tensor(wiring.index, device=device))
-    if isinstance(wiring, SideBySide):
-        return replace(wiring, parts=tuple(as_tensors(part, device) for part in wiring.parts))
-    return wiring
+    return wiring.with_tables(partial(torch.as_tensor, device=device))
 
 
-def _index(wiring: Wiring, like: Tensor) -> Tensor:
+def _index(wiring: Wiring, device: torch.device) -> Tensor:
     """Return the input of every output, -1 where there is none: [outputs], or [batch, outputs] where examples
     differ."""
-    if isinstance(wiring, GatherByExample):
-        return wiring.index
-    outputs = torch.arange(wiring.outputs, device=like.device)
-    found, present, _ = wiring.source(outputs, torch.zeros_like(outputs))
-    return found if present is True else torch.where(present, found, -1)
+    return as_tensors(wiring, device).feeding(torch.arange(wiring.outputs, device=device))
 
 
 def ends_in_constants(block: Block, semiring: Semiring, relevance: Tensor) -> Tensor | None:
@@ -117,9 +115,9 @@ def has_constants(block: Block) -> bool:
 def constants_of(block: Block, device: torch.device) -> Tensor | None:
     """Return which outputs of a block of unit edges no input feeds, [outputs], or [batch, outputs] where examples
     differ; None if there are none."""
-    if all(isinstance(operand.wiring, OneToOne) for operand in block.operands):
+    if all(operand.wiring.identity for operand in block.operands):
         return None
     fed = torch.zeros(block.wiring.outputs, dtype=torch.bool, device=device)
     for operand in block.operands:
-        fed = fed | (_index(as_tensors(operand.wiring, device), fed) >= 0)
+        fed = fed | (_index(operand.wiring, device) >= 0)
     return None if bool(fed.all()) else ~fed

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from provnet.circuit.blocks import Activation, Block, BlockCircuit, Operand
 from provnet.circuit.deferred import Deferred, raw
-from provnet.circuit.weights import Jacobian, Partner, Slope
 from provnet.rules.lrp import assignment
 from provnet.rules.lrp.base import Choice, Rule
-from provnet.rules.lrp.branches import Factors, RuleEdges
+from provnet.rules.lrp.factors import Factors, RuleEdges
 from provnet.rules.lrp.zero import Zero
 from provnet.semirings import annotations
 from provnet.semirings.annotations.base import Annotation
@@ -83,7 +82,7 @@ class Workspace:
     def fed(self, operand: Operand) -> Tensor:
         """Return what an operand multiplies its weights with, [batch, neurons]: its activation, scaled."""
         found = self.rows(operand.input)
-        if isinstance(operand.weight, Slope | Jacobian):
+        if operand.weight.derivative:
             # A masked score is -inf and its probability 0: it has no contribution, where -inf * 0 would be NaN.
             found = torch.where(torch.isfinite(found), found, torch.zeros((), dtype=found.dtype, device=found.device))
         if operand.scale is None:
@@ -147,7 +146,8 @@ class Workspace:
         shape = self.circuit.activations[operand.input].shape
         made: dict[Callable[..., Tensor] | None, Tensor] = {}
         factors = tuple(self._factor(product, a, shape, w is None, padding, made) for product in rule.products)
-        weight_padding = self._none(operand.weight.input, a) if isinstance(operand.weight, Partner) else None
+        partner = operand.weight.partner
+        weight_padding = None if partner is None else self._none(partner, a)
         return Prepared(
             block, rule, factors, None, w, (), padding=padding, weight_padding=weight_padding, scratch=self._scratch
         )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import provnet
 from provnet.applications.ablation import ablated, masked_copy, score, smaller
-from provnet.applications.datasets.masks import class_masks, only_inputs, overlap, relevant_share
+from provnet.applications.datasets.masks import class_masks, only_inputs, overlap, relevant_share, theta_scan
 from provnet.errors import InputError, OptionError, UnknownNameError
 from tests.nets import perceptron, seeded
 
@@ -79,6 +79,26 @@ def test_a_mask_that_only_says_where_the_input_is_is_told(data: tuple[Tensor, Te
     assert only_inputs(masks, x, y) == [0, 1]
     larger = class_masks(one, (x + 0.1, y), "all", annotation=provnet.annotations.Threshold(0.3))
     assert only_inputs(larger, x + 0.1, y, "all") == []
+
+
+def test_a_scan_of_thresholds_is_one_sweep_of_many_masks(model: Any, data: tuple[Tensor, Tensor]) -> None:
+    x, y = data[0].abs(), data[1]
+    thetas = [1e-9, 0.2, 5.0]
+    steps = theta_scan(model, (x, y), thetas, "any", batch_size=7)
+    for theta, step in zip(thetas, steps, strict=True):
+        wanted = class_masks(model, (x, y), "any", annotation=provnet.annotations.Threshold(theta))
+        assert step.theta == theta and torch.equal(step.masks, wanted)
+        assert step.only_inputs == only_inputs(wanted, x, y, "any")
+    assert [step.says_something for step in steps][-1] is any(
+        bool(mask.any()) and label not in steps[-1].only_inputs for label, mask in enumerate(steps[-1].masks)
+    )
+    one: Any = perceptron(6, CLASSES)
+    with torch.no_grad():
+        one[0].weight.fill_(1.0)
+        one[0].bias.zero_()
+    assert not theta_scan(one, (x, y), [1e-9], "any")[0].says_something
+    with pytest.raises(OptionError, match="scans nothing"):
+        theta_scan(model, (x, y), [])
 
 
 # -- ablation ----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from provnet import semirings
-from provnet.rules.lrp.branches import RuleEdges
+from provnet.rules.lrp.factors import RuleEdges
 
 SCALES = ["viterbi", "tropical", "min-plus", "arctic", "bottleneck", "max-times", "log"]
 

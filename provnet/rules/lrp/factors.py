@@ -1,4 +1,4 @@
-"""The parts of a declared rule: products f(a) * g(w), branches of them, and the edges that they give coefficients.
+"""The parts of a declared rule: products f(a) * g(w), branches, and the coefficients they give.
 
 The maps f and g are one function object each, so that what two products share is made once.
 """
