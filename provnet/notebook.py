@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, StrictUndefined, Template
+from provnet.on_use import on_use
+
+if TYPE_CHECKING:
+    import jinja2
+else:
+    jinja2 = on_use("jinja2")
 
 ROWS = 60
 """Rows of a table that are shown; what follows is counted."""
@@ -50,8 +55,8 @@ padding: 0.1em 0.25em; border-radius: 0.2em">{{ token.text }}</span>
 
 
 @cache
-def _template(source: str) -> Template:
-    return Environment(autoescape=True, undefined=StrictUndefined).from_string(source)
+def _template(source: str) -> jinja2.Template:
+    return jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(source)
 
 
 def card(

@@ -21,7 +21,7 @@ ROOMS = ("capture", "circuit", "rules", "semirings", "symbolic", "torch_backend"
 BACKEND = ("settings", "blocks", "contractions", "counts", "gates", "routes", "walk")
 """The rooms of `torch_backend`, likewise in order: one operand's numbers come first, the walk over all blocks last."""
 
-FOR_ALL = ("errors", "registry", "shared_setting", "notebook")
+FOR_ALL = ("errors", "registry", "shared_setting", "notebook", "on_use")
 DOORS = ("__init__", "__main__", "cli", "command", "listing", "public")  # what a user comes in by
 NEVER = {
     "circuit": {"torch", "sympy", "safetensors"},
@@ -35,10 +35,13 @@ NEVER = {
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Yield (line, dotted module) of every import statement; `from provnet import x` counts as provnet.x."""
+    """Yield (line, dotted module) of every import statement; `from provnet import x` counts as provnet.x, and
+    `on_use("x")` as an import of x."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "on_use":
+            yield from ((node.lineno, str(word.value)) for word in node.args if isinstance(word, ast.Constant))
         elif isinstance(node, ast.ImportFrom):
             if node.level:
                 yield node.lineno, "." * node.level + (node.module or "")
@@ -127,6 +130,26 @@ def test_the_rooms_of_the_backend_are_in_order():
     assert not backend_complaints("from provnet.torch_backend.blocks.rows import rows", "routes")
 
 
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Return some of the names that import each other in a circle, all that is left when ends are taken off."""
+    left = dict(arrows)
+    while ends := [name for name, others in left.items() if not others & left.keys()]:
+        for name in ends:
+            del left[name]
+    return sorted(left)
+
+
+@pytest.mark.guarantee("the files of `face` know each other in one direction: there is no circle")
+def test_there_is_no_circle_in_face():
+    arrows = {}
+    for path in (PACKAGE / "face").glob("*.py"):
+        names = [module.split(".") for _, module in imports(ast.parse(path.read_text("utf-8")))]
+        arrows[path.stem] = {name[2] for name in names if name[:2] == ["provnet", "face"] and len(name) > 2}
+    assert circle(arrows) == []
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == ["a", "b", "c", "d"]
+    assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+
+
 @pytest.mark.parametrize(
     ("room", "source"),
     [
@@ -134,6 +157,7 @@ def test_the_rooms_of_the_backend_are_in_order():
         ("circuit", "import torch"),
         ("circuit", "from torch.nn import functional"),
         ("symbolic", "import torch.nn"),
+        ("capture", 'networkx = on_use("networkx")'),
         ("torch_backend", "import sympy"),
         ("semirings", "from provnet.rules.lrp import base"),
         (

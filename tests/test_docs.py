@@ -71,6 +71,15 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytes
             assert printed.getvalue().rstrip() == wanted.rstrip(), f"{page.name}, line {line}"
 
 
+@pytest.mark.guarantee("the code in the conventions is the project's own, to the letter")
+def test_the_conventions_show_the_projects_own_code():
+    shown = [code for _, code, _ in blocks((ROOT / "docs" / "conventions.md").read_text("utf-8"))]
+    assert len(shown) >= 5
+    for code in shown:
+        place, _, excerpt = code.partition("\n")
+        assert excerpt.rstrip() in (ROOT / place.removeprefix("# ")).read_text("utf-8"), place
+
+
 def test_blocks_are_found_with_their_output():
     page = "```python\nprint(1)\n```\n\n```text\n1\n```\n\n```python\nx = 1\n```\n\nwords\n\n```text\n2\n```\n"
     assert list(blocks(page)) == [(1, "print(1)\n", "1\n"), (9, "x = 1\n", None)]

@@ -215,7 +215,7 @@ def describe_circuit(circuit: Circuit) -> dict[str, Any]:
     """Return a circuit's blocks as plain data."""
     summary = circuit.summary()
     rows = [{name: getattr(row, name) for name in summary.columns} for row in summary.rows]
-    return {"model": circuit.data.model, "batch": circuit.batch, "edges": circuit.edges, "blocks": rows}
+    return {"model": circuit.session.data.model, "batch": circuit.batch, "edges": circuit.edges, "blocks": rows}
 
 
 def describe_plainly(relevance: Relevance) -> dict[str, Any]:

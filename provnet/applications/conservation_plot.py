@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provnet.errors import MissingProgramError, OptionError
 from provnet.face import Conservation
+from provnet.on_use import installed, on_use
 
-try:
-    from matplotlib.figure import Figure
-except ImportError:  # an optional package
-    Figure = None  # type: ignore[assignment,misc]
+if TYPE_CHECKING:
+    from matplotlib import figure as figures
+else:
+    figures = on_use("matplotlib.figure")
 
 
 def plot_conservation(report: Conservation, example: int = 0) -> Any:
@@ -19,13 +20,13 @@ def plot_conservation(report: Conservation, example: int = 0) -> Any:
     For semirings whose elements are numbers; where ⊕ is no sum, bars stand side by side in meaning, not in height.
     Raises: `MissingProgramError` without matplotlib; `OptionError` for an example that there is not.
     """
-    if Figure is None:
+    if not installed("matplotlib"):
         raise MissingProgramError("a plot needs matplotlib, which is not installed: pip install 'provnet[demo]'.")
     if report.start.dim() != 1 or not 0 <= example < len(report.start):
         raise OptionError(f"example {example}: the report's elements have the shape {tuple(report.start.shape)}.")
     layers = report.layers
     names = ["passed", *report.named]
-    figure = Figure(figsize=(8, 0.35 * len(layers) + 1.5), layout="tight")
+    figure = figures.Figure(figsize=(8, 0.35 * len(layers) + 1.5), layout="tight")
     axes = figure.subplots()
     rows = range(len(layers))
     up, down = [0.0] * len(layers), [0.0] * len(layers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,13 +13,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from provnet.errors import FileFormatError, InputError, MissingProgramError, OptionError, ProvnetError
+from provnet.on_use import installed, on_use
 
-try:
+if TYPE_CHECKING:
     from PIL import Image
+else:
+    Image = on_use("PIL.Image")
 
-    HAS_PILLOW = True
-except ImportError:
-    HAS_PILLOW = False
+HAS_PILLOW = installed("PIL")
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 

@@ -23,7 +23,8 @@ from provnet.circuit.gates import Neuron, Variable
 from provnet.errors import OptionError, UnsupportedOperationError
 from provnet.face import Circuit, GateCircuit, Relevance
 from provnet.face.circuit import conventions_of
-from provnet.face.gate_circuit import expand_gates
+from provnet.face.gate_expansion import expand_gates
+from provnet.rules import lrp
 from provnet.semirings.base import Semiring
 from provnet.semirings.lookup import get
 from provnet.symbolic.naming import Naming, aliases_of
@@ -110,9 +111,9 @@ def best_paths(
     if not isinstance(k, int) or isinstance(k, bool) or k < 1:
         raise OptionError(f"k={k!r}: ask for one path or more, such as k=100.")
     asked = conventions_of(conventions)
-    if at is None and len(circuit.data.sources) > 1:
+    if at is None and len(circuit.session.data.sources) > 1:
         raise OptionError(f"paths start in one tensor: give one of the sources {', '.join(circuit.sources)} as at=.")
-    start = next(iter(circuit.data.sources)) if at is None else circuit.data.find(at)
+    start = next(iter(circuit.session.data.sources)) if at is None else circuit.session.data.find(at)
     given = {name: getattr(asked, name) for name in NAMES}
     found = circuit.evaluate(algebra, target, rule, at="*", output=output, **given)
     worth = _worth(algebra, found.rows(start)[batch])
@@ -124,7 +125,7 @@ def best_paths(
         values = _worth(algebra, torch.tensor([path.value for _, path in best], dtype=torch.float64))
         if floor == -np.inf or (len(best) == k and values[-1] >= floor - SLACK / 2 * abs(floor)):
             break
-    blocks = circuit.workspace(circuit.floating(None), None, asked).circuit.blocks
+    blocks = circuit.session.workspace(circuit.session.floating(None), None, asked).circuit.blocks
     changing = frozenset(number for number, block in enumerate(blocks) if block.role in CHANGING)
     starts, paths = tuple(gates.roots[place] for place, _ in best), tuple(path for _, path in best)
     return BestPaths(starts, paths, gates, algebra.name, changing)
@@ -167,8 +168,23 @@ def _gates(
         worth = _worth(algebra, found.rows(activation)[batch])
         return (worth >= least) & (worth > -np.inf)
 
-    held = circuit.data.activations[start]
+    held = circuit.session.data.activations[start]
     numbers = np.flatnonzero((worth >= least) & (worth > -np.inf))
     index = np.stack(np.unravel_index(numbers, held.shape), 1).tolist() if held.shape else [()] * len(numbers)
     at = [(held.name, *place) for place in index]
-    return expand_gates(circuit, target, batch, at, "edge", conventions, False, False, limit, output, within=within)
+    return expand_gates(
+        circuit.session,
+        conventions=conventions,
+        target=target,
+        batch=batch,
+        at=at,
+        grain="edge",
+        units=False,
+        biases=False,
+        limit=limit,
+        output=output,
+        dead=True,
+        annotation=None,
+        rule=lrp.get("zero"),
+        within=within,
+    )

@@ -15,7 +15,8 @@ from provnet.circuit.lengths import degree_bounds
 from provnet.circuit.variables import VariableTable
 from provnet.errors import LimitError, UnsupportedOperationError
 from provnet.face.edge_elements import EdgeElements
-from provnet.face.gate_circuit import GateCircuit, Root, root_numbers
+from provnet.face.gate_circuit import GateCircuit
+from provnet.face.stored_gates import Root, root_numbers
 from provnet.semirings.base import Semiring
 from provnet.semirings.graded import Graded
 from provnet.semirings.lookup import get

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log, prod
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -25,15 +25,16 @@ from provnet.circuit.blocks import Block
 from provnet.circuit.conventions import Conventions
 from provnet.errors import MissingProgramError, OptionError
 from provnet.face import Circuit
+from provnet.on_use import installed, on_use
 from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.annotations.threshold import Threshold
 from provnet.torch_backend.walk.ranges import coefficients
 
-try:
-    from matplotlib.figure import Figure
-except ImportError:  # an optional package
-    Figure = None  # type: ignore[assignment,misc]
+if TYPE_CHECKING:
+    from matplotlib import figure as figures
+else:
+    figures = on_use("matplotlib.figure")
 
 VGG16_BOOLEAN = (*(0.05,) * 6, *(0.06,) * 3, 0.1, 0.09, 0.025, 0.3, 0.043, 0.0145, 0.0145)
 """θ of VGG-16's 16 linear maps for Boolean, found by hand by the authors. Source: [Gro24] and its code."""
@@ -46,7 +47,7 @@ SAMPLE = 1 << 22
 
 def linear_maps(circuit: Circuit) -> list[tuple[int, Block]]:
     """Return (index, block) of the linear maps in the order of execution: what depth counts."""
-    return [(index, block) for index, block in enumerate(circuit.data.blocks) if block.role == "linear"]
+    return [(index, block) for index, block in enumerate(circuit.session.data.blocks) if block.role == "linear"]
 
 
 def by_depth(circuit: Circuit, thetas: Sequence[float], default: float = 1e-9) -> Threshold:
@@ -68,7 +69,7 @@ def conservative(circuit: Circuit) -> Threshold:
     the bias. It holds for rules that conserve (zero, z+, w², z^B, flat), up to rounding, and not where a stabiliser
     takes a share. Padding only makes n smaller. Source: the pigeonhole principle; [GSM25] 4.2 asks for such a θ.
     """
-    blocks = [block for block in circuit.data.blocks if block.has_coefficients and block.kind != "selection"]
+    blocks = [block for block in circuit.session.data.blocks if block.has_coefficients and block.kind != "selection"]
     # A hair below, for shares that are 1 / n themselves may be rounded down.
     return Threshold({b.path: (1 - 1e-5) / (b.wiring.fan + (b.bias is not None)) for b in blocks})
 
@@ -95,8 +96,8 @@ def _geometry(circuit: Circuit, block: Block) -> tuple[int, int]:
     """Return (kernel size, width of the input) of a linear map."""
     if block.wiring.channel_axis == 0:
         return block.wiring.kernel[-1], block.wiring.source_shape[-1]  # type: ignore[attr-defined]
-    makers = {b.output: b for b in circuit.data.blocks}
-    activation, held = block.inputs[0], circuit.data.activations
+    makers = {b.output: b for b in circuit.session.data.blocks}
+    activation, held = block.inputs[0], circuit.session.data.activations
     while len(held[activation].shape) < 3 and activation in makers and not makers[activation].has_coefficients:
         activation = makers[activation].inputs[0]
     shape = held[activation].shape
@@ -117,7 +118,9 @@ def quantile(
     them every n-th is taken. Other blocks keep 1e-9. Raises: `OptionError` unless 0 <= q < 1.
     """
     chosen = lrp.get(rule)
-    workspace = circuit.workspace(circuit.floating(None), chosen, Conventions(bias=bias, pooling=pooling))
+    workspace = circuit.session.workspace(
+        circuit.session.floating(None), chosen, Conventions(bias=bias, pooling=pooling)
+    )
     found = {}
     for index, block in linear_maps(circuit):
         share = q.get(block.path) if isinstance(q, Mapping) else q
@@ -176,9 +179,9 @@ class Curve:
 
     def plot(self) -> Any:
         """Return a matplotlib figure of the curve, its knee marked. Raises `MissingProgramError` without it."""
-        if Figure is None:
+        if not installed("matplotlib"):
             raise MissingProgramError("a plot needs matplotlib, which is not installed: pip install 'provnet[demo]'.")
-        figure = Figure(figsize=(6, 4))
+        figure = figures.Figure(figsize=(6, 4))
         axes = figure.subplots()
         positive = self.thetas > 0
         axes.step(self.thetas[positive].tolist(), self.fractions[positive].tolist(), where="pre")

@@ -11,9 +11,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import networkx as nx
 import numpy as np
 
 from provnet.circuit.description import assumption_from, describe_texts, roots_from, variables_from
@@ -21,6 +20,12 @@ from provnet.circuit.gate_check import check
 from provnet.circuit.gates import KINDS, PLUS, VARIABLE, GateStore, Neuron, Variable
 from provnet.circuit.variables import names_of
 from provnet.errors import CircuitError
+from provnet.on_use import on_use
+
+if TYPE_CHECKING:
+    import networkx as nx
+else:
+    nx = on_use("networkx")
 
 T = TypeVar("T")
 

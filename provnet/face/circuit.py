@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-import graphviz
 import torch
 from torch import Tensor
 
-from provnet.circuit.blocks import BlockCircuit
-from provnet.circuit.conventions import DEFAULT, NAMES, Conventions
+from provnet.circuit.conventions import NAMES, Conventions
 from provnet.errors import OptionError, ReplayError
-from provnet.face.freshness import Freshness
-from provnet.face.gate_circuit import GateCircuit, expand_gates
-from provnet.face.heads import attention_in
-from provnet.face.lists import annotations_of, asks_of
-from provnet.face.neuron_names import At, masks_of, output_named
+from provnet.face.circuit_description import DescribedCircuit
+from provnet.face.evaluation import answers
+from provnet.face.gate_circuit import GateCircuit
+from provnet.face.gate_expansion import expand_gates
+from provnet.face.lists import annotations_of
+from provnet.face.neuron_names import At
 from provnet.face.other_inputs import named_inputs
 from provnet.face.pages import PAGES
-from provnet.face.plan import Plan, Summary, plan_of, summary_of
-from provnet.face.recording import Recording
-from provnet.face.relevance import Relevance, kept_tensors
+from provnet.face.plan import Plan, plan_of
+from provnet.face.relevance import Relevance
+from provnet.face.session import Session
 from provnet.face.targets import Target
-from provnet.face.task import QuestionSetting, tile_of
-from provnet.notebook import card
 from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.annotations.base import Annotation
@@ -34,103 +32,33 @@ from provnet.semirings.lookup import get as get_semiring
 from provnet.semirings.lookup import names as semiring_names
 from provnet.torch_backend.settings import plain_torch
 from provnet.torch_backend.walk.ranges import coefficient_range
-from provnet.torch_backend.walk.workspace import Workspace
-from provnet.torch_backend.walk.workspaces import Workspaces
-from provnet.writers.blocks_drawing import blocks_dot
 
 SemiringLike = str | Semiring
 AnnotationLike = str | Annotation
 RuleLike = str | Rule | Mapping[Any, Any]
 
 
-class Circuit:
+MOVED = {"data": "data", "live": "with_graph", "recording": "recording"} | {
+    name: name for name in ("workspace", "floating", "check_fresh")
+}
+"""What circuits showed before they had a session, and what it is called there."""
+
+
+class Circuit(DescribedCircuit):
     """The provenance circuit of one recorded execution. Made by `provnet.trace` or `provnet.load`.
 
     It is fixed by the execution; rule, annotation function and semiring give its variables their values.
     Example: `circuit = provnet.trace(model, x); circuit.evaluate("viterbi", target=3).inputs`
     """
 
-    def __init__(
-        self,
-        data: BlockCircuit,
-        live: BlockCircuit | None = None,
-        watch_all: bool = False,
-        recording: Recording | None = None,
-    ) -> None:
-        """`live`: the same circuit with tensors that carry autograd's graph, which `data` must not. `recording`: the
-        recorded ops, for other batches."""
-        self.data, self.live, self.recording = data, live, recording
-        self._freshness = Freshness(data, watch_all)
-        self._workspaces = Workspaces()
-        self._classes: tuple[str, ...] = ()
+    if not TYPE_CHECKING:
 
-    # -- what it is ----------------------------------------------------------------------------------------------------
-
-    @property
-    def batch(self) -> int:
-        """The number of examples."""
-        return self.data.batch
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The names of the sources."""
-        return tuple(self.data.activations[source].name for source in self.data.sources)
-
-    @property
-    @plain_torch()
-    def outputs(self) -> tuple[Tensor, ...]:
-        """The recorded outputs of the model, as copies: the circuit reads its own again at every evaluation."""
-        self._freshness.check_recorded()
-        return tuple(self.data.activations[output].handle.clone() for output in self.data.outputs)
-
-    def activation(self, name: str) -> Tensor:
-        """Return the recorded values of a tensor, [batch, …], as a copy.
-
-        name   a path as in `keys()`, such as "conv1" or "fc1:in".
-        Raises: `UnknownNameError`; `StaleCircuitError` if the tensor was written to since; as `outputs` does.
-        Example: `circuit.activation("fc1").shape[0] == circuit.batch`
-        """
-        self._freshness.check_recorded()
-        return self.data.activations[self.data.find(name)].handle.clone()
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the output's entries, for targets and results; set them: `circuit.classes = ["cat", "dog"]`."""
-        return self._classes
-
-    @classes.setter
-    def classes(self, names: Sequence[str]) -> None:
-        found = tuple(map(str, names))
-        sizes = {self.data.activations[o].shape[-1] if self.data.activations[o].shape else 1 for o in self.data.outputs}
-        if found and len(found) not in sizes:
-            raise OptionError(f"{len(found)} names were given for an output of {sorted(sizes)} entries: give one each.")
-        self._classes = found
-
-    @property
-    def edges(self) -> int:
-        """The number of edges that carry variables, an example: padding and unit edges are none."""
-        return sum(block.wiring.edges for block in self.data.blocks if block.has_coefficients)
-
-    @property
-    def rule(self) -> Rule | None:
-        """The propagation rule that was saved with the circuit, for `evaluate(rule=circuit.rule)`; None: none was."""
-        return None if self.data.rule is None else lrp.from_json(self.data.rule)
-
-    def keys(self) -> list[str]:
-        """Return the names of all recorded tensors."""
-        return sorted(self.data.names)
-
-    def heads(self, path: str) -> str:
-        """Return the name of what a module's attention gives, heads on its first axis, for `only=` and `at=`.
-
-        Raises: `UnknownNameError`, with the attentions that there are, if the module runs none or several.
-        Example: `circuit.evaluate("real", only={circuit.heads("blocks.0.attention"): [2]})`, through head 2 alone
-        """
-        return self.data.activations[attention_in(self.data, path)].name
-
-    def summary(self) -> Summary:
-        """Return a table of the blocks: path, op, shapes, edges, the rule that each takes by default."""
-        return summary_of(self.data)
+        def __getattr__(self, name: str) -> Any:
+            """Names that the session has now go on working, with a warning; no list of names shows them."""
+            if name not in MOVED or "session" not in vars(self):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            warnings.warn(f"circuit.{name} is circuit.session.{MOVED[name]} now", DeprecationWarning, stacklevel=2)
+            return getattr(self.session, MOVED[name])
 
     @plain_torch()
     def plan(
@@ -151,11 +79,11 @@ class Circuit:
         if not _is_semiring(semiring):
             semiring, rule = ("real" if rule is None else rule), semiring  # type: ignore[assignment]
         algebra = get_semiring(semiring)  # type: ignore[arg-type]
-        (theta,) = annotations_of(self.data, [algebra], annotation)
+        (theta,) = annotations_of(self.session.data, [algebra], annotation)
         if coefficients:
-            self.check_fresh()
+            self.session.check_fresh()
         found, chosen = lrp.get("zero" if rule is None else rule), conventions_of(conventions)
-        workspace = self.workspace(self.floating(None), found, chosen)
+        workspace = self.session.workspace(self.session.floating(None), found, chosen)
 
         def ranges(index: int) -> tuple[float, float] | None:
             return coefficient_range(workspace, index, found)
@@ -173,21 +101,24 @@ class Circuit:
         inputs  one tensor for each source, in the order of `sources`; or by name.
         check   compare with the model's own output in any case: as long as a fresh trace.
 
+        named   the same by the sources' names, in place of `inputs`.
         Raises: `ReplayError` where the recording depended on the values of its input (a number that became a Python
         number, a mask or an index computed from values, random numbers), or on its number of examples; `InputError`
         for sources of another shape, dtype or device; `NonFiniteError`; `StaleCircuitError` if a parameter changed.
         Example: `for x in batches: circuit.on(x).evaluate("boolean", target=3)`
         """
-        if self.recording is None:
-            why = "was loaded from a file, which holds no ops" if self.live is None else "carries autograd's graph"
+        recording = self.session.recording
+        if recording is None:
+            loaded = self.session.with_graph is None
+            why = "was loaded from a file, which holds no ops" if loaded else "carries autograd's graph"
             raise ReplayError(
                 f"this circuit {why}, so it cannot take another input. Trace it: provnet.trace(model, x)."
             )
         given = named_inputs(self.sources, inputs, named)
-        self.check_fresh()
+        self.session.check_fresh()
         with plain_torch(), torch.inference_mode(False), torch.no_grad():
-            data = replace(self.recording.circuit_on(given, check), parameters=self.data.parameters)
-            return Circuit(data, recording=self.recording)
+            data = replace(recording.circuit_on(given, check), parameters=self.session.data.parameters)
+            return Circuit(Session(data, recording=recording))
 
     # -- evaluation ----------------------------------------------------------------------------------------------------
 
@@ -269,48 +200,25 @@ class Circuit:
         Raises: `TargetError`, `OptionError`, `UnknownNameError`, `CountOverflowError`, `NonFiniteError`,
         `StaleCircuitError`, `OutOfMemoryError`. Source: [GSM25] eq. 3, 6, 7.
         """
-        chosen = Conventions(bias, pooling, products, softmax, norm)
-        asks, several = asks_of(self.data, semiring, rule, annotation, exact, product)
-        self.check_fresh()
-        floating = self.floating(dtype)
-        task = QuestionSetting(
-            self,
-            output_named(self.data, output),
-            target,
-            chosen,
-            start,
-            floating,
-            route,
-            None if memory is None else tile_of(memory, floating),
-            masks_of(self.data, only),
+        return answers(
+            self.session,
+            semiring,
+            conventions=Conventions(bias, pooling, products, softmax, norm),
+            target=target,
+            rule=rule,
+            annotation=annotation,
+            at=at,
+            sources=sources,
+            only=only,
+            output=output,
+            start=start,
+            dtype=dtype,
+            memory=memory,
+            route=route,
+            exact=exact,
+            measure_memory=measure_memory,
+            product=product,
         )
-        results = task.answer(asks, kept_tensors(self.data, at, sources), measure_memory)
-        return results if several else results[0]
-
-    def floating(self, dtype: torch.dtype | None) -> torch.dtype:
-        """Return the floating dtype of an evaluation: `dtype`, or the model's, at least float32. Raises
-        `OptionError`."""
-        if dtype is None:
-            held = self.data.activations[self.data.outputs[0]].handle.dtype
-            return held if held in (torch.float32, torch.float64) else torch.float32
-        if dtype not in (torch.float32, torch.float64):
-            raise OptionError(f"dtype={dtype}: relevance is evaluated in torch.float32 or torch.float64.")
-        return dtype
-
-    def workspace(
-        self, floating: torch.dtype, rule: Rule | None = None, conventions: Conventions = DEFAULT, live: bool = False
-    ) -> Workspace:
-        """Return what one thread's evaluations in one floating dtype share that see the same blocks.
-
-        live   the one whose tensors carry a graph, if the circuit has it and gradient mode is on.
-        """
-        graph = live and self.live is not None and torch.is_grad_enabled()
-        base = self.live if graph and self.live is not None else self.data
-        return self._workspaces.of(base, floating, rule or lrp.Zero(), conventions)
-
-    def check_fresh(self) -> None:
-        """Raise `StaleCircuitError` if a tensor that the circuit refers to was changed since tracing."""
-        self._freshness.check()
 
     # -- gates ---------------------------------------------------------------------------------------------------------
 
@@ -346,11 +254,24 @@ class Circuit:
         annotation, rule   `Support(θ)`: only the edges whose coefficient under `rule` reaches θ. Neurons that no such
                 edge leads to are never looked at, so this also serves circuits that are too large as a whole.
         `gates.pruned` says what was left out.
+        batch   the number of the example.   output   which output, if there are several.
         """
         chosen = Conventions(True, pooling, products, softmax, norm)
-        self.check_fresh()
+        self.session.check_fresh()
         return expand_gates(
-            self, target, batch, at, grain, chosen, units, biases, limit, output, dead, annotation, lrp.get(rule)
+            self.session,
+            conventions=chosen,
+            target=target,
+            batch=batch,
+            at=at,
+            grain=grain,
+            units=units,
+            biases=biases,
+            limit=limit,
+            output=output,
+            dead=dead,
+            annotation=annotation,
+            rule=lrp.get(rule),
         )
 
     def provenance(
@@ -367,6 +288,8 @@ class Circuit:
         annotation   `Support(θ)`: each edge's own variable where its coefficient under `rule` reaches θ, else zero
                      ([GSM25] eq. 7). None: every edge's variable.
         options      go to `gates`: target, batch, at, limit and their kin.
+        carrier      the name of the symbolic semiring.
+        max_terms    the most paths of a root that a carrier which expands them takes.
         Raises: as `gates` and `GateCircuit.provenance` do.
         Example: `circuit.provenance("why", annotation=provnet.annotations.Support(0.1), at=("input", 3))`
         """
@@ -386,26 +309,6 @@ class Circuit:
         Example: `studio = circuit.studio(browser=False); print(studio.url); studio.stop()`
         """
         return PAGES.get("studio")(self, **options)
-
-    def draw(self, limit: int = 400) -> graphviz.Source:
-        """Return a drawing of the blocks, which notebooks show and `render("circuit", format="pdf")` writes.
-
-        limit   the most blocks. For every gate see `gates(...).draw()`.
-        Raises: `LimitError` above `limit` blocks. Example: `circuit.draw().render("circuit", format="svg")`
-        """
-        return graphviz.Source(blocks_dot(self.data, limit))
-
-    def _repr_html_(self) -> str:
-        summary = self.summary()
-        rows = [[getattr(row, name) for name in summary.columns] for row in summary.rows]
-        return card(repr(self), columns=summary.columns, rows=rows)
-
-    def __repr__(self) -> str:
-        data = self.data
-        return (
-            f"Circuit({data.model}, batch {data.batch}, {len(data.blocks)} blocks, {self.edges:,} edges an example, "
-            f"sources {', '.join(self.sources)})"
-        )
 
 
 def _is_semiring(given: Any) -> bool:

@@ -79,7 +79,10 @@ class Conservation:
         return self.residual() <= tolerance
 
     def check(self, tolerance: float = 1e-4) -> None:
-        """Raise `ProvnetError`, with the first layer that does not conserve, if the whole is not accounted for."""
+        """Raise `ProvnetError`, with the first layer that does not conserve, if the whole is not accounted for.
+
+        tolerance   the largest residual that is accepted.
+        """
         if not self.holds(tolerance):
             guilty = next((layer for layer in self.layers if layer.residual() > tolerance), None)
             where = f" First at {guilty.path!r}: off by {guilty.residual():.3g}." if guilty else ""

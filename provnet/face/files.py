@@ -14,6 +14,7 @@ from provnet.errors import OptionError, UnsupportedOperationError
 from provnet.face.circuit import Circuit, RuleLike
 from provnet.face.gate_circuit import GateCircuit
 from provnet.face.relevance import Relevance
+from provnet.face.session import Session
 from provnet.rules import lrp
 from provnet.rules.lean_circuit import whole_circuit
 from provnet.writers.archive import load_archive, save_archive
@@ -28,8 +29,8 @@ def save(circuit: Circuit | GateCircuit, path: str | PathLike[str], rule: RuleLi
     `UnsupportedOperationError` for a rule that holds a function.
     """
     if isinstance(circuit, Circuit):
-        circuit.check_fresh()
-        data = whole_circuit(circuit.data)
+        circuit.session.check_fresh()
+        data = whole_circuit(circuit.session.data)
         save_archive(data if rule is None else replace(data, rule=lrp.to_json(lrp.get(rule))), path)
     elif isinstance(circuit, GateCircuit):
         if rule is not None:
@@ -42,9 +43,12 @@ def save(circuit: Circuit | GateCircuit, path: str | PathLike[str], rule: RuleLi
 
 
 def load(path: str | PathLike[str]) -> Circuit | GateCircuit:
-    """Read a circuit back; it owns its tensors. Raises `FileFormatError` for a truncated, tampered or newer file."""
+    """Read a circuit back; it owns its tensors. Raises `FileFormatError` for a truncated, tampered or newer file.
+
+    path   of a file that `save` wrote.
+    """
     found = load_archive(path)
-    return Circuit(found) if isinstance(found, BlockCircuit) else GateCircuit(found)
+    return Circuit(Session(found)) if isinstance(found, BlockCircuit) else GateCircuit(found)
 
 
 # --- pickle and copy --------------------------------------------------------------------------------------------------
@@ -52,7 +56,7 @@ def load(path: str | PathLike[str]) -> Circuit | GateCircuit:
 
 def _circuit_to(circuit: Circuit) -> tuple[Any, ...]:
     """Return how pickle and copy make a circuit again: from the bytes of its file, so both give what `load` gives."""
-    if circuit.live is not None:
+    if circuit.session.with_graph is not None:
         raise UnsupportedOperationError(
             "a circuit that was traced with differentiable=True belongs to its model's graph and has no copy: trace "
             "again where you need it, or keep what provnet.save writes, which has no gradients."

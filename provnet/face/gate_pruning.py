@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,57 +17,19 @@ from provnet.circuit.counts import count_terms
 from provnet.circuit.gates import VARIABLE, GateStore
 from provnet.circuit.prune import Numbers, of_paths, without_edges
 from provnet.errors import LimitError, OptionError, UnsupportedOperationError
+from provnet.face.pruned import Pruned, percent
+from provnet.face.stored_gates import StoredGates
 from provnet.rules.lrp.base import Rule
 from provnet.semirings import annotations
 from provnet.semirings.annotations.base import Annotation
 from provnet.semirings.annotations.threshold import Threshold
 from provnet.semirings.base import Semiring
 from provnet.semirings.lookup import get as get_semiring
-from provnet.symbolic.size import spell
 from provnet.torch_backend.gates.best_paths import best_paths
 from provnet.torch_backend.gates.evaluate_gates import evaluate_gates
 
-if TYPE_CHECKING:
-    from provnet.face.gate_circuit import GateCircuit
-
 MOST_PATHS = 100_000
 """Paths that are listed for one root before a share is given up."""
-
-
-@dataclass(frozen=True)
-class Pruned:
-    """What a circuit was pruned by, and what was left out of the circuit that it was pruned from.
-
-    how     what was kept, in words.
-    edges, all_edges   variables that the gates use; paths, all_paths   over all roots, exact; None: not counted.
-    share   Σ |value| of the paths kept over that of all paths, over all roots together, in `semiring`; None where it
-            has no meaning or there are no values.
-    """
-
-    how: str
-    edges: int
-    all_edges: int
-    paths: int | None = None
-    all_paths: int | None = None
-    share: float | None = None
-    semiring: str = "real"
-
-    @property
-    def left_out(self) -> str:
-        """What was left out, as a sentence."""
-        parts = [f"{self.all_edges - self.edges:,} of {self.all_edges:,} edges"]
-        if self.paths is not None and self.all_paths is not None:
-            parts.append(f"{spell(self.all_paths - self.paths)} of {spell(self.all_paths)} paths")
-        if self.share is not None:
-            parts.append(f"{_part(1 - self.share)} of Σ|value| in {self.semiring}")
-        return f"left out: {', '.join(parts)}"
-
-    def __str__(self) -> str:
-        return f"{self.how}; {self.left_out}"
-
-
-def _part(share: float) -> str:
-    return f"{max(share, 0.0):.2%}"
 
 
 @dataclass(frozen=True)
@@ -84,7 +46,7 @@ class Wish:
     max_paths: int
 
 
-def pruned(gates: GateCircuit, wish: Wish) -> tuple[GateStore, Pruned]:
+def pruned(gates: StoredGates, wish: Wish) -> tuple[GateStore, Pruned]:
     """Return the part of a circuit that a wish names, and what was left out."""
     refuse_absorbed(gates.store, "which paths are left out")
     chosen = [wish.theta is not None or _decides(wish.annotation), wish.keep is not None, wish.share is not None]
@@ -116,7 +78,7 @@ def _decides(annotation: Any) -> bool:
     return annotation is not None and isinstance(annotations.get(annotation), Threshold)
 
 
-def _by_threshold(gates: GateCircuit, wish: Wish) -> tuple[str, GateStore]:
+def _by_threshold(gates: StoredGates, wish: Wish) -> tuple[str, GateStore]:
     """Keep the edges that pass: those whose d reaches θ, or whose value under `annotation` or `valuation` does."""
     theta = wish.theta if isinstance(wish.theta, Threshold) else Threshold(1e-9 if wish.theta is None else wish.theta)
     if _decides(wish.annotation):
@@ -143,7 +105,7 @@ def _mask(passes: Tensor) -> NDArray[np.bool_]:
     return passes.cpu().numpy().astype(bool)
 
 
-def _by_number(gates: GateCircuit, wish: Wish) -> tuple[str, GateStore]:
+def _by_number(gates: StoredGates, wish: Wish) -> tuple[str, GateStore]:
     """Keep the k best paths of each root."""
     if not isinstance(wish.keep, int) or isinstance(wish.keep, bool) or wish.keep < 1:
         raise OptionError(f"keep={wish.keep!r}: ask for one path or more, such as keep=5.")
@@ -154,7 +116,7 @@ def _by_number(gates: GateCircuit, wish: Wish) -> tuple[str, GateStore]:
     return f"the {wish.keep:,} best paths of each root in {algebra.name}", of_paths(gates.store, paths)
 
 
-def _by_share(gates: GateCircuit, wish: Wish) -> tuple[str, GateStore]:
+def _by_share(gates: StoredGates, wish: Wish) -> tuple[str, GateStore]:
     """Keep the fewest paths of each root, heaviest first, that carry the share of its Σ |value|."""
     if not isinstance(wish.share, int | float) or not 0 < wish.share <= 1:
         raise OptionError(f"share={wish.share!r}: give a part of the value, above 0 and at most 1, such as 0.95.")
@@ -188,13 +150,13 @@ def _carrying(store: GateStore, root: int, weights: Tensor, wanted: float, limit
         if listed >= limit:
             raise LimitError(
                 f"the share takes more than max_paths={limit:,} paths, which carry "
-                f"{_part(float(sums[-1]) / wanted)} of it. Ask for a smaller share=, for theta=, or raise max_paths=."
+                f"{percent(float(sums[-1]) / wanted)} of it. Ask for a smaller share=, for theta=, or raise max_paths=."
             )
         listed *= 8
     return []
 
 
-def _weights(gates: GateCircuit, algebra: Semiring, wish: Wish) -> Tensor:
+def _weights(gates: StoredGates, algebra: Semiring, wish: Wish) -> Tensor:
     """Return |value| of every variable in float64."""
     return gates.elements(algebra, wish.valuation, wish.rule, wish.annotation).to(torch.float64).abs()
 
@@ -204,7 +166,7 @@ def _adds(semiring: Semiring) -> bool:
     return semiring.counts or semiring.family == "sum-product"
 
 
-def _share_of(gates: GateCircuit, store: GateStore, wish: Wish) -> tuple[float | None, str]:
+def _share_of(gates: StoredGates, store: GateStore, wish: Wish) -> tuple[float | None, str]:
     """Return which share of Σ |value| the paths kept carry, and in which semiring. None: no values, or no number."""
     algebra = get_semiring("real" if wish.semiring is None else wish.semiring)
     if not _adds(algebra):
@@ -218,22 +180,6 @@ def _share_of(gates: GateCircuit, store: GateStore, wish: Wish) -> tuple[float |
         return None, algebra.name
     kept, whole = (float(evaluate_gates(s, get_semiring("real"), weights).sum()) for s in (store, gates.store))
     return (kept / whole if whole else None), algebra.name
-
-
-def joined(before: Pruned | None, now: Pruned) -> Pruned:
-    """Return what two prunings, one after the other, left out of the first circuit."""
-    if before is None:
-        return now
-    both = before.share is not None and now.share is not None and before.semiring == now.semiring
-    return Pruned(
-        f"{before.how}, then {now.how}",
-        now.edges,
-        before.all_edges,
-        None if before.all_paths is None else now.paths,
-        before.all_paths,
-        before.share * now.share if both else None,  # type: ignore[operator]
-        now.semiring,
-    )
 
 
 def worths(semiring: Semiring, values: Sequence[Any] | Tensor) -> NDArray[np.float64]:

@@ -30,7 +30,7 @@ class EdgeQuestion:
     rule: Rule
 
 
-def asks_of(
+def questions_of(
     circuit: BlockCircuit, semiring: Any, rule: Any, annotation: Any, exact: bool = False, product: bool = False
 ) -> tuple[list[EdgeQuestion], bool]:
     """Return the questions of one call, and whether any of its arguments was a list, so that a list is the answer.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,22 +13,19 @@ from torch import Tensor
 
 from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import OptionError, UnsupportedOperationError
+from provnet.face.relevance_at_tensors import RelevanceAtTensors
 from provnet.notebook import coloured_tokens
 from provnet.semirings.base import Semiring
 from provnet.symbolic.naming import number_text
 from provnet.torch_backend.blocks.rows import tensor_of
 from provnet.writers.plot import HAS_MATPLOTLIB, Floats, Panel, figure_of, limits
 
-if TYPE_CHECKING:
-    from provnet.face.relevance import Relevance
-
-
 MOST_PANELS = 64
 """Examples, targets and results that one figure shows."""
 
 
 def plot(
-    results: Relevance | Sequence[Relevance],
+    results: RelevanceAtTensors | Sequence[RelevanceAtTensors],
     at: str | None = None,
     example: int | Sequence[int] | None = None,
     shape: tuple[int, ...] | None = None,
@@ -69,7 +66,7 @@ def plot(
 
 
 def _panels(
-    result: Relevance, at: str | None, example: Any, shape: Any, overlay: bool, names: Sequence[str]
+    result: RelevanceAtTensors, at: str | None, example: Any, shape: Any, overlay: bool, names: Sequence[str]
 ) -> list[Panel]:
     """Return a panel for each example of each target."""
     semiring, question = result.semiring, result.question
@@ -92,7 +89,7 @@ def _flat(picture: Floats) -> Floats | None:
     return picture if picture.ndim == 2 else None
 
 
-def numbers_of(result: Relevance, at: str | None = None) -> Tensor:
+def numbers_of(result: RelevanceAtTensors, at: str | None = None) -> Tensor:
     """Return relevance as numbers, [targets, batch, *an example's shape]. Raises `UnsupportedOperationError`."""
     found: Any = result.inputs if at is None else result[at]
     if result.semiring.element_shape and not isinstance(found, np.ndarray):
@@ -132,7 +129,7 @@ def _joined(semiring: Semiring | None, values: Tensor, axis: int) -> Tensor:
     return semiring.sum(values.to(like), axis).to(torch.float64)
 
 
-def tokens_of(result: Relevance, texts: Sequence[str], example: int = 0, at: str | None = None) -> str:
+def tokens_of(result: RelevanceAtTensors, texts: Sequence[str], example: int = 0, at: str | None = None) -> str:
     """Return tokens on the colours of their relevance, as HTML. See `Relevance.token_html`."""
     values = as_picture(result.semiring, numbers_of(result, at)[0][example], (len(texts),))
     low, top = limits(result.semiring, values)
@@ -151,7 +148,7 @@ def _colour(x: float, ring: bool) -> tuple[int, int, int]:
     return 255, pale, pale
 
 
-def inline_picture(result: Relevance) -> str:
+def inline_picture(result: RelevanceAtTensors) -> str:
     """Return the first examples as an HTML image; nothing where they are no pictures or matplotlib is missing."""
     if not HAS_MATPLOTLIB or len(result.circuit.sources) != 1 or result.semiring.element_shape:
         return ""

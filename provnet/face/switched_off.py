@@ -5,17 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from provnet.circuit.blocks import Block, BlockCircuit
 from provnet.circuit.cone import Chosen
+from provnet.face.evaluation import answers
+from provnet.face.relevance import Relevance
+from provnet.face.session import Session
 from provnet.torch_backend.blocks.rows import rows
-
-if TYPE_CHECKING:
-    from provnet.face.circuit import Circuit
 
 Mask = NDArray[np.bool_]
 
@@ -57,12 +57,13 @@ def _handed_on(circuit: BlockCircuit, block: Block, dead: Mapping[int, Mask]) ->
     return below[source] if present is True else below[source] & present
 
 
-def reached_neurons(circuit: Circuit, example: int, **question: object) -> Callable[[int], Mask]:
+def reached_neurons(session: Session, example: int, **question: Any) -> Callable[[int], Mask]:
     """Return activation -> [size], the neurons that some path of passing edges leads to: one Boolean evaluation.
 
-    question   target, rule, annotation (a threshold), output and conventions, as of `Circuit.evaluate`.
+    question   target, rule, annotation (a threshold), output and conventions, as of `answers`.
     """
-    found = circuit.evaluate("boolean", at=circuit.keys(), **question)  # type: ignore[arg-type]
+    found = answers(session, "boolean", at=sorted(session.data.names), **question)
+    assert isinstance(found, Relevance), "one question has one answer"
 
     @cache
     def reached(activation: int) -> Mask:

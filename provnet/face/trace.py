@@ -15,6 +15,7 @@ from provnet.face.circuit import Circuit, SemiringLike
 from provnet.face.parameter_sources import where_they_lie, without_parameters
 from provnet.face.recording import recording_of
 from provnet.face.relevance import Relevance
+from provnet.face.session import Session
 from provnet.face.targets import Target
 from provnet.rules.build import build_with_layouts
 from provnet.rules.lean_circuit import lean_circuit
@@ -93,7 +94,7 @@ def trace(
         data = lean_circuit(execution, data) if lean else data
         plain = detached(data) if differentiable else data  # here, for what is made late must have its graph
     recording = None if differentiable else recording_of(execution, layouts, batch_norm, lean, copy)
-    return Circuit(plain, data if differentiable else None, watch == "all", recording)
+    return Circuit(Session(plain, data if differentiable else None, recording, watch == "all"))
 
 
 def _check_differentiable(copy: bool, lean: bool) -> None:
@@ -119,5 +120,6 @@ def explain(
     """Trace and evaluate in one call: `provnet.explain(model, x, semiring="viterbi", target=3).inputs`.
 
     `options` go to `Circuit.evaluate`; trace yourself for what `trace` takes, or to ask more than one question.
+    model, args   the model and its arguments, as of `trace`.
     """
     return trace(model, *args).evaluate(semiring, target=target, **options)

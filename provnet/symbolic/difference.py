@@ -60,6 +60,7 @@ def _lines(sign: str, polynomial: Polynomial) -> list[str]:
 def difference(left: Formula, right: Formula, max_terms: int = 100_000) -> Difference:
     """Return what two formulas do not have in common.
 
+    left, right   the formulas.
     Raises: `LimitError` for a formula of more than `max_terms` paths.
     Example: `print(difference(gates.formula(), gates.prune(theta=0.1).formula()))`
     """

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
-
-import sympy
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from provnet.circuit.fold import fold
 from provnet.circuit.gates import ONE, PLUS, TIMES, VARIABLE, GateStore, Neuron
 from provnet.errors import LimitError, ValuationError
 from provnet.notebook import card
+from provnet.on_use import on_use
 from provnet.symbolic.canonical import Root, cone, find_gate
 from provnet.symbolic.layout import LIMIT, Definition, Style, lay_out, symbols, wrap
 from provnet.symbolic.naming import Naming, aliases_of
 from provnet.symbolic.notation import latex_neuron, latex_text
 from provnet.symbolic.size import leaves, spell, terms
+
+if TYPE_CHECKING:
+    import sympy
+else:
+    sympy = on_use("sympy")
 
 K = TypeVar("K")
 WIDTH = 100

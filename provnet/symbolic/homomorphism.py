@@ -81,6 +81,7 @@ def homomorphism(source: str, target: str) -> Homomorphism:
     """Return the homomorphism between two symbolic carriers, or from one to "boolean" with every variable true.
 
     Where there is no direct one it is the shortest composition; all compositions between the same two agree.
+    source, target   names of the two semirings.
     Raises: `UnknownNameError`; `UnsupportedOperationError` where there is none, with an equation that shows it.
     Source: Green 2011, figure 2. Example: `homomorphism("N[X]", "Why")` is N[X] → B[X] → Why.
     """

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
-from typing import Any, TypeVar
-
-import sympy
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from provnet.errors import LimitError, OptionError
 from provnet.notebook import card
+from provnet.on_use import on_use
 from provnet.symbolic.formula import value_of
 from provnet.symbolic.notation import latex_variable, natural, quoted, superscript
+
+if TYPE_CHECKING:
+    import sympy
+else:
+    sympy = on_use("sympy")
 
 K = TypeVar("K")
 Monomial = tuple[tuple[str, int], ...]

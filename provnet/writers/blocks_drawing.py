@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import graphviz
+from typing import TYPE_CHECKING
 
 from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import LimitError
+from provnet.on_use import on_use
 from provnet.writers.dot import INK, PALE, label_text
+
+if TYPE_CHECKING:
+    import graphviz
+else:
+    graphviz = on_use("graphviz")
 
 LIMIT = 400
 """Blocks that are drawn unless a caller asks for more."""

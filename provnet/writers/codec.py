@@ -21,6 +21,8 @@ from provnet.circuit.gates import GateStore, Neuron, Variable
 from provnet.circuit.table import Table
 from provnet.circuit.transposed import TransposedConvolution
 from provnet.circuit.variables import EdgeSegment, PatternSegment, Place, VariableTable
+from provnet.circuit.weight_spec import weight_faults
+from provnet.circuit.wiring_spec import faults_of
 from provnet.errors import FileFormatError, UnsupportedOperationError
 from provnet.rules.fusion import Scaled
 from provnet.writers.writable_names import require_writable
@@ -34,7 +36,17 @@ CLASSES: dict[str, type] = {
         *(c for c in vars(weights).values() if isinstance(c, type) and issubclass(c, weights.Weight)),
     )
 }
-"""Every class that a file may name. Nothing else is ever called on the word of a file."""
+"""Every class that a file may name; `class_named` adds those that registered what a file may say of them."""
+
+
+def class_named(name: str) -> type | None:
+    """Return a class that a file may name; None if there is none: nothing else is ever called on the word of a file.
+
+    Wirings and weights from outside are among them once they have said which of their fields are legal.
+    """
+    own = (cls for cls in (*faults_of.registry, *weight_faults.registry) if cls.__name__ == name)
+    return CLASSES.get(name) or next(own, None)
+
 
 NOT_WRITTEN = {("Block", "places"), ("BlockCircuit", "kept"), ("BlockCircuit", "lean")}
 """A loaded circuit owns all of its tensors: there is no model's tensor for it to watch, and none to make again."""
@@ -81,7 +93,7 @@ class Encoder:
 
     def _instance(self, value: Any) -> dict[str, Any]:
         name = type(value).__name__
-        if CLASSES.get(name) is not type(value):
+        if class_named(name) is not type(value):
             raise UnsupportedOperationError(f"a {name} cannot be written to a file: only data and tensors can.")
         fields = [f.name for f in dataclasses.fields(value) if (name, f.name) not in NOT_WRITTEN]
         # What is deferred is written as the parts it is made of: what is made may round otherwise.
@@ -146,7 +158,7 @@ class Decoder:
         return tensor.permute(back)
 
     def _instance(self, name: str, fields: dict[str, Any]) -> Any:
-        cls = CLASSES.get(name)
+        cls = class_named(name)
         if cls is None:
             raise FileFormatError(f"the class {name!r} is none that a file may hold")
         hints = hints_of(cls)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import graphviz
 import numpy as np
 from numpy.typing import NDArray
 
 from provnet.circuit.gates import ONE, PLUS, TIMES, VARIABLE, ZERO, GateStore
+from provnet.on_use import on_use
 from provnet.symbolic.layout import shared_names
 from provnet.symbolic.naming import Naming
 from provnet.writers.atomic import write_string
 from provnet.writers.base import StrPath, Subject, drawn, writer
+
+if TYPE_CHECKING:
+    import graphviz
+else:
+    graphviz = on_use("graphviz")
 
 LIMIT = 500
 """How many gates are drawn unless a caller asks for more: above it nobody can follow a wire."""

@@ -6,18 +6,23 @@ import io
 import json
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx as nx
 import numpy as np
 
 from provnet.circuit.description import describe
 from provnet.circuit.gates import KINDS, VARIABLE, GateStore
 from provnet.errors import FileFormatError
+from provnet.on_use import on_use
 from provnet.writers.atomic import write_bytes
 from provnet.writers.base import StrPath, Subject, gates_of, writer
 from provnet.writers.dot import SYMBOL
 from provnet.writers.json import assemble
+
+if TYPE_CHECKING:
+    import networkx as nx
+else:
+    nx = on_use("networkx")
 
 FORMAT = 1
 

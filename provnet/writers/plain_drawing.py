@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import io
-from typing import Any
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any
 
 from provnet.circuit.gates import PLUS, TIMES, VARIABLE, GateStore
+from provnet.on_use import installed, on_use
 from provnet.symbolic.layout import shared_names
 from provnet.writers.dot import FILL, INK, PALE, SYMBOL, wire_labels
 
-try:
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    import networkx as nx
+else:
+    nx = on_use("networkx")
 
-    HAS_MATPLOTLIB = True
-except ImportError:
-    HAS_MATPLOTLIB = False
+if TYPE_CHECKING:
+    import matplotlib
+    from matplotlib import figure as figures
+    from matplotlib.backends import backend_agg
+else:
+    matplotlib, figures = on_use("matplotlib"), on_use("matplotlib.figure")
+    backend_agg = on_use("matplotlib.backends.backend_agg")
+
+HAS_MATPLOTLIB = installed("matplotlib")  # an optional package
 
 SWEEPS = 12
 """Rounds of ordering each level by the mean place of its neighbours; more changes nothing on circuits of 500 gates."""
@@ -34,8 +39,8 @@ def draw(store: GateStore, format: str) -> bytes:
     top = max(y for _, y in places.values())
     settings: Any = {"svg.hashsalt": "provnet", "svg.fonttype": "none", "font.family": "sans-serif"}
     with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(min(60, 0.85 * (right - left)), min(60, 0.9 * (top + 1))))
-        FigureCanvasAgg(figure)
+        figure = figures.Figure(figsize=(min(60, 0.85 * (right - left)), min(60, 0.9 * (top + 1))))
+        backend_agg.FigureCanvasAgg(figure)
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set(xlim=(left, right), ylim=(-0.5, top + 0.5))
         axes.axis("off")

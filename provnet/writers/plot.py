@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from provnet.errors import MissingProgramError, OptionError
+from provnet.on_use import installed, on_use
 from provnet.semirings.base import Semiring
 
-try:
+if TYPE_CHECKING:
     import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from matplotlib import figure as figures
+    from matplotlib.backends import backend_agg
+else:
+    matplotlib, figures = on_use("matplotlib"), on_use("matplotlib.figure")
+    backend_agg = on_use("matplotlib.backends.backend_agg")
 
-    HAS_MATPLOTLIB = True
-except ImportError:  # an optional package
-    HAS_MATPLOTLIB = False
+HAS_MATPLOTLIB = installed("matplotlib")  # an optional package
 
 Floats = NDArray[np.float64]
 
@@ -67,8 +69,8 @@ def figure_of(
         raise OptionError(f"cmap={cmap!r} is no colour map of matplotlib: take 'viridis', 'RdBu_r' or None.")
     wide = columns or min(len(panels), 4)
     high = -(-len(panels) // wide)
-    figure = Figure(figsize=(3.2 * wide + 0.4, 3.0 * high), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figures.Figure(figsize=(3.2 * wide + 0.4, 3.0 * high), layout="constrained")
+    backend_agg.FigureCanvasAgg(figure)
     for number, panel in enumerate(panels, start=1):
         axes = figure.add_subplot(high, wide, number)
         axes.set_title(panel.title, fontsize=9, parse_math=False)

@@ -107,7 +107,7 @@ def test_a_recorded_tensor_is_copied_before_it_is_changed():
     model: Any = nn.Sequential(dense(3, 2), nn.ReLU()).double().eval()
     circuit = provnet.trace(model, X)
     held = circuit.outputs[0]
-    recorded = circuit.data.activations[circuit.data.outputs[0]].handle
+    recorded = circuit.session.data.activations[circuit.session.data.outputs[0]].handle
     recorded.data.mul_(2)
     assert "t.clone()" in refused(lambda: circuit.evaluate("real", 0), StaleCircuitError)
     again = provnet.trace(model, X)

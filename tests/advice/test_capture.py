@@ -47,9 +47,9 @@ def test_a_function_may_be_one_of_several_that_are_kept_whole():
     net = positive(nn.Linear(3, 3))
     for opaque in ({"": "uniform"}, [""], ""):
         circuit = provnet.trace(lambda x: net(x) * x, X, opaque=opaque)
-        assert [block.op for block in circuit.data.blocks] == ["provnet.opaque"]
+        assert [block.op for block in circuit.session.data.blocks] == ["provnet.opaque"]
     circuit = provnet.trace(lambda x: net(x) + 1, X, opaque=["net"])
-    assert circuit.data.blocks[0].op == "provnet.opaque"
+    assert circuit.session.data.blocks[0].op == "provnet.opaque"
 
 
 def test_a_rule_of_ones_own_is_written_as_the_message_says():

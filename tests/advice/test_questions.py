@@ -273,10 +273,10 @@ def test_a_rule_is_applied_where_it_fits():
 def test_composites_and_rules_say_what_to_do():
     circuit = circuit_of(3, 4, 2)
     composite = rules.Composite({"0": "z-plus"})
-    refused(lambda: composite.at(circuit.data.blocks[0]), OptionError)
-    assert composite.assign(circuit.data)
+    refused(lambda: composite.at(circuit.session.data.blocks[0]), OptionError)
+    assert composite.assign(circuit.session.data)
     refused(lambda: rules.Composite({}), OptionError)
-    assert rules.Composite({"0": rules.Zero()}).assign(circuit.data)
+    assert rules.Composite({"0": rules.Zero()}).assign(circuit.session.data)
 
     class Own(rules.Epsilon):
         name = "own-epsilon"

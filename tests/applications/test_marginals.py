@@ -41,7 +41,7 @@ def test_blocks_and_gates_agree(model, semiring):
     assert isinstance(table, VariableTable)
     for segment in table.segments:
         assert isinstance(segment, EdgeSegment)
-        block = circuit.data.blocks[segment.block]
+        block = circuit.session.data.blocks[segment.block]
         edges = found.edges(block.path)[1]
         same = edges[segment.output, segment.slot].to(torch.float64)
         gate = wanted.tensor[start : start + len(segment)].to(torch.float64)
@@ -72,7 +72,7 @@ def test_a_shared_weight_gathers_its_edges():
     real = edges.marginals("counting", annotation=everything)
     by_weight = {v.name: 0 for v in gates.variables}
     for variable, count in zip(edges.variables, real.tensor.tolist(), strict=True):
-        block = next(b for b in circuit.data.blocks if b.path == variable.path)
+        block = next(b for b in circuit.session.data.blocks if b.path == variable.path)
         if block.role == "linear":
             _, output, slot = variable.key
             by_weight[f"w {variable.path}[{block.wiring.source(output, slot)[2]}]"] += count
@@ -122,6 +122,6 @@ class Padded(nn.Module):
 def test_what_was_filled_in_starts_no_path():
     circuit = provnet.trace(seeded(Padded), torch.rand(1, 1, 4, dtype=torch.float64))
     found = Marginals(circuit.evaluate("counting", target=3, annotation=Threshold(-1e300)))
-    (pad,) = (block for block in circuit.data.blocks if block.kind == "index" and "pad" in block.op)
+    (pad,) = (block for block in circuit.session.data.blocks if block.kind == "index" and "pad" in block.op)
     assert found._forward[pad.output].tolist() == [[0, 0, 1, 1, 1, 1, 0, 0]]
-    assert found.edges("conv").sum() == found._evaluation.relevance[circuit.data.sources[0]].sum()
+    assert found.edges("conv").sum() == found._evaluation.relevance[circuit.session.data.sources[0]].sum()

@@ -74,8 +74,8 @@ def test_quantile(circuit: provnet.Circuit):
     for path in ("0", "4"):
         d = circuit.evaluate("counting", 1, annotation=theta, at="*")
         assert d.inputs.shape == (4, 1, 6, 6)
-        index = [block.path for block in circuit.data.blocks].index(path)
-        values = torch.cat(list(thresholds.coefficients(circuit.workspace(torch.float64), index, rules.Zero())))
+        index = [block.path for block in circuit.session.data.blocks].index(path)
+        values = torch.cat(list(thresholds.coefficients(circuit.session.workspace(torch.float64), index, rules.Zero())))
         assert abs(float((values >= theta.at(path).theta).double().mean()) - 0.25) < 0.01
     with pytest.raises(OptionError, match="not in"):
         thresholds.quantile(circuit, 1.0)

@@ -115,7 +115,7 @@ def time(name: str, layers: int | None) -> None:
     except (Exception, pytest.skip.Exception) as error:  # it knows a fixed list of models
         print(f"LXT does not serve {name}: {error}", file=sys.stderr)
     taken = interleaved(ways, ROUNDS)
-    nodes = len(circuit.data.blocks)
+    nodes = len(circuit.session.data.blocks)
     ratios = {way: taken[way] / taken["forward"] for way in ("trace", *ASKED)}
     report(
         f"{name}, times forward",

@@ -75,17 +75,17 @@ def test_no_two_blocks_share_a_path(name: str):
     forward, modules = MODELS[name]
     made = {key: make() for key, make in modules.items()}
     circuit = provnet.trace(Named(forward, **made), torch.tensor([[1.0, 2.0]], dtype=D))
-    paths = [block.path for block in circuit.data.blocks]
+    paths = [block.path for block in circuit.session.data.blocks]
     assert len(set(paths)) == len(paths)
-    named = [held.names for held in circuit.data.activations.values()]
+    named = [held.names for held in circuit.session.data.activations.values()]
     assert all(names and not names[0].startswith("value ") for names in named)
     assert len({name for names in named for name in names}) == sum(map(len, named))
     found = circuit.evaluate("real", 0)
     total = found.inputs.sum() + sum(taken.sum() for taken in found.sinks.values())
     torch.testing.assert_close(total, torch.ones((), dtype=D))
     for key, module in made.items():  # a module that is called once is found by its own name
-        if key in circuit.data.names:
-            value = circuit.data.activations[circuit.data.find(key)].handle
+        if key in circuit.session.data.names:
+            value = circuit.session.data.activations[circuit.session.data.find(key)].handle
             assert value.shape == (1, 2)
             assert isinstance(module, nn.Module)
 
@@ -95,15 +95,23 @@ def test_a_modules_own_name_goes_before_a_name_that_was_made():
     made = {key: make() for key, make in modules.items()}
     x = torch.tensor([[1.0, 2.0]], dtype=D)
     circuit = provnet.trace(Named(forward, **made), x)
-    outputs = circuit.data.activations
-    assert torch.equal(outputs[circuit.data.find("fc#1")].handle, made["fc#1"](x).detach())
-    assert torch.equal(outputs[circuit.data.find("fc##1")].handle, made["fc"](made["fc"](x)).detach())
+    outputs = circuit.session.data.activations
+    assert torch.equal(outputs[circuit.session.data.find("fc#1")].handle, made["fc#1"](x).detach())
+    assert torch.equal(outputs[circuit.session.data.find("fc##1")].handle, made["fc"](made["fc"](x)).detach())
     with pytest.raises(provnet.errors.UnknownNameError, match=r"fc#0, fc##1"):
-        circuit.data.find("fc")
+        circuit.session.data.find("fc")
 
 
 def test_arguments_and_outputs_whose_keys_read_alike_are_all_kept():
     x, y = torch.ones(1, 2, dtype=D), torch.full((1, 2), 2.0, dtype=D)
     circuit = provnet.trace(lambda given: {1: given[1] * 2, "1": given["1"] * 3}, {1: x, "1": y})
-    assert len(circuit.data.sources) == len(circuit.data.outputs) == 2
-    assert len({circuit.data.activations[i].name for i in (*circuit.data.sources, *circuit.data.outputs)}) == 4
+    assert len(circuit.session.data.sources) == len(circuit.session.data.outputs) == 2
+    assert (
+        len(
+            {
+                circuit.session.data.activations[i].name
+                for i in (*circuit.session.data.sources, *circuit.session.data.outputs)
+            }
+        )
+        == 4
+    )

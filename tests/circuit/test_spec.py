@@ -146,7 +146,7 @@ def sound() -> BlockCircuit:
     torch.manual_seed(0)
     conv, norm = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)
     net = nn.Sequential(conv, norm, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3)).eval()
-    return provnet.trace(net, torch.randn(2, 1, 6, 6)).data
+    return provnet.trace(net, torch.randn(2, 1, 6, 6)).session.data
 
 
 def changed(circuit: BlockCircuit, at: int, **fields: object) -> BlockCircuit:

@@ -90,8 +90,8 @@ def both(request: pytest.FixtureRequest) -> tuple[provnet.Circuit, provnet.Circu
 @pytest.mark.guarantee("a lean circuit answers as one that keeps its activations, to the bit, in every semiring")
 def test_answers_are_equal_to_the_bit(both: tuple[provnet.Circuit, provnet.Circuit]):
     full, lean = both
-    for i, held in full.data.activations.items():
-        again = lean.data.activations[i].handle
+    for i, held in full.session.data.activations.items():
+        again = lean.session.data.activations[i].handle
         assert torch.equal(held.handle, again.tensor() if isinstance(again, Again) else again)
     for rule in ("zero", "gamma", provnet.rules.AlphaBeta(2, 1)):
         wanted = full.evaluate(list(SEMIRINGS), at="*", rule=rule)
@@ -104,12 +104,12 @@ def test_answers_are_equal_to_the_bit(both: tuple[provnet.Circuit, provnet.Circu
 @pytest.mark.filterwarnings("ignore::provnet.errors.TraceWarning")
 def test_messages_gates_and_unit_slopes_are_equal_too(both: tuple[provnet.Circuit, provnet.Circuit]):
     full, lean = both
-    block = next(b for b in reversed(full.data.blocks) if b.has_coefficients)
+    block = next(b for b in reversed(full.session.data.blocks) if b.has_coefficients)
     assert torch.equal(lean.evaluate("real").messages(block.path), full.evaluate("real").messages(block.path))
-    at = (full.sources[0], *(0 for _ in full.data.activations[full.data.sources[0]].shape))
+    at = (full.sources[0], *(0 for _ in full.session.data.activations[full.session.data.sources[0]].shape))
     gates, wanted = lean.gates(target=0, at=at), full.gates(target=0, at=at)
     assert torch.equal(gates.valuation("real"), wanted.valuation("real"))
-    if all(b.call is not None for b in full.data.blocks if b.kind == "elementwise"):
+    if all(b.call is not None for b in full.session.data.blocks if b.kind == "elementwise"):
         assert torch.equal(lean.evaluate(rule="gradient").inputs, full.evaluate(rule="gradient").inputs)
     assert str(lean.plan(coefficients=True)) == str(full.plan(coefficients=True))
 
@@ -138,14 +138,14 @@ def test_memory_is_really_freed(watched: dict[int, StorageWeakRef]):
     circuit = provnet.trace(model, torch.randn(2, 64, dtype=torch.float64), lean=True)
     gc.collect()
     alive = {i for i, storage in watched.items() if not storage.expired()}
-    lean: Lean = circuit.data.lean
-    assert alive == {i for i, held in circuit.data.activations.items() if not isinstance(held.handle, Again)}
+    lean: Lean = circuit.session.data.lean
+    assert alive == {i for i, held in circuit.session.data.activations.items() if not isinstance(held.handle, Again)}
     assert len(alive) <= 9
     assert len(watched) == 32
     for semiring in ("real", "viterbi", "counting"):
         circuit.evaluate(semiring)
         assert lean._held is None
-        assert not circuit.workspace(torch.float64)._sums
+        assert not circuit.session.workspace(torch.float64)._sums
 
 
 def test_no_more_than_a_stretch_is_held_at_a_time(monkeypatch: pytest.MonkeyPatch):
@@ -165,11 +165,11 @@ def test_no_more_than_a_stretch_is_held_at_a_time(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Lean, "_make", spy)
     circuit.evaluate("viterbi")
-    for held in circuit.data.activations.values():  # in any order, without a walk that lets go
+    for held in circuit.session.data.activations.values():  # in any order, without a walk that lets go
         if isinstance(held.handle, Again):
             held.handle.tensor()
     assert 0 < most <= 12
-    assert len(circuit.data.activations) == 64
+    assert len(circuit.session.data.activations) == 64
 
 
 def test_what_a_walk_has_passed_is_let_go(monkeypatch: pytest.MonkeyPatch):
@@ -187,7 +187,7 @@ def test_what_a_walk_has_passed_is_let_go(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Lean, "release", spy)
     circuit.evaluate("viterbi")
     assert max(map(len, held)) > 1
-    assert circuit.data.lean._held is None
+    assert circuit.session.data.lean._held is None
 
 
 def test_each_stretch_is_made_once_a_walk(monkeypatch: pytest.MonkeyPatch):
@@ -214,7 +214,7 @@ def test_a_changed_weight_is_stale():
         model[2].weight[0, 0] += 1  # type: ignore[index,operator]
     with pytest.raises(StaleCircuitError, match=r"'2\.weight'"):
         circuit.evaluate("real")
-    promised = [held.handle for held in circuit.data.activations.values() if isinstance(held.handle, Again)]
+    promised = [held.handle for held in circuit.session.data.activations.values() if isinstance(held.handle, Again)]
     assert promised[-1].shape == (1, 4)
     with pytest.raises(StaleCircuitError):
         [promise.tensor() for promise in promised]
@@ -242,8 +242,8 @@ def test_saving_makes_all_again(tmp_path: Path):
     loaded = provnet.load(tmp_path / "lean.pn")
     assert isinstance(loaded, provnet.Circuit)
     assert torch.equal(loaded.evaluate("viterbi", at="*")["tail"], full.evaluate("viterbi", at="*")["tail"])
-    assert lean.data.lean._held is None
-    assert any(isinstance(held.handle, Again) for held in lean.data.activations.values())
+    assert lean.session.data.lean._held is None
+    assert any(isinstance(held.handle, Again) for held in lean.session.data.activations.values())
 
 
 @pytest.mark.guarantee("an op that gives other bits when it is run again is found at tracing, and its value kept")
@@ -265,7 +265,7 @@ def test_what_does_not_come_out_the_same_is_kept(monkeypatch: pytest.MonkeyPatch
         found = circuit.evaluate("real", at="*")
         for name in wanted.keys():
             assert torch.equal(found[name], wanted[name])
-        assert not isinstance(circuit.data.activations[circuit.data.find(noise)].handle, Again)
+        assert not isinstance(circuit.session.data.activations[circuit.session.data.find(noise)].handle, Again)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -290,9 +290,9 @@ def test_torch_is_left_as_it_was_and_does_not_matter(monkeypatch: pytest.MonkeyP
             torch.autocast("cpu", dtype=torch.bfloat16),
             torch.inference_mode(),
         ):
-            for i, held in lean.data.activations.items():
+            for i, held in lean.session.data.activations.items():
                 if isinstance(held.handle, Again):
-                    assert torch.equal(held.handle.tensor(), full.data.activations[i].handle)
+                    assert torch.equal(held.handle.tensor(), full.session.data.activations[i].handle)
             lean.evaluate("real").messages("9")
             assert torch.is_autocast_enabled("cpu")
             assert torch.is_inference_mode_enabled()

@@ -12,6 +12,7 @@ from torch import nn
 import provnet
 from provnet import semirings
 from provnet.errors import NonFiniteError, OptionError, ProvnetError, TargetError, ValuationError
+from provnet.face.session import Session
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def test_an_overflow_is_reported(semiring: str):
 def test_outputs_are_copies(circuit: provnet.Circuit):
     wanted = circuit.evaluate("real").inputs.clone()
     circuit.outputs[0].zero_()
-    assert torch.equal(provnet.Circuit(circuit.data).evaluate("real").inputs, wanted)
+    assert torch.equal(provnet.Circuit(Session(circuit.session.data)).evaluate("real").inputs, wanted)
 
 
 def test_every_refusal_is_of_one_family(circuit: provnet.Circuit):

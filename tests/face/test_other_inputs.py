@@ -26,8 +26,11 @@ def assert_same_circuit(one: provnet.Circuit, other: provnet.Circuit) -> None:
     """Hold two circuits against each other: every activation, and every tensor's relevance in four semirings."""
     assert one.batch == other.batch
     assert one.keys() == other.keys()
-    for name, number in one.data.names.items():
-        held, theirs = one.data.activations[number], other.data.activations[other.data.find(name)]
+    for name, number in one.session.data.names.items():
+        held, theirs = (
+            one.session.data.activations[number],
+            other.session.data.activations[other.session.data.find(name)],
+        )
         assert same(held.handle, theirs.handle), held.name
         assert (held.shape, held.axis, held.inner) == (theirs.shape, theirs.axis, theirs.inner)
     for semiring in SEMIRINGS:
@@ -70,8 +73,8 @@ def test_on_equals_a_fresh_trace_or_is_refused(case: Case, batch: int) -> None:
 
 def assert_batch(model: Any, circuit: provnet.Circuit, x: Tensor) -> None:
     """At the recorded size only what depended on values is refused; at another, whatever does not fit."""
-    assert circuit.recording is not None
-    if x.shape[0] == circuit.batch and not circuit.recording.execution.fixed:
+    assert circuit.session.recording is not None
+    if x.shape[0] == circuit.batch and not circuit.session.recording.execution.fixed:
         replayed = circuit.on(x)
     else:
         try:
@@ -298,7 +301,7 @@ def test_nothing_of_the_callers_is_touched() -> None:
     before, state = x.clone(), torch.random.get_rng_state()
     replayed = circuit.on(x)
     x.zero_()
-    assert same(replayed.data.activations[replayed.data.sources[0]].handle, before)
+    assert same(replayed.session.data.activations[replayed.session.data.sources[0]].handle, before)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.is_grad_enabled()
 

@@ -74,8 +74,8 @@ def test_weights_written_around_torch(write: Callable[[nn.Linear], Any], options
         lambda: circuit.gates(),
         lambda: circuit.plan(coefficients=True),
         lambda: gates.valuation("real"),
-        lambda: found.messages(circuit.data.blocks[0].path),
-        lambda: found.weights(circuit.data.blocks[0].path),
+        lambda: found.messages(circuit.session.data.blocks[0].path),
+        lambda: found.weights(circuit.session.data.blocks[0].path),
         found.conservation,
     ):
         with pytest.raises(StaleCircuitError, match=r"'weight'.*changed"):
@@ -154,7 +154,7 @@ def test_recorded_tensors(change: Callable[[list[Tensor], Telling], Any], lean: 
     circuit = provnet.trace(model, X, lean=lean)
     found = circuit.evaluate("real")
     change(seen, model)
-    if lean and seen[0].data_ptr() not in {t.data_ptr() for t in circuit.data.lean.kept.values()}:
+    if lean and seen[0].data_ptr() not in {t.data_ptr() for t in circuit.session.data.lean.kept.values()}:
         return  # made again, from what nobody else holds
     for ask in (lambda: circuit.evaluate("real"), lambda: found.messages("last")):
         with pytest.raises(StaleCircuitError, match="changed after tracing"):

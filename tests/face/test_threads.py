@@ -56,12 +56,12 @@ def test_threads_share_a_circuit(rule: str) -> None:
 def test_tracing_beside_serving() -> None:
     model, x = small_net(), torch.rand(2, 1, 8, 8, dtype=D)
     served = model(x)
-    paths = [block.path for block in provnet.trace(model, x).data.blocks]
+    paths = [block.path for block in provnet.trace(model, x).session.data.blocks]
 
     def work(n: int) -> bool:
         if n % 2:
             return all(torch.equal(model(x), served) for _ in range(600))
-        return all([b.path for b in provnet.trace(model, x).data.blocks] == paths for _ in range(40))
+        return all([b.path for b in provnet.trace(model, x).session.data.blocks] == paths for _ in range(40))
 
     assert together(4, work) == [True] * 4
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())

@@ -44,7 +44,7 @@ class Case:
         self.random = random.Random(program.seed)
         self.output = self.random.randrange(len(self.circuit.outputs))
         shape = self.values[program.outputs[self.output]].shape
-        held = self.circuit.data.activations[self.circuit.data.outputs[self.output]]
+        held = self.circuit.session.data.activations[self.circuit.session.data.outputs[self.output]]
         self.index = tuple(self.random.randrange(n) for n in held.shape)
         self.shape = tuple(shape)
 
@@ -58,7 +58,7 @@ class Case:
         """Return the relevance of each source, [batch, *shape]."""
         asked = circuit or self.circuit
         # In a batch of one the example may lie on another axis of size one: the neuron's number stays.
-        shape = asked.data.activations[asked.data.outputs[self.output]].shape
+        shape = asked.session.data.activations[asked.session.data.outputs[self.output]].shape
         target = tuple(map(int, np.unravel_index(self.flat, shape))) if shape else ()
         return relevance(asked.evaluate(semiring, target=target, output=self.output, **options))
 
@@ -80,7 +80,7 @@ class Case:
     @cached_property
     def flat(self) -> int:
         """The explained neuron's number, row-major, in a batch of one."""
-        held = self.circuit.data.activations[self.circuit.data.outputs[self.output]]
+        held = self.circuit.session.data.activations[self.circuit.session.data.outputs[self.output]]
         return int(np.ravel_multi_index(self.index, held.shape)) if held.shape else 0
 
     @property

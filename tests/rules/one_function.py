@@ -25,7 +25,7 @@ def keeps_its_promises(function: Callable[[Tensor], Tensor], x: Tensor) -> Circu
     leaf = x.clone().requires_grad_()
     (wanted,) = torch.autograd.grad(flat(leaf)[:, 0].sum(), leaf)
     circuit = provnet.trace(flat, x)
-    agrees(circuit.data, 1e-10)
+    agrees(circuit.session.data, 1e-10)
     for route in ("auto", "reference"):
         found = circuit.evaluate("real", 0, "gradient", route=route).inputs
         torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)

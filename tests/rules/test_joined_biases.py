@@ -33,7 +33,7 @@ def test_a_dense_layer_does_not_depend_on_memory_layout():
     scattered = provnet.trace(Last(lambda x: x.transpose(1, 2)).double().eval(), x)
     contiguous = provnet.trace(Last(lambda x: x.transpose(1, 2).contiguous()).double().eval(), x)
     for circuit in (scattered, contiguous):
-        assert [block.path for block in circuit.data.blocks if block.role == "linear"] == ["dense"]
+        assert [block.path for block in circuit.session.data.blocks if block.role == "linear"] == ["dense"]
     for name in SEMIRINGS:
         one, other = (c.evaluate(name, target=0) for c in (scattered, contiguous))
         torch.testing.assert_close(one.inputs, other.inputs, rtol=1e-12, atol=0)
@@ -46,7 +46,7 @@ def test_a_dense_layer_may_be_written_by_hand():
     x = torch.rand(2, 4, dtype=torch.float64)
     by_hand = provnet.trace(lambda x: x @ weight + bias, x)
     whole = provnet.trace(lambda x: torch.addmm(bias, x, weight), x)
-    assert len(by_hand.data.blocks) == len(whole.data.blocks) == 1
+    assert len(by_hand.session.data.blocks) == len(whole.session.data.blocks) == 1
     for name in SEMIRINGS:
         # The two kernels round z differently.
         torch.testing.assert_close(by_hand.evaluate(name).inputs, whole.evaluate(name).inputs, rtol=1e-12, atol=1e-12)
@@ -67,7 +67,7 @@ def test_what_is_no_bias_of_a_product_stays_apart(model: Callable[..., Tensor]):
     w, b = torch.randn(4, 3, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
     x = torch.rand(2, 4, dtype=torch.float64)
     circuit = provnet.trace(lambda x: model(x, w, b), x)
-    assert any(block.op == "aten.add" for block in circuit.data.blocks)
+    assert any(block.op == "aten.add" for block in circuit.session.data.blocks)
     leaf = x.clone().requires_grad_()
     logits = model(leaf, w, b)
     (grad,) = torch.autograd.grad(logits[:, 1].sum(), leaf)

@@ -72,7 +72,7 @@ def test_the_most_specific_class_decides_wherever_it_stands():
     # Option by option: what the subclass does not say is the base's; and a path still overrides both.
     more = rules.Composite([(StdConv2d, {"bias": False}), (nn.Conv2d, {"rule": "flat", "bias": True})])
     circuit = provnet.trace(net(Own(1, 2, 3)), torch.rand(1, 1, 4, 4))
-    choice = more.assign(circuit.data)[0]
+    choice = more.assign(circuit.session.data)[0]
     assert choice is not None
     assert (choice.rule, dict(choice.conventions)) == (rules.Flat(), {"bias": False})
     assert rule_at(net(Own(1, 2, 3)), rules.Composite([*entries, ("0", rules.WSquare())])) == "WSquare"
@@ -111,9 +111,9 @@ def test_opaque_takes_classes():
     x = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
     model = nn.Sequential(nn.Softmax(1), Soft(1), nn.ReLU())
     circuit = provnet.trace(model, x, opaque={nn.Softmax: "identity", Soft: "jacobian"})
-    assert [block.kind for block in circuit.data.blocks] == ["elementwise", "affine", "elementwise"]
+    assert [block.kind for block in circuit.session.data.blocks] == ["elementwise", "affine", "elementwise"]
     circuit = provnet.trace(model, x, opaque={"1": "identity", Soft: "jacobian", nn.Softmax: "identity"})
-    assert [block.kind for block in circuit.data.blocks] == ["elementwise"] * 3
-    assert len(provnet.trace(nn.Sequential(nn.Softmax(1)), x, opaque=[nn.Softmax]).data.blocks) == 1
+    assert [block.kind for block in circuit.session.data.blocks] == ["elementwise"] * 3
+    assert len(provnet.trace(nn.Sequential(nn.Softmax(1)), x, opaque=[nn.Softmax]).session.data.blocks) == 1
     with pytest.raises(UnknownNameError, match="the class Conv2d"):
         provnet.trace(model, x, opaque={nn.Conv2d: "identity"})

@@ -169,10 +169,10 @@ def test_which_factor_is_the_gate(name: str) -> None:
     assert [row.why for row in circuit.summary() if row.why] == GATES[name]
     assert all(remark in str(circuit.summary()) for remark in GATES[name])
     if "gate" in GATES[name][-1]:
-        product = [block for block in circuit.data.blocks if block.remark][-1]
+        product = [block for block in circuit.session.data.blocks if block.remark][-1]
         gate = product.inputs[0 if "first" in product.remark else 1]
         found = circuit.evaluate("counting", (0, 0), products="value", annotation=Threshold(-1e9), at="*")
-        assert not np.asarray(found[circuit.data.activations[gate].names[0]]).any()
+        assert not np.asarray(found[circuit.session.data.activations[gate].names[0]]).any()
 
 
 def test_the_gates_of_the_case_are_as_listed(circuits: dict[str, provnet.Circuit]) -> None:
@@ -186,7 +186,7 @@ def test_the_gates_of_the_case_are_as_listed(circuits: dict[str, provnet.Circuit
 def test_a_composite_sets_products_by_path(value: str) -> None:
     model, x = CASES["attention"].make().eval(), CASES["attention"].input()
     circuit = provnet.trace(model, x)
-    paths = [block.path for block in circuit.data.blocks if block.convention == "products"]
+    paths = [block.path for block in circuit.session.data.blocks if block.convention == "products"]
     everywhere = rules.Composite({path: {"products": value} for path in paths})
     found = circuit.evaluate("real", 0, everywhere).inputs
     assert torch.equal(found, circuit.evaluate("real", 0, products=value).inputs)
@@ -204,7 +204,7 @@ def test_a_composite_sets_products_by_path(value: str) -> None:
 @pytest.mark.parametrize("rule", ["zplus", "alpha-beta", "gamma", "wsquare", "absolute"])
 def test_rules_of_signs_are_no_rules_of_products(circuits: dict[str, provnet.Circuit], rule: str) -> None:
     circuit = circuits["attention"]
-    path = next(block.path for block in circuit.data.blocks if block.role == "product")
+    path = next(block.path for block in circuit.session.data.blocks if block.role == "product")
     with pytest.raises(provnet.ProvnetError, match="take Zero or Epsilon"):
         circuit.evaluate("real", 0, rules.Composite({path: rule}))
     taken = {row.path: row.rule for row in circuit.plan(rule)}

@@ -104,7 +104,7 @@ def circuits(name: str, dtype: torch.dtype = torch.float64) -> tuple[provnet.Cir
 @pytest.mark.parametrize("name", CASES)
 def test_two_spellings_have_one_answer(name: str, policies: Policies) -> None:
     written, whole = circuits(name)
-    assert [block.role for block in written.data.blocks] == [block.role for block in whole.data.blocks]
+    assert [block.role for block in written.session.data.blocks] == [block.role for block in whole.session.data.blocks]
     for semiring in ("real", "viterbi", "boolean"):
         found, wanted = (c.evaluate(semiring, (1, 0), **options(policies)) for c in (written, whole))
         torch.testing.assert_close(found.inputs, wanted.inputs, rtol=1e-8, atol=1e-9)
@@ -115,7 +115,9 @@ def test_two_spellings_have_one_answer(name: str, policies: Policies) -> None:
 def test_in_single_precision(name: str) -> None:
     written, whole = circuits(name, torch.float32)
     found, wanted = (circuit.evaluate("real", (1, 0)).inputs for circuit in (written, whole))
-    assert len(written.data.blocks) <= len(whole.data.blocks) + 2  # a cast to double precision, and back
+    assert (
+        len(written.session.data.blocks) <= len(whole.session.data.blocks) + 2
+    )  # a cast to double precision, and back
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
 
 
@@ -173,8 +175,10 @@ APART: dict[str, Function] = {
 def test_what_is_no_known_function_stays_apart(name: str) -> None:
     net, x, weighting = Net(APART[name]).eval(), seeded(70, 3, 2, 3), seeded(71, 3, 2, 2)
     circuit = provnet.trace(net, x)
-    assert {block.op for block in circuit.data.blocks}.isdisjoint({"aten.rms_norm", "aten.layer_norm", "aten.gelu"})
-    assert any(block.role == "product" for block in circuit.data.blocks)
+    assert {block.op for block in circuit.session.data.blocks}.isdisjoint(
+        {"aten.rms_norm", "aten.layer_norm", "aten.gelu"}
+    )
+    assert any(block.role == "product" for block in circuit.session.data.blocks)
     leaf = x.clone().requires_grad_()
     (wanted,) = torch.autograd.grad((net(leaf) * weighting).sum(), leaf)
     found = circuit.evaluate("real", weighting, rule="gradient").inputs
@@ -187,14 +191,14 @@ def test_an_output_inside_keeps_the_ops_apart() -> None:
         return gate * x, gate
 
     circuit = provnet.trace(model, seeded(73, 2, 3))
-    assert [block.op for block in circuit.data.blocks] == ["aten.sigmoid", "aten.mul"]
+    assert [block.op for block in circuit.session.data.blocks] == ["aten.sigmoid", "aten.mul"]
 
 
 def test_a_learned_slope_is_no_constant_of_a_known_function() -> None:
     """At 1 it is silu's, but training changes it: it is a function with a parameter, as a PReLU is, and goes stale."""
     slope = nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
     circuit = provnet.trace(lambda x: x * torch.sigmoid(slope * x), seeded(73, 2, 3))
-    assert [block.op for block in circuit.data.blocks] == ["provnet.function"]
+    assert [block.op for block in circuit.session.data.blocks] == ["provnet.function"]
     with torch.no_grad():
         slope.mul_(2)
     with pytest.raises(StaleCircuitError):

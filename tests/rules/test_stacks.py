@@ -35,4 +35,4 @@ STACKS: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("name", STACKS)
 def test_stacks(name: str) -> None:
     circuit = keeps_its_promises(STACKS[name], seeded(95, 2, 12))
-    assert "linear" in [block.role for block in circuit.data.blocks]
+    assert "linear" in [block.role for block in circuit.session.data.blocks]

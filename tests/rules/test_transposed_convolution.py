@@ -61,7 +61,7 @@ def test_relevance_is_that_of_the_edges_one_by_one(name: str) -> None:
         found = circuit.evaluate("real", weighting, route=route)
         torch.testing.assert_close(found.inputs, wanted, rtol=1e-9, atol=1e-12)
         assert found.conservation().residual() < 1e-9
-    assert circuit.data.blocks[0].wiring.edges == len(edges)
+    assert circuit.session.data.blocks[0].wiring.edges == len(edges)
 
 
 @pytest.mark.guarantee("a transposed convolution has autograd's derivative, and one answer by every route and size")

@@ -71,8 +71,8 @@ def derivative(net: nn.Module, tmp_path: Path) -> None:
 def test_a_product_of_functions_is_one_function(name: str, tmp_path: Path) -> None:
     net = Net(FUNCTIONS[name]).eval()
     circuit = provnet.trace(net, seeded(70, 3, 2, 3))
-    assert "provnet.function" in [block.op for block in circuit.data.blocks]
-    assert not any(block.role == "product" for block in circuit.data.blocks)
+    assert "provnet.function" in [block.op for block in circuit.session.data.blocks]
+    assert not any(block.role == "product" for block in circuit.session.data.blocks)
     derivative(net, tmp_path)
 
 
@@ -110,7 +110,7 @@ def test_norms_have_the_shares_of_their_entries(name: str) -> None:
     """The slow twin lists every contribution, from the values alone."""
     x, w, b = seeded(74, 2, 2, 4), seeded(75, 4), seeded(76, 4)
     circuit = provnet.trace(lambda x: NORMS[name][0](x, w, b), x)
-    assert [block.op for block in circuit.data.blocks if block.role == "norm"] == ["provnet.norm"]
+    assert [block.op for block in circuit.session.data.blocks if block.role == "norm"] == ["provnet.norm"]
     y, p = groups(name, x)
     weighting = seeded(77, 2, 2, 4)
     along = 1 if "first" in name else 2
@@ -135,7 +135,7 @@ def test_the_derivative_of_a_norm_is_autograds(name: str, tmp_path: Path) -> Non
 def test_epsilon_may_be_a_tensor(make: Callable[[], object]) -> None:
     eps = make()
     circuit = provnet.trace(lambda x: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps), seeded(74, 2, 2, 4))
-    assert [block.op for block in circuit.data.blocks] == ["aten.rms_norm"]
+    assert [block.op for block in circuit.session.data.blocks] == ["aten.rms_norm"]
 
 
 def test_a_norm_over_the_examples_stays_refused() -> None:

@@ -116,8 +116,8 @@ def compare(model: nn.Module, x: Tensor, rule: rules.Rule, wanted: dict[str, Ten
     result = circuit.evaluate("real", 1, rule, route=route)
     compared = 0
     for name, value in wanted.items():
-        if name and name not in circuit.data.names:
-            assert name in circuit.data.absent, name  # a convolution that is fused with its batch norm
+        if name and name not in circuit.session.data.names:
+            assert name in circuit.session.data.absent, name  # a convolution that is fused with its batch norm
             continue
         mine = result[name] if name else result.inputs
         assert float((mine - value).abs().max()) <= TOLERANCE * float(value.abs().max()), name

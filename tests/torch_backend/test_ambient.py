@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import provnet
+from provnet.face.session import Session
 
 SIX = ["real", "boolean", "counting", "viterbi", "tropical", "bottleneck"]
 
@@ -34,7 +35,7 @@ def test_surroundings_change_no_number(name: str, rule: Any):
     """Gamma makes its sums anew, by matrix products: under autocast those would be bfloat16."""
     circuit = provnet.trace(model(), torch.rand(2, 2, 8))
     plain = circuit.evaluate(SIX, rule=rule)
-    fresh = provnet.Circuit(circuit.data)
+    fresh = provnet.Circuit(Session(circuit.session.data))
     with SURROUNDINGS[name]():
         before = torch.is_autocast_enabled("cpu"), torch.get_default_device()
         around = fresh.evaluate(SIX, rule=rule)
@@ -50,7 +51,7 @@ def test_surroundings_change_no_number(name: str, rule: Any):
 def test_what_is_found_later_is_found_as_before():
     """Relevance that was not kept, messages and reports evaluate again, perhaps in other surroundings."""
     found = provnet.trace(model(), torch.rand(2, 2, 8)).evaluate("real", rule=provnet.rules.Gamma(0.25))
-    again = provnet.Circuit(found._asked.circuit).evaluate("real", rule=provnet.rules.Gamma(0.25), at="*")
+    again = provnet.Circuit(Session(found._asked.circuit)).evaluate("real", rule=provnet.rules.Gamma(0.25), at="*")
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(found["1"], again["1"])
         assert found.conservation().residual() < 1e-5

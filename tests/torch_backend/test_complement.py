@@ -21,7 +21,7 @@ def conv(x: Tensor, bias: bool = True) -> tuple[nn.Module, Tensor]:
 
 
 def denominators(model: nn.Module, x: Tensor, rule: rules.Rule) -> tuple[Tensor, ...]:
-    circuit = provnet.trace(model, x).data
+    circuit = provnet.trace(model, x).session.data
     index = next(i for i, block in enumerate(circuit.blocks) if block.role == "linear")
     return Workspace(circuit, x.dtype).prepared(index, rule).z
 

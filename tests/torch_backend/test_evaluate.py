@@ -49,7 +49,7 @@ def test_tiles_do_not_matter(circuit: provnet.Circuit, semiring: str):
 def test_a_batch_is_its_examples(circuit: provnet.Circuit, semiring: str):
     """Each example's relevance does not depend on the others: one traced alone gives the same."""
     together = circuit.evaluate(semiring).inputs
-    source = circuit.data.activations[circuit.data.sources[0]].handle
+    source = circuit.session.data.activations[circuit.session.data.sources[0]].handle
     for example in range(3):
         alone = provnet.trace(network(), source[example : example + 1]).evaluate(semiring).inputs
         torch.testing.assert_close(together[example : example + 1], alone, rtol=1e-9, atol=1e-12)

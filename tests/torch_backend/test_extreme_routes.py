@@ -77,7 +77,7 @@ Both = tuple[Prepared, BlockQuestion, Tensor, Pulled, Pulled]
 
 def pulls(circuit: provnet.Circuit, semiring: Semiring, theta: Annotation, rule: Rule) -> Iterator[Both]:
     """Yield every block with what both routes make of the definition's relevance; nothing if that leaves the floats."""
-    data, workspace = circuit.data, circuit.workspace(circuit.floating(None))
+    data, workspace = circuit.session.data, circuit.session.workspace(circuit.session.floating(None))
     output = data.outputs[0]
     start = torch.zeros((), dtype=semiring.element_dtype(workspace.dtype))
     start = semiring.full((circuit.batch, data.activations[output].size), semiring.zero, start)

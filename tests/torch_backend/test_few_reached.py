@@ -40,7 +40,7 @@ def test_one_output_of_many(semiring: str, bias: bool, monkeypatch: pytest.Monke
     slow = circuit.evaluate(semiring, (3, 7), route="reference")
     torch.testing.assert_close(fast.inputs, slow.inputs, rtol=1e-14, atol=0)
     assert set(fast.sinks) == set(slow.sinks)
-    (prepared,) = circuit.workspace(torch.float64).prepared(0, provnet.rules.Zero()).parts
+    (prepared,) = circuit.session.workspace(torch.float64).prepared(0, provnet.rules.Zero()).parts
     assert prepared.extent.contributions is None
 
 

@@ -137,9 +137,9 @@ def test_one_by_one_is_in_a_batch(circuits: dict[tuple[str, int], provnet.Circui
 def test_messages_of_a_product(circuits: dict[tuple[str, int], provnet.Circuit], products: str) -> None:
     circuit = circuits["attention", 3]
     answer = circuit.evaluate("real", 0, products=products, at="*", route="reference")
-    block = next(block for block in circuit.data.blocks if block.path == "bmm_2")
+    block = next(block for block in circuit.session.data.blocks if block.path == "bmm_2")
     messages = answer.messages("bmm_2")
-    names = [circuit.data.activations[i].names[0] for i in block.inputs]
+    names = [circuit.session.data.activations[i].names[0] for i in block.inputs]
     names = names[1:] if products == "value" else names
     wanted = torch.cat([answer[name].flatten(1) for name in names], 1)
     torch.testing.assert_close(messages.sum(1), wanted, rtol=1e-9, atol=1e-11)

@@ -15,7 +15,7 @@ def test_padding_and_undefined_edges_have_none():
     model = seeded(lambda: nn.Sequential(nn.Conv2d(1, 2, 3, padding=1)))
     with torch.no_grad():
         model[0].weight[1], model[0].bias[1] = 0.0, 0.0  # type: ignore[index]
-    workspace = provnet.trace(model, torch.rand(3, 1, 4, 4, dtype=torch.float64)).workspace(torch.float64)
+    workspace = provnet.trace(model, torch.rand(3, 1, 4, 4, dtype=torch.float64)).session.workspace(torch.float64)
     inside = 4 * 4 * 9 - 4 * 4 * 3 + 4  # windows that stick out lose a row or column, corners lose both
     flat = torch.cat(list(coefficients(workspace, 0, rules.Flat())))
     assert len(flat) == 3 * 2 * inside

@@ -72,7 +72,7 @@ def test_fused_weights_equal_the_definition(rule):
 
 def test_fused_weights_are_not_made_where_the_factors_do():
     circuit = provnet.trace(fused_net(), X)
-    stored = [block.weight for block in circuit.data.blocks if isinstance(block.weight, Stored)]
+    stored = [block.weight for block in circuit.session.data.blocks if isinstance(block.weight, Stored)]
     fused = [weight for weight in stored if isinstance(raw(weight, "values"), Scaled)]
     assert len(fused) == 3
     circuit.evaluate("real", 1, rules.Epsilon(1e-6))
@@ -131,7 +131,7 @@ def test_denominators_that_nobody_asks_for_are_not_made():
     """Plain ε needs none of its own, and the signed rule's branch for z < 0 none behind a ReLU."""
     net = seeded(lambda: nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2)))
     circuit = provnet.trace(net, torch.rand(2, 5).double())
-    workspace = circuit.workspace(torch.float64)
+    workspace = circuit.session.workspace(torch.float64)
     for rule, made in ((rules.Epsilon(1e-6), set()), (rules.Gamma(0.25, signed=True), {0})):
         circuit.evaluate("real", 0, rule)
         held = raw(workspace.prepared(0, rule), "z")
@@ -166,7 +166,7 @@ def test_a_deleted_circuit_frees_its_activations_at_once():
     try:
         circuit = provnet.trace(net, torch.rand(2, 1, 6, 6).double())
         result = circuit.evaluate("real", 0, rules.AlphaBeta(2, 1))
-        held = [weakref.ref(one.handle) for one in circuit.data.activations.values()]
+        held = [weakref.ref(one.handle) for one in circuit.session.data.activations.values()]
         del circuit, result
         assert not any(one() is not None for one in held)
     finally:

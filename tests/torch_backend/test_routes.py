@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import provnet
 from provnet.errors import NonFiniteError
+from provnet.face.session import Session
 from provnet.rules import AlphaBeta, Epsilon, Gamma, WSquare, Zero, ZPlus
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.annotations import Threshold
@@ -81,8 +82,8 @@ def weighting(circuit: provnet.Circuit, seed: int) -> Tensor:
 
 def attained(circuit: provnet.Circuit, dtype: torch.dtype) -> list[float]:
     """Return all positive coefficients that occur, each with its neighbours."""
-    workspace = circuit.workspace(dtype)
-    index = next(i for i, block in enumerate(circuit.data.blocks) if block.has_coefficients)
+    workspace = circuit.session.workspace(dtype)
+    index = next(i for i, block in enumerate(circuit.session.data.blocks) if block.has_coefficients)
     prepared = workspace.prepared(index, Zero())
     d = prepared.at(torch.arange(prepared.block.wiring.outputs), slice(0, circuit.batch)).d
     values = d[d > 0].unique()
@@ -280,10 +281,10 @@ def test_a_bias_whose_share_overflows_is_not_defined():
         model.weight.fill_(-1e30)
         model.bias.fill_(1e30)
     circuit = provnet.trace(model, torch.ones(1, 1))
-    block = circuit.data.blocks[0]
+    block = circuit.session.data.blocks[0]
     with torch.no_grad():
-        circuit.data.activations[block.output].handle.fill_(1e-20)  # what cancellation may leave
-    circuit = provnet.Circuit(circuit.data)
+        circuit.session.data.activations[block.output].handle.fill_(1e-20)  # what cancellation may leave
+    circuit = provnet.Circuit(Session(circuit.session.data))
     fast, slow = circuit.evaluate("boolean"), circuit.evaluate("boolean", route="reference")
     assert not slow.bias[block.path].any()
     assert torch.equal(fast.bias[block.path], slow.bias[block.path])

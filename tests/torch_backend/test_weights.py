@@ -23,7 +23,7 @@ def test_pieces_are_the_whole(rule: rules.Rule, fused: bool) -> None:
     conv, norm = nn.Conv2d(200, 160, 3), nn.BatchNorm2d(160).eval()
     assert conv.weight.numel() > PIECE
     nn.init.normal_(norm.weight)
-    circuit = provnet.trace(nn.Sequential(conv, norm) if fused else conv, torch.randn(1, 200, 3, 3)).data
+    circuit = provnet.trace(nn.Sequential(conv, norm) if fused else conv, torch.randn(1, 200, 3, 3)).session.data
     before = conv.weight.detach().clone()
     prepared = Workspace(circuit, torch.float32).prepared(0, rule)
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # type: ignore[operator]

@@ -27,8 +27,8 @@ def test_the_first_maximum_wins(
     generator = torch.Generator().manual_seed(seed)
     x = torch.randint(-1, 2, (2, 2, *(6, 5, 7)[:dims]), generator=generator).float()
     circuit = provnet.trace(nn.Sequential(pool, nn.Flatten()), x)
-    index = next(i for i, block in enumerate(circuit.data.blocks) if block.kind == "selection")
-    prepared = circuit.workspace(torch.float32).prepared(index, Zero())
+    index = next(i for i, block in enumerate(circuit.session.data.blocks) if block.kind == "selection")
+    prepared = circuit.session.workspace(torch.float32).prepared(index, Zero())
     assert prepared.winner is not None
     expected = winners._by_tiles(prepared)
     assert torch.equal(prepared.winner, expected)
@@ -43,7 +43,7 @@ def test_a_window_that_is_larger_than_the_input_has_winners(stride):
     pool = nn.MaxPool2d((2, 3), stride=(2, stride), ceil_mode=True)
     x = torch.tensor([[[[3.0, 1.0, 2.0, 4.0]]]])
     lean = provnet.trace(nn.Sequential(pool, nn.Flatten()), x, lean=True)
-    prepared = lean.workspace(torch.float32).prepared(0, Zero())
+    prepared = lean.session.workspace(torch.float32).prepared(0, Zero())
     again = replace(prepared, block=replace(prepared.block, places=None))
     assert torch.equal(winners.Winners(again).value, winners._by_tiles(prepared))
     assert lean.evaluate("boolean", target=0).inputs.tolist() == [[[[True, False, False, False]]]]

@@ -114,7 +114,7 @@ def forged(dice: random.Random) -> Callable[[Any], Any]:
 def use(circuit: Circuit | GateCircuit) -> None:
     """Ask what reads every block by every route."""
     assert isinstance(circuit, Circuit)
-    check_circuit(circuit.data)
+    check_circuit(circuit.session.data)
     str(circuit.summary())
     for ask in (
         lambda: circuit.evaluate("real", target=0, route="auto").conservation(),

@@ -58,7 +58,10 @@ def sources(circuit: provnet.Circuit, answer: provnet.Relevance) -> dict[str, An
 def leaves(run: Run, circuit: provnet.Circuit) -> Iterator[dict[str, Tensor]]:
     """Make what the circuit starts from leaves of autograd's graph: float inputs, and the results of look-ups."""
     found: dict[str, Tensor] = {}
-    handles = {circuit.data.activations[s].names[0]: circuit.data.activations[s].handle for s in circuit.data.sources}
+    handles = {
+        circuit.session.data.activations[s].names[0]: circuit.session.data.activations[s].handle
+        for s in circuit.session.data.sources
+    }
 
     def leaf(tensor: Tensor) -> Tensor:
         for name, handle in handles.items():
@@ -86,7 +89,7 @@ def test_the_gradient_is_autograds(name: str) -> None:
     run, circuit = case(name)
     if not isinstance(run.model, nn.Module):
         pytest.skip("a function has no modules to hook")
-    single = any(activation.handle.dtype == torch.float32 for activation in circuit.data.activations.values())
+    single = any(activation.handle.dtype == torch.float32 for activation in circuit.session.data.activations.values())
     # These convert to float32 inside; a written-out norm is one step, in the dtype around it.
     single |= any(type(module).__name__.endswith(("RMSNorm", "T5LayerNorm")) for module in run.model.modules())
     answer = circuit.evaluate("real", rule="gradient", **asked(circuit))
@@ -116,8 +119,8 @@ def test_the_gradient_is_autograds(name: str) -> None:
 
 def _named(found: dict[str, Tensor], circuit: provnet.Circuit, value: Tensor) -> Tensor:
     """Return a float input as a leaf, if it is a source."""
-    for activation in circuit.data.sources:
-        held = circuit.data.activations[activation]
+    for activation in circuit.session.data.sources:
+        held = circuit.session.data.activations[activation]
         if held.names[0] not in found and held.handle.shape == value.shape and torch.equal(held.handle, value):
             found[held.names[0]] = value.detach().clone().requires_grad_()
             return found[held.names[0]]

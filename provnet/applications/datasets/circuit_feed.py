@@ -48,7 +48,7 @@ def _device_of(model: Any) -> torch.device | None:
 
 def scores_of(circuit: Circuit) -> Tensor:
     """Return the recorded scores, [batch, classes]. Raises `TargetError` where an output is no row of classes."""
-    output = circuit.data.activations[output_named(circuit.data, None)]
+    output = circuit.session.data.activations[output_named(circuit.session.data, None)]
     if output.size != (output.shape[-1] if output.shape else 0):
         raise TargetError(
             f"the output has the shape {output.shape} an example, so no example has one class. Sweep with by=None and "

@@ -124,8 +124,8 @@ class _SweepQuestion:
 
     def names(self, circuit: Circuit) -> list[str]:
         """Return the names of the tensors that are asked for, each once, in the order of execution."""
-        chosen = tensors_at(circuit.data, self.at)
-        return [held.name for number, held in circuit.data.activations.items() if number in chosen]
+        chosen = tensors_at(circuit.session.data, self.at)
+        return [held.name for number, held in circuit.session.data.activations.items() if number in chosen]
 
     def answer(
         self, circuit: Circuit, names: list[str], labels: Tensor | None, number: int

@@ -53,7 +53,10 @@ class Tally:
         return Tally(self.semirings, self.tensors, self.folds, self.classes, self.settings)
 
     def add(self, relevance: Mapping[tuple[str, str], Tensor], classes: Tensor) -> None:
-        """Add examples: (semiring, tensor) -> [batch, *neurons, *element], and the class of each."""
+        """Add examples: (semiring, tensor) -> [batch, *neurons, *element], and the class of each.
+
+        relevance, classes   what a sweep gives for a batch: relevance by semiring and tensor, and each example's class.
+        """
         self.examples += torch.bincount(classes.cpu(), minlength=self.classes)
         for (semiring, tensor), x in relevance.items():
             algebra = self.semirings[semiring]
@@ -115,11 +118,17 @@ class Tally:
         return FOLDS[fold].show(parts, examples)
 
     def quantile(self, q: float, semiring: str | None = None, at: str | None = None, label: Any = None) -> Tensor:
-        """Return each neuron's quantile over examples, at most 5 % off. Needs the fold "quantiles"."""
+        """Return each neuron's quantile over examples, at most 5 % off. Needs the fold "quantiles".
+
+        q   from 0 to 1.   semiring, at, label   as of `of`.
+        """
         return quantile_of(self.of("quantiles", semiring, at, label), q)
 
     def by_class(self, fold: str, semiring: str | None = None, at: str | None = None) -> Tensor:
-        """Return a fold of each class: [classes, *neurons]. Raises: as `of`, for an empty class too."""
+        """Return a fold of each class: [classes, *neurons]. Raises: as `of`, for an empty class too.
+
+        semiring, at   as of `of`.
+        """
         return torch.stack([self.of(fold, semiring, at, label) for label in range(self.classes)])
 
     def _rows(self, label: int | Iterable[int] | None) -> list[int]:
@@ -141,13 +150,17 @@ class Tally:
     # -- files ---------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the tally to one file: safetensors with JSON in its header, no pickle. Raises `OutputError`."""
+        """Write the tally to one file: safetensors with JSON in its header, no pickle. Raises `OutputError`.
+
+        path   of the file.
+        """
         write_tensors(path, self.plain(), self.tensors_by_name())
 
     @classmethod
     def load(cls, path: str | PathLike[str], semirings: Iterable[Semiring] = ()) -> Tally:
         """Read a tally back. `semirings`: those that are not registered, which are known by name.
 
+        path   of the file.
         Raises: `FileFormatError` for a file of another kind, or one that was cut or changed.
         """
         return cls.from_plain(*read_tensors(path), {one.name: one for one in semirings}, str(path))
@@ -171,7 +184,10 @@ class Tally:
     def from_plain(
         cls, plain: Mapping[str, Any], tensors: Mapping[str, Tensor], known: Mapping[str, Semiring], where: str
     ) -> Tally:
-        """Return the tally that `plain` and `tensors_by_name` describe. Raises `FileFormatError`."""
+        """Return the tally that `plain` and `tensors_by_name` describe. Raises `FileFormatError`.
+
+        tensors   by name.   known   semirings of one's own, by name.   where   the file's name, for errors.
+        """
         try:
             semirings = {label: semiring_of(label, known) for label in plain["semirings"]}
             found = cls(
@@ -186,7 +202,10 @@ class Tally:
         return found
 
     def check(self, where: str) -> None:
-        """Raise `FileFormatError` if the parts do not fit together."""
+        """Raise `FileFormatError` if the parts do not fit together.
+
+        where   the file's name, for errors.
+        """
         known = {(s, t, a) for s in self.semirings for t in self.tensors for a in self.accumulators}
         rows = {len(state) if state.dim() else -1 for state in (self.examples, *self.states.values())}
         unknown = set(self.folds) - set(FOLDS)

@@ -47,7 +47,7 @@ class Answers:
     ) -> None:
         """`semirings`, `rule_names`: more of them, by the names that the page shows. `output`: which output."""
         self.circuit, self.output = circuit, output
-        self.network = Network(circuit.workspace(circuit.floating(None)).circuit)
+        self.network = Network(circuit.session.workspace(circuit.session.floating(None)).circuit)
         self.semirings = {name: semiring_called(name) for name in semiring_names()} | dict(semirings or {})
         self.semirings = {name: one for name, one in self.semirings.items() if not one.element_shape}
         self.rules: dict[str, Any] = {name: name for name in _rule_names()} | dict(rule_names or {})
@@ -85,7 +85,7 @@ class Answers:
     def _check_edges(self, name: str) -> None:
         """Raise `OptionError` for a rule that has other edges than the page shows."""
         rule = lrp.get(self.rules[name])
-        theirs = self.circuit.workspace(self.circuit.floating(None), rule).circuit.blocks
+        theirs = self.circuit.session.workspace(self.circuit.session.floating(None), rule).circuit.blocks
         for ours, other in zip(self.network.data.blocks, theirs, strict=True):
             same = (ours.kind, ours.inputs) == (other.kind, other.inputs) and ours.wiring == other.wiring
             if ours is not other and not same:
@@ -132,7 +132,7 @@ class Answers:
 
     def target_number(self, question: PageQuestion) -> int:
         """Return the row-major number of the explained neuron in the output. Raises `TargetError`."""
-        held = self.circuit.data.activations[output_named(self.circuit.data, self.output)]
+        held = self.circuit.session.data.activations[output_named(self.circuit.session.data, self.output)]
         return int(target_neurons(parse_target(question.target), held, self.circuit.batch)[question.example])
 
     def reached(self, question: PageQuestion, activation: int) -> NDArray[np.bool_]:
@@ -142,7 +142,7 @@ class Answers:
             data = self.network.data
             roots = [(layer, np.arange(data.activations[layer].size)) for layer in self.network.layers]
             targets = np.array([self.target_number(question)])
-            output = output_named(self.circuit.data, self.output)
+            output = output_named(self.circuit.session.data, self.output)
             chosen = partial(self._wired, question)
             self._reached[key] = find_cone(data, output, targets, roots, chosen, units=False, biases=False).inside
         live = self._reached[key].get(activation)

@@ -41,7 +41,7 @@ class Degrees:
         """Return how many edges leave each neuron of a tensor towards the target, unit edges followed up."""
         key = (activation, question.example, question.target)
         if key not in self._outputs:
-            counts = np.zeros(self.answers.circuit.data.activations[activation].size, np.int64)
+            counts = np.zeros(self.answers.circuit.session.data.activations[activation].size, np.int64)
             for block, offset in self.answers.network.readers.get(activation, ()):
                 into = self._fed_counts(question, block)
                 counts += into[offset : offset + len(counts)]
@@ -52,7 +52,7 @@ class Degrees:
         """Return how many edges leave each input of a block."""
         network = self.answers.network
         block = network.data.blocks[number]
-        size, wiring = self.answers.circuit.data.input_size(block), block.wiring
+        size, wiring = self.answers.circuit.session.data.input_size(block), block.wiring
         counts = np.zeros(size, np.int64)
         step = max((1 << 20) // max(wiring.fan, 1), 1)
         if block.has_coefficients:

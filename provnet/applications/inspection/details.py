@@ -156,7 +156,7 @@ def details(explorer: Explorer, question: PageQuestion, node: str) -> Details:
 
 def _aliases(explorer: Explorer, layer: int, number: int) -> tuple[str, ...]:
     """Return the other names of a neuron, and the name of its class."""
-    held = explorer.circuit.data.activations[layer]
+    held = explorer.circuit.session.data.activations[layer]
     own = explorer.class_names().get(identity(layer, number))
     place = explorer.network.place(layer)
     others = tuple(str(replace(place, path=name).neuron(number)) for name in held.names[1:])
@@ -211,7 +211,7 @@ def _account(explorer: Explorer, question: PageQuestion, layer: int, number: int
 def gates_of(explorer: Explorer, question: PageQuestion, node: str, limit: int = GATES) -> GateCircuit:
     """Return the explicit gates of one neuron. Raises `LimitError` above `limit` gates."""
     neuron = explorer.network.name(*explorer.locate(node))
-    held = explorer.circuit.data.activations[explorer.output]
+    held = explorer.circuit.session.data.activations[explorer.output]
     target = explorer.target_number(question)
     index = tuple(int(i) for i in np.unravel_index(target, held.shape)) if held.shape else ()
     return explorer.circuit.gates(

@@ -60,7 +60,7 @@ class Explorer:
         self.circuit = circuit
         self.answers = Answers(circuit, semirings, rules, output)
         self.network = self.answers.network
-        self.output = output_named(circuit.data, output)
+        self.output = output_named(circuit.session.data, output)
         named = classes.items() if isinstance(classes, Mapping) else enumerate(classes)
         self.classes = {int(number): str(name) for number, name in named}
         self.degrees = Degrees(self.answers)
@@ -82,7 +82,7 @@ class Explorer:
     @cached_property
     def fingerprint(self) -> str:
         """What tells this execution from another: a hash of its layers and of its outputs."""
-        data, digest = self.circuit.data, hashlib.blake2b(digest_size=8)
+        data, digest = self.circuit.session.data, hashlib.blake2b(digest_size=8)
         digest.update(repr((data.model, data.batch, self.layers)).encode())
         for output in data.outputs:
             digest.update(as_numbers(rows(data.activations[output], data.batch, torch.float64)).tobytes())
@@ -97,9 +97,9 @@ class Explorer:
 
     def _first_target(self) -> str:
         try:
-            target_neurons("predicted", self.circuit.data.activations[self.output], self.circuit.batch)
+            target_neurons("predicted", self.circuit.session.data.activations[self.output], self.circuit.batch)
         except TargetError:
-            return ",".join("0" for _ in self.circuit.data.activations[self.output].shape)
+            return ",".join("0" for _ in self.circuit.session.data.activations[self.output].shape)
         return "predicted"
 
     def target_number(self, question: PageQuestion) -> int:
@@ -115,7 +115,7 @@ class Explorer:
     def class_names(self) -> dict[str, str]:
         """Return the classes' names by the id of their neuron."""
         numbers = np.array(sorted(self.classes), np.int64)
-        size = self.circuit.data.activations[self.output].size
+        size = self.circuit.session.data.activations[self.output].size
         if len(numbers) and not (numbers[0] >= 0 and numbers[-1] < size):
             raise OptionError(f"classes names {numbers[-1] + 1} of {size} outputs: name each output once.")
         ends = self.network.ends(self.output, numbers)
@@ -124,7 +124,7 @@ class Explorer:
 
     def pictures(self, question: PageQuestion, names: Sequence[str]) -> tuple[Picture, ...]:
         """Return every source of the example as a picture, with its relevance in some semirings."""
-        data = self.circuit.data
+        data = self.circuit.session.data
         return tuple(
             picture_of(
                 source,
@@ -137,7 +137,9 @@ class Explorer:
 
     def activations(self, layer: int, example: int) -> Any:
         """Return the activations of a layer in one example, [neurons]."""
-        return as_numbers(rows(self.circuit.data.activations[layer], self.circuit.batch, torch.float64)[example])
+        return as_numbers(
+            rows(self.circuit.session.data.activations[layer], self.circuit.batch, torch.float64)[example]
+        )
 
     # -- a neuron by its id ------------------------------------------------------------------------------------
 
@@ -145,7 +147,7 @@ class Explorer:
         """Return (layer, number) of an id. Raises `OptionError` for one that names no neuron."""
         layer, _, number = node.partition(".")
         known = layer.isdecimal() and number.isdecimal() and int(layer) in self.network.layers
-        if known and int(number) < self.circuit.data.activations[int(layer)].size:
+        if known and int(number) < self.circuit.session.data.activations[int(layer)].size:
             return int(layer), int(number)
         raise OptionError(f"{node[:60]!r} is no neuron of this circuit. Ids read layer.number, such as 0.3.")
 
@@ -234,7 +236,7 @@ class Explorer:
         columns = WireColumns(names)
         for part in edges:
             self._add(columns, part, order)
-        data = self.circuit.data
+        data = self.circuit.session.data
         return Inspection(
             model=data.model,
             kind="neurons",
@@ -281,7 +283,7 @@ class Explorer:
         Exact at every θ listed, for x → [x ≥ θ] is a homomorphism to Boolean; of more than `STEPS`
         thresholds an even choice is listed.
         """
-        sources = self.circuit.data.sources
+        sources = self.circuit.session.data.sources
         parts = [self.answers.values(question, ("bottleneck",), s)["bottleneck"] for s in sources]
         values = np.sort(np.concatenate(parts).astype(np.float64))
         thetas = np.unique(values[(values > 0) & np.isfinite(values)])

@@ -46,13 +46,13 @@ def search(explorer: Explorer, question: PageQuestion, text: str) -> tuple[Hit, 
 def _named(explorer: Explorer, text: str) -> list[str]:
     """Return the id of the neuron that a text names, none if it names no neuron."""
     try:
-        (place, *_) = neurons_at(explorer.circuit.data, parse_neurons([text]))
+        (place, *_) = neurons_at(explorer.circuit.session.data, parse_neurons([text]))
     except ProvnetError:
         return []
     activation, index = place
     if index is None:
         return []
-    shape = explorer.circuit.data.activations[activation].shape
+    shape = explorer.circuit.session.data.activations[activation].shape
     number = int(np.ravel_multi_index(index, shape)) if index else 0
     ends = explorer.network.ends(activation, np.array([number]))
     return [identity(int(ends.layer[0]), int(ends.number[0]))] if ends.number[0] >= 0 else []

@@ -59,7 +59,7 @@ class Requests:
 def _open(requests: Requests, given: Given) -> Any:
     explorer = requests.explorer
     question = requests.question(given)
-    held = explorer.circuit.data.activations[explorer.output]
+    held = explorer.circuit.session.data.activations[explorer.output]
     single = held.size == (held.shape[-1] if held.shape else 1)
     few = single and held.size <= TARGETS
     choices = {

@@ -216,6 +216,8 @@ def _live(
     start = {name: value for name, value in plain(asked).items() if value is not None}
 
     def text(base: str) -> str:
-        return page(f"{circuit.data.model}: provnet studio", {"live": True, "base": base, "start": start}, "'self'")
+        return page(
+            f"{circuit.session.data.model}: provnet studio", {"live": True, "base": base, "start": start}, "'self'"
+        )
 
     return Studio(text, Requests(explorer, start), port)

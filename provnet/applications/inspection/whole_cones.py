@@ -48,6 +48,7 @@ def inspect(
     valuation   of gates without an execution: semiring's name -> values as `GateCircuit.evaluate` takes them.
     limit       the largest number of gates. Raises `LimitError` above it.
     options     of `Explorer`: more semirings and rules, classes, output.
+    subject   a circuit, or its gates.
     Example: `inspect(circuit, at=("fc1", 3)).to_json()`
     """
     names = tuple(dict.fromkeys(semirings))
@@ -59,7 +60,7 @@ def inspect(
     order = "real" if "real" in names else names[0]
     question = explorer.question(semiring=names[0], rule=rule, target=target, example=example, theta=theta, order=order)
     chosen = tuple(dict.fromkeys((*names, "bottleneck")))
-    held = subject.data.activations[explorer.output]
+    held = subject.session.data.activations[explorer.output]
     number = explorer.target_number(question)
     index = tuple(int(i) for i in np.unravel_index(number, held.shape)) if held.shape else ()
     gates = subject.gates(target=index, batch=example, at=at, limit=limit, output=explorer.answers.output)

@@ -50,6 +50,7 @@ def get(rule: str | Rule | Mapping[Any, Any]) -> Rule:
 def assignment(rule: Rule, circuit: BlockCircuit) -> tuple[Choice, ...]:
     """Return what each block takes when `rule` is asked for: blocks that it leaves out keep plain proportions.
 
+    circuit   the blocks.
     Raises: `OptionError` where it cannot apply, `UnknownNameError` for a pattern that fits no block.
     """
     plain = Choice(Zero(), why="default")

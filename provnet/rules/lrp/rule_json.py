@@ -22,7 +22,10 @@ def to_json(rule: Rule) -> str:
 
 
 def from_json(text: str) -> Rule:
-    """Return the rule that `to_json` wrote down. Raises `FileFormatError` for anything else."""
+    """Return the rule that `to_json` wrote down. Raises `FileFormatError` for anything else.
+
+    text   what `to_json` gave.
+    """
     try:
         return _made(json.loads(text))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

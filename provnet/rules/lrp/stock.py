@@ -33,14 +33,20 @@ def _stock(title: str, stabilizer: float, *rules: tuple[Selector, Rule], default
 
 @register("epsilon-plus", "epsilon_plus")
 def EpsilonPlus(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> Composite:
-    """z+ in convolutions, ε in dense layers. Source: [Mon19]; zennit's EpsilonPlus."""
+    """z+ in convolutions, ε in dense layers. Source: [Mon19]; zennit's EpsilonPlus.
+
+    epsilon, stabilizer   of the denominators: the dense layers', and the others'.
+    """
     rules = ((Kind("convolution"), ZPlus(stabilizer)), (Kind("dense"), Epsilon(epsilon)))
     return _stock("EpsilonPlus", stabilizer, *rules, default=Epsilon(epsilon))
 
 
 @register("epsilon-alpha2-beta1", "epsilon_alpha2_beta1")
 def EpsilonAlpha2Beta1(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> Composite:
-    """Alpha-beta with α = 2, β = 1 in convolutions, ε in dense layers. Source: zennit's EpsilonAlpha2Beta1."""
+    """Alpha-beta with α = 2, β = 1 in convolutions, ε in dense layers. Source: zennit's EpsilonAlpha2Beta1.
+
+    epsilon, stabilizer   of the denominators: the dense layers', and the others'.
+    """
     rules = ((Kind("convolution"), AlphaBeta(2, 1, stabilizer)), (Kind("dense"), Epsilon(epsilon)))
     return _stock("EpsilonAlpha2Beta1", stabilizer, *rules, default=Epsilon(epsilon))
 
@@ -52,6 +58,7 @@ def EpsilonGammaBox(
     """z^B in the first convolution, γ (signed) in the others, ε in dense layers. Source: zennit's EpsilonGammaBox.
 
     low, high   the box of the input as it comes to the first convolution, a number or one a channel.
+    epsilon   of the dense layers.   gamma   of the convolutions.   stabilizer   of the other denominators.
     """
     return _stock(
         "EpsilonGammaBox",
@@ -65,13 +72,19 @@ def EpsilonGammaBox(
 
 @register("epsilon-plus-flat", "epsilon_plus_flat")
 def EpsilonPlusFlat(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> Composite:
-    """As EpsilonPlus, the first linear map flat. Source: zennit's EpsilonPlusFlat."""
+    """As EpsilonPlus, the first linear map flat. Source: zennit's EpsilonPlusFlat.
+
+    epsilon, stabilizer   of the denominators: the dense layers', and the others'.
+    """
     return _flat("EpsilonPlusFlat", EpsilonPlus(epsilon, stabilizer), stabilizer)
 
 
 @register("epsilon-alpha2-beta1-flat", "epsilon_alpha2_beta1_flat")
 def EpsilonAlpha2Beta1Flat(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> Composite:
-    """As EpsilonAlpha2Beta1, the first linear map flat. Source: zennit's EpsilonAlpha2Beta1Flat."""
+    """As EpsilonAlpha2Beta1, the first linear map flat. Source: zennit's EpsilonAlpha2Beta1Flat.
+
+    epsilon, stabilizer   of the denominators: the dense layers', and the others'.
+    """
     return _flat("EpsilonAlpha2Beta1Flat", EpsilonAlpha2Beta1(epsilon, stabilizer), stabilizer)
 
 
@@ -81,7 +94,10 @@ def _flat(title: str, base: Composite, stabilizer: float) -> Composite:
 
 @register("excitation-backprop", "excitation_backprop")
 def ExcitationBackprop(stabilizer: float = 1e-6) -> Composite:
-    """z+ in every linear map. Source: Zhang et al. 2016, Top-down Neural Attention; zennit's ExcitationBackprop."""
+    """z+ in every linear map. Source: Zhang et al. 2016, Top-down Neural Attention; zennit's ExcitationBackprop.
+
+    stabilizer   of the denominators.
+    """
     return _stock("ExcitationBackprop", stabilizer, default=ZPlus(stabilizer))
 
 
@@ -90,6 +106,7 @@ def DeepTaylor(low: Any = None, high: Any = None, stabilizer: float = 0.0) -> Co
     """z+ everywhere but in the first linear map: z^B there if bounds are given, else w². Source: Montavon et al. 2017.
 
     Made for ReLU networks with biases <= 0; with other biases the conservation report shows what they take.
+    low, high   the box of the first layer.   stabilizer   of the denominators.
     """
     first: Rule = WSquare(stabilizer) if low is None or high is None else ZBox(low, high, stabilizer)
     return _stock("DeepTaylor", stabilizer, (Depth(0), first), default=ZPlus(stabilizer))
@@ -102,6 +119,7 @@ def AttnLRP(epsilon: float = 1e-9) -> Composite:
     The ε-rule is for linear maps and for contractions of two traced tensors; its default is small enough to give what
     gradient-based implementations give, which have none. Start at the logit (`start="logit"`) to compare with them. The
     softmax's decomposition has a rest, so relevance is conserved with the sink "softmax's rest" only.
+    epsilon   of the linear maps' denominators.
     Source: [AttnLRP] eq. 8, 13, 15, Propositions 3.1 to 3.4.
 
     Example: `circuit.evaluate("real", rule=rules.AttnLRP(), start="logit")`
@@ -122,6 +140,7 @@ def VGG16(
     z^B at the pixels, γ in the next six convolutions, ε + rms · RMS(z) in the other six, LRP-0 in the three dense
     layers. Source: [Mon19] sec. 10.3 and its tutorial; [Gro24] evaluates the semirings with it. Thresholds a layer are
     in `provnet.applications.thresholds`. `pooling`: what the authors' code does at max poolings.
+    low, high   the box of the first layer.   gamma   of the convolutions.
     """
     entries: list[tuple[Any, Any]] = [(Depth(0), ZBox(low, high))]
     entries += [(Depth(k), Gamma(gamma, stabilizer=1e-9)) for k in range(1, 7)]

@@ -114,7 +114,7 @@ def test_values_are_those_of_evaluate(walked: Walked):
     for name in SEMIRINGS:
         found = circuit.evaluate(name, at="*", route="reference")
         for node in seen.nodes:
-            tensor = circuit.data.activations[node.layer]
+            tensor = circuit.session.data.activations[node.layer]
             # Attention works on tensors whose first axis is no axis of examples.
             held = rows(replace(tensor, handle=found[names[node.layer]]), circuit.batch, torch.float64)
             value = held[1, node.index].item()
@@ -379,5 +379,5 @@ def test_examples_that_are_wired_differently_are_inspected_one_by_one():
     x, index = torch.randn(2, 3), torch.tensor([[0, 2], [1, 1]])
     model = lambda x, index: x.gather(1, index)  # noqa: E731
     with pytest.raises(UnsupportedOperationError, match="one example by itself"):
-        Network(provnet.trace(model, x, index).data)
-    Network(provnet.trace(model, x[:1], index[:1]).data)
+        Network(provnet.trace(model, x, index).session.data)
+    Network(provnet.trace(model, x[:1], index[:1]).session.data)

@@ -40,7 +40,7 @@ def held(circuit: provnet.Circuit, explorer: Explorer, node: str, semiring: str,
     """Return a neuron's relevance by `evaluate`."""
     layer, index = explorer.locate(node)
     example = options.pop("example", 0)
-    name = circuit.data.activations[layer].name
+    name = circuit.session.data.activations[layer].name
     found = circuit.evaluate(semiring, at="*", route="reference", **options)[name]
     return float(found[example].reshape(-1)[index])
 

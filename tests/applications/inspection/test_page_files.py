@@ -65,7 +65,7 @@ def test_a_file_answers_the_slider_and_paths(file: Path, seen: Seen):
         found = circuit.evaluate("boolean", at="*", annotation=Threshold(theta), route="reference")
         for node, text in seen.values().items():
             layer, index = explorer.locate(node)
-            assert number(text) == float(found[circuit.data.activations[layer].name][0].reshape(-1)[index])
+            assert number(text) == float(found[circuit.session.data.activations[layer].name][0].reshape(-1)[index])
     seen.slide(0).choose("Semiring", "viterbi")
     seen.page.get_by_label("Search", exact=False).fill("input[3]")
     seen.page.get_by_role("button", name="Find").click()

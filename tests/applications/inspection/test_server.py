@@ -211,7 +211,7 @@ def test_semirings_and_rules_of_ones_own():
         nodes = json.loads(content)["inspection"]["nodes"]
         expected = small().evaluate(best, rule=rule, at="*", route="reference")
         for node in nodes:
-            layer = small().data.activations[node["layer"]].name
+            layer = small().session.data.activations[node["layer"]].name
             assert node["values"]["mine"] == expected[layer][0].reshape(-1)[node["index"]].item()
 
 

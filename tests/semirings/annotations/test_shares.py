@@ -33,8 +33,8 @@ def net(seed: int, width: int = 5, zeros: bool = False) -> provnet.Circuit:
 
 def literal(circuit: provnet.Circuit, theta: float, strict: bool, counting: bool) -> np.ndarray:
     """Return paths (or whether there is one) from each input to output 0, written from the definition."""
-    layers = circuit.data.blocks[0], circuit.data.blocks[2]
-    tensors = [circuit.data.activations[layer.inputs[0]].handle.numpy() for layer in layers]
+    layers = circuit.session.data.blocks[0], circuit.session.data.blocks[2]
+    tensors = [circuit.session.data.activations[layer.inputs[0]].handle.numpy() for layer in layers]
     found = []
     for example in range(circuit.batch):
         paths = np.array([1, 0, 0])
