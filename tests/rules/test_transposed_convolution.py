@@ -99,7 +99,7 @@ def test_a_batch_norm_behind_it_is_fused(tmp_path: Path) -> None:
     net = nn.Sequential(layer, norm).eval()
     weighting = seeded(91, *net(x).shape)
     fused = provnet.trace(net, x)
-    assert len(fused.data.blocks) == 1
+    assert len(fused.session.data.blocks) == 1
     leaf = x.clone().requires_grad_()
     (wanted,) = torch.autograd.grad((net(leaf) * weighting).sum(), leaf)
     provnet.save(fused, tmp_path / "circuit")

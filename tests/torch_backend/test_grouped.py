@@ -149,7 +149,7 @@ def test_masks_by_example_on_products_of_several_channels(
 def test_the_masked_products_are_what_is_meant(masked: tuple[provnet.Circuit, Tensor, Tensor, Tensor]) -> None:
     """Each example's weights have a mask of their own, and as one map of groups several channels share their sources.
     Tiles of it and look-ups of single outputs say the same, and as many edges are there as the masks let through."""
-    workspace = masked[0].workspace(torch.float64, get_rule("zero"), Conventions(products="value"))
+    workspace = masked[0].session.workspace(torch.float64, get_rule("zero"), Conventions(products="value"))
     (index,) = [n for n, block in enumerate(workspace.circuit.blocks) if "bmm" in block.op or "einsum" in block.op]
     parts = workspace.prepared(index, get_rule("zero")).parts
     (part,) = [one for one in parts if one.weight_padding is not None]
