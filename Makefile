@@ -13,7 +13,7 @@ help:
 	@echo "make fuzz    random programs for HOURS hours (1), from SEED or a seed that it prints; failures as programs"
 	@echo "make triton  the GPU kernels, in Triton's interpreter; installs triton (Linux)"
 	@echo "make lint    ruff and pyright"
-	@echo "make docs    the generated pages of docs/, and the site, with the programming interface, in build/docs/"
+	@echo "make docs    the generated pages of docs/, and the site, with the reference, in build/docs/"
 	@echo "make bench   the benchmarks"
 
 demo: $(STAMP)
@@ -41,9 +41,11 @@ docs: $(STAMP)
 	$(BIN)/python docs/make_semirings.py
 	$(BIN)/python docs/make_hierarchy.py
 	$(BIN)/python docs/make_ops.py
+	$(BIN)/python docs/make_listing.py
+	$(BIN)/python docs/make_notebook.py
 	$(PIP) -e '.[docs]'
-	$(BIN)/mkdocs build --strict --site-dir build/docs
-	$(BIN)/pdoc --output-directory build/docs/api provnet
+	$(BIN)/python docs/make_gallery.py
+	$(BIN)/python -m mkdocs build --strict --site-dir build/docs
 
 bench: $(STAMP)
 	for script in tests/benchmarks/bench_*.py; do $(BIN)/python -m tests.benchmarks.$$(basename $$script .py) || exit 1; done

@@ -1,4 +1,4 @@
-"""The command `provnet`: help and version at once, without torch; everything else by `provnet.cli`."""
+"""The command `provnet`: help, version and lists at once, without torch; everything else by `provnet.cli`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from provnet import __version__
+from provnet.listing import listed, listing
 
 CLI = Path(__file__).with_name("cli")
 
@@ -39,6 +40,8 @@ def main() -> None:
         sys.stdout.write(help_text())
     elif asked == ["--version"]:
         sys.stdout.write(f"provnet {__version__}\n")
+    elif asked[0] == "list" and asked[1:2] and asked[1] in listing() and asked[2:] in ([], ["--json"]):
+        sys.stdout.write(f"{listed(asked[1], asked[2:] == ['--json'])}\n")
     else:
         import_module("provnet.cli").app()
 

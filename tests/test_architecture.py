@@ -22,7 +22,7 @@ BACKEND = ("settings", "blocks", "contractions", "counts", "gates", "routes", "w
 """The rooms of `torch_backend`, likewise in order: one operand's numbers come first, the walk over all blocks last."""
 
 FOR_ALL = ("errors", "registry", "shared_setting", "notebook")
-DOORS = ("__init__", "__main__", "cli", "command", "public")  # what a user comes in by
+DOORS = ("__init__", "__main__", "cli", "command", "listing", "public")  # what a user comes in by
 NEVER = {
     "circuit": {"torch", "sympy", "safetensors"},
     "symbolic": {"torch", "safetensors"},
@@ -62,7 +62,7 @@ def may_import(room: str, other: str) -> bool:
 def room_of(dotted: str) -> str:
     """Return the room that a dotted name inside provnet belongs to; a name that is no room is the package's own."""
     first = dotted.split(".")[1] if "." in dotted else "__init__"
-    known = (*ROOMS, *FOR_ALL, "face", "applications", "cli", "command", "public")
+    known = (*ROOMS, *FOR_ALL, "face", "applications", "cli", "command", "listing", "public")
     return first if first in known else "__init__"
 
 

@@ -128,14 +128,15 @@ def test_list(kind: str):
     assert {one["name"] for one in json.loads(good("list", kind, "--json"))} == set(lines)
 
 
-def test_help_and_version_load_nothing_heavy():
+def test_help_version_and_lists_load_nothing_heavy():
     code = (
-        "import sys; sys.argv = ['provnet', {!r}]\n"
+        "import sys; sys.argv = ['provnet', *{!r}]\n"
         "import provnet.command; provnet.command.main()\n"
         "assert not {{'torch', 'numpy', 'sympy', 'matplotlib', 'typer'}} & set(sys.modules), sorted(sys.modules)"
     )
     environment = {"PYTHONPATH": str(Path(provnet.__file__).parents[1]), "PATH": "/usr/bin:/bin"}
-    for option, says in (("--help", "Commands:"), ("--version", provnet.__version__)):
+    lists = ((["list", "rules"], "epsilon"), (["list", "ops", "--json"], '"name": "aten.cat"'))
+    for option, says in ((["--help"], "Commands:"), (["--version"], provnet.__version__), *lists):
         command = [sys.executable, "-c", code.format(option)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         assert done.returncode == 0, done.stderr

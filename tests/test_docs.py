@@ -1,6 +1,7 @@
 """What the pages show runs, and prints what stands below it. A fence "```python no-run" is only shown.
 
-A page whose code reads the public test data says `<!-- needs: data -->` and is skipped where there is none.
+A page that reads the public test data says `<!-- needs: data -->`, one that draws by graphviz `<!-- needs: dot -->`;
+they are skipped where there is none.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +56,8 @@ def as_found() -> Iterator[None]:
 @pytest.mark.guarantee("every Python block of README and docs/ runs and prints what stands below it")
 @pytest.mark.parametrize("page", with_code(), ids=lambda page: page.name)
 def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    if "<!-- needs: dot -->" in page.read_text("utf-8") and shutil.which("dot") is None:
+        pytest.skip("the program dot is not installed: apt-get install graphviz")
     if "<!-- needs: data -->" in page.read_text("utf-8") and data_folder() is None:
         pytest.skip("no test data: set PROVNET_DATA to its folder, or put it into ../shared/data")
     monkeypatch.chdir(tmp_path)
@@ -76,3 +80,12 @@ def test_blocks_are_found_with_their_output():
 def test_links_within_the_repository_lead_somewhere(page: Path):
     links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_gallery_shows_what_its_code_writes():
+    """Each picture is written by a block above it, and lies where the page looks for it; no picture lies there idle."""
+    text = (ROOT / "docs" / "gallery.md").read_text("utf-8")
+    shown = re.findall(r"\]\(pictures/gallery/([^)]+)\)", text)
+    code = "".join(code for _, code, _ in blocks(text))
+    assert all(f'"{name}"' in code or f'render("{name.partition(".")[0]}"' in code for name in shown)
+    assert sorted(shown) == sorted(path.name for path in (ROOT / "docs" / "pictures" / "gallery").iterdir())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import make_conventions
+from docs import make_conventions, make_listing
 from provnet.circuit.conventions import CONVENTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,3 +35,8 @@ def test_the_page_of_coverage_is_up_to_date() -> None:
 
     page = make_coverage.page(make_coverage.tables())
     assert make_coverage.PAGE.read_text("utf-8") == page, "run python docs/make_coverage.py"
+
+
+@pytest.mark.guarantee("what `provnet list` prints without torch is what the registries hold")
+def test_the_listing_is_up_to_date() -> None:
+    assert make_listing.FILE.read_text("utf-8") == make_listing.text(), "run python docs/make_listing.py"

@@ -51,6 +51,12 @@ def open_circuit(
     return trace(*open_model(model, source, key=key, single=single, size=size, mean=mean, std=std))
 
 
+def saved_gates(model: str) -> GateCircuit | None:
+    """Return the explicit gates that a file holds; None: it is no file, or holds a circuit of blocks."""
+    found = load(model) if Path(model).is_file() else None
+    return found if isinstance(found, GateCircuit) else None
+
+
 def open_model(
     model: str,
     source: Path | None,

@@ -22,13 +22,19 @@ class Place:
     path: str
     shape: tuple[int, ...]
 
-    @property
+    @cached_property
     def size(self) -> int:
         return prod(self.shape)
 
     def neuron(self, index: int) -> Neuron:
         """Return the neuron with the row-major number `index`."""
-        return Neuron(self.path, tuple(int(i) for i in np.unravel_index(index, self.shape)) if self.shape else ())
+        if not 0 <= index < self.size:
+            raise IndexError(f"neuron {index} of {self.size} in {self.path!r}")
+        axes = []
+        for size in reversed(self.shape):
+            index, place = divmod(index, size)
+            axes.append(int(place))
+        return Neuron(self.path, tuple(reversed(axes)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,27 +67,31 @@ class EdgeSegment:
     def variable(self, at: int) -> Variable:
         """Return the variable in row `at`."""
         output, slot, source = int(self.output[at]), int(self.slot[at]), int(self.source[at])
-        key, feed = (self.block, output, slot), None
+        target, feed, tail = self.target.neuron(output), None, "bias]"
         if source >= 0:
             number, index = self.split(source)
             feed = self.inputs[number].neuron(index)
-        return Variable(self._head(output) + self._tail(source), self.path, feed, self.target.neuron(output), key)
+            tail = self._fed_by(number, feed)
+        return Variable(self._fed(target) + tail, self.path, feed, target, (self.block, output, slot))
 
     def names(self) -> list[str]:
         """Return all names, in order. Neurons are written once each, not once an edge."""
         outputs, head = np.unique(self.output, return_inverse=True)
         sources, tail = np.unique(self.source, return_inverse=True)
-        heads, tails = list(map(self._head, outputs.tolist())), list(map(self._tail, sources.tolist()))
+        heads = [self._fed(self.target.neuron(output)) for output in outputs.tolist()]
+        tails = list(map(self._tail, sources.tolist()))
         return [heads[i] + tails[j] for i, j in zip(head.tolist(), tail.tolist(), strict=True)]
 
-    def _head(self, output: int) -> str:
-        return f"{self.path}[{_numbers(self.target.neuron(output))}<-"
+    def _fed(self, target: Neuron) -> str:
+        return f"{self.path}[{_numbers(target)}<-"
 
     def _tail(self, source: int) -> str:
         if source < 0:
             return "bias]"
         number, index = self.split(source)
-        feed = self.inputs[number].neuron(index)
+        return self._fed_by(number, self.inputs[number].neuron(index))
+
+    def _fed_by(self, number: int, feed: Neuron) -> str:
         if len(self.inputs) == 1:
             return f"{_numbers(feed)}]"
         # x + x has two edges between the same two neurons: only their places as operands tell them apart.

@@ -13,7 +13,6 @@ from provnet.applications.command_questions import (
     describe_circuit,
     describe_plainly,
     numbers,
-    one_line,
     open_circuit,
     open_model,
     parse_neurons,
@@ -50,10 +49,7 @@ from provnet.cli.options import (
 )
 from provnet.errors import OptionError
 from provnet.face import save
-from provnet.rules.lrp.base import REGISTRY as RULES
-from provnet.rules.ops.base import REGISTRY as OPS
-from provnet.semirings.annotations.base import REGISTRY as ANNOTATIONS
-from provnet.semirings.base import REGISTRY as SEMIRINGS
+from provnet.listing import listed
 from provnet.writers.base import REGISTRY as WRITERS
 from provnet.writers.base import write
 
@@ -216,16 +212,4 @@ class Listing(StrEnum):  # typer shows the values as choices
 @app.command("list")
 def list_names(kind: Annotated[Listing, typer.Argument(help="what to list")], as_json: AsJson = False) -> None:
     """List semirings, rules, annotation functions, writers or ops, each with a sentence."""
-    known = {
-        Listing.semirings: SEMIRINGS,
-        Listing.rules: RULES,
-        Listing.annotations: ANNOTATIONS,
-        Listing.writers: WRITERS,
-        Listing.ops: OPS,
-    }
-    found = {name: one_line(known[kind].get(name)) for name in known[kind].names()}
-    if as_json:
-        typer.echo(to_json([{"name": name, "description": said} for name, said in found.items()]))
-        return
-    width = max(map(len, found))
-    typer.echo("\n".join(f"{name:<{width}}  {said}".rstrip() for name, said in found.items()))
+    typer.echo(listed(kind, as_json))

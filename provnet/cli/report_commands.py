@@ -14,11 +14,13 @@ from provnet.applications.command_questions import (
     parse_neurons,
     parse_target,
     read_classes,
+    saved_gates,
     to_json,
 )
 from provnet.applications.demo import run_demo
-from provnet.applications.inspection import studio, write_html
-from provnet.applications.inspection.answers import SIDE_BY_SIDE
+from provnet.applications.demo.answer_rows import json_text, rows
+from provnet.applications.inspection import Studio, studio, write_html
+from provnet.applications.inspection.algebras import SIDE_BY_SIDE
 from provnet.applications.inspection.whole_cones import LIMIT as PAGE_LIMIT
 from provnet.applications.outputs import require_free
 from provnet.applications.reproduction import reproduce
@@ -35,9 +37,13 @@ def demo(
     digits: Annotated[int, typer.Option(help="how many digits are explained")] = 8,
     seed: Annotated[int, typer.Option(help="of the split and the training")] = 0,
     force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Explain handwritten digits in seven semirings and write a report."""
     answers = run_demo(out, data, digits, seed, force)
+    if as_json:
+        typer.echo(json_text(rows(answers), answers), nl=False)
+        return
     typer.echo(
         f"{answers.subject.title}: {answers.subject.accuracy:.1%} of held-out digits right, θ {answers.search.theta:g}"
     )
@@ -67,24 +73,41 @@ def open_studio(
     mean: Mean = None,
     std: Std = None,
     force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Walk the circuit on a page in the browser, served on this machine only, or written to one file."""
     if html is not None:
         require_free(html, force)
     named = read_classes(classes)
+    gates = saved_gates(model)
+    if gates is not None:
+        if at or input is not None or target != "predicted" or batch or named:
+            raise OptionError(f"{model} holds gates, shown as they are: leave input, --target and their kin out.")
+        shown = {"semirings": (semiring, *SIDE_BY_SIDE), "rule": rule, "theta": theta}
+        if html is not None:
+            _serve(write_html(gates, html, **shown), as_json)
+        else:
+            _serve(studio(gates, port=port, browser=browser, **shown), as_json)
+        return
     circuit = open_circuit(model, input, key=key, single=single, size=size, mean=numbers(mean), std=numbers(std))
     asked = {"target": parse_target(target), "example": batch, "rule": rule, "theta": theta, "classes": named}
     if html is not None:
         semirings = (semiring, *SIDE_BY_SIDE)
         neurons = parse_neurons(at)
-        written = write_html(circuit, html, at=neurons, semirings=semirings, limit=limit, **asked)
-        typer.echo(f"written: {written}")
+        _serve(write_html(circuit, html, at=neurons, semirings=semirings, limit=limit, **asked), as_json)
         return
     if at:
         raise OptionError("--at goes with --html: the served page shows the whole circuit. Leave it out.")
-    served = studio(circuit, port=port, browser=browser, semiring=semiring, **asked)
-    typer.echo(f"{served.url}\nThe page ends with this command: press Ctrl+C.")
-    served.wait()
+    _serve(studio(circuit, port=port, browser=browser, semiring=semiring, **asked), as_json)
+
+
+def _serve(made: Path | Studio, as_json: bool) -> None:
+    """Say where a page is, and wait until a served one ends."""
+    if isinstance(made, Path):
+        typer.echo(to_json({"file": str(made)}) if as_json else f"written: {made}")
+        return
+    typer.echo(to_json({"url": made.url}) if as_json else f"{made.url}\nThe page ends with this command: press Ctrl+C.")
+    made.wait()
 
 
 class Reproduced(StrEnum):  # typer shows the values as choices

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, overload
 
@@ -19,13 +19,13 @@ from provnet.face.heads import attention_in
 from provnet.face.lists import annotations_of, asks_of
 from provnet.face.neuron_names import At, masks_of, output_named
 from provnet.face.other_inputs import named_inputs
+from provnet.face.pages import PAGES
 from provnet.face.plan import Plan, Summary, plan_of, summary_of
 from provnet.face.recording import Recording
 from provnet.face.relevance import Relevance, kept_tensors
 from provnet.face.targets import Target
 from provnet.face.task import QuestionSetting, tile_of
 from provnet.notebook import card
-from provnet.registry import Registry
 from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.annotations.base import Annotation
@@ -41,10 +41,6 @@ from provnet.writers.blocks_drawing import blocks_dot
 SemiringLike = str | Semiring
 AnnotationLike = str | Annotation
 RuleLike = str | Rule | Mapping[Any, Any]
-
-
-PAGES: Registry[Callable[..., Any]] = Registry("page")
-"""What opens pages on a circuit: applications, which are below this room, put themselves here."""
 
 
 class Circuit:

@@ -39,6 +39,7 @@ from provnet.face.edge_elements import EdgeElements
 from provnet.face.gate_pruning import MOST_PATHS, Pruned, Wish, joined, pruned, strengths_of, threshold_of, worths
 from provnet.face.lists import exact_counting
 from provnet.face.neuron_names import At, neurons_at, output_named
+from provnet.face.pages import PAGES
 from provnet.face.python_values import Values, fold_gates, provenance_of
 from provnet.face.spelling import path_and_index
 from provnet.face.switched_off import dead_neurons, reached_neurons, without_sources
@@ -193,6 +194,16 @@ class GateCircuit:
         found = evaluate_every_gate(below, algebra, valued.tensor[numbers]).cpu()
         strength = strengths_of(worths(algebra, found))
         return graphviz.Source(dot_text(below, Naming(aliases_of(aliases), valued), strength))
+
+    def studio(self, **options: Any) -> Any:
+        """Serve a page on which the gates are walked, on this machine only, and open it in the browser.
+
+        options   of `provnet.inspection.studio`: port, browser=False, semirings, rule, theta, valuation.
+
+        Returns: a `Studio`: `url`, `stop()`, `wait()`; also a context manager. Raises: `OutputError` for a port that
+        is taken. Example: `studio = gates.studio(browser=False); print(studio.url); studio.stop()`
+        """
+        return PAGES.get("studio")(self, **options)
 
     def _repr_html_(self) -> str:
         lines = [] if self.pruned is None else [str(self.pruned)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from provnet.notebook import card
 from provnet.symbolic.expand_polynomial import polynomial
 from provnet.symbolic.formula import Formula
 from provnet.symbolic.polynomial import Polynomial
@@ -13,7 +14,7 @@ SHOWN = 20
 """Paths of each side that are printed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Difference:
     """Two formulas compared as polynomials in ℕ[X], so that how they are written makes no difference.
 
@@ -35,7 +36,18 @@ class Difference:
     def __str__(self) -> str:
         """Return a line for each path that only one side has, `-` for the left and `+` for the right one's."""
         lines = [*_lines("-", self.left), *_lines("+", self.right)]
-        return "\n".join([*lines, f"{self.common.paths:,} paths in both"])
+        return "\n".join([*lines, self._in_both()])
+
+    def _in_both(self) -> str:
+        both = self.common.paths
+        return "1 path in both" if both == 1 else f"{both:,} paths in both"
+
+    def _repr_html_(self) -> str:
+        rows = [line.split(" ", 1) for line in (*_lines("-", self.left), *_lines("+", self.right))]
+        return card(repr(self), [self._in_both()], ["only in", "path"], rows)
+
+    def __repr__(self) -> str:
+        return f"<Difference: {self.left.paths:,} paths only left, {self.right.paths:,} only right, {self._in_both()}>"
 
 
 def _lines(sign: str, polynomial: Polynomial) -> list[str]:

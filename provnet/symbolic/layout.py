@@ -44,9 +44,12 @@ def shared_gates(store: GateStore) -> list[int]:
     return [g for g, kind in enumerate(store.kind.tolist()) if kind in (PLUS, TIMES) and used[g] > 1]
 
 
-def shared_names(store: GateStore, shown: Callable[[Variable], str] = str) -> dict[int, str]:
-    """Return a name for each shared gate: r1, r2, …, or with another letter where variables are shown so."""
-    names = [name for v in store.variables for name in {v.name, shown(v)}]
+def shared_names(store: GateStore, shown: Iterable[str] = ()) -> dict[int, str]:
+    """Return a name for each shared gate: r1, r2, …, or with another letter where variables are shown so.
+
+    shown   what variables are written as, beside their own names.
+    """
+    names = {variable.name for variable in store.variables}.union(shown)
     taken = {match.group(1) for name in names if (match := re.fullmatch(r"([a-z]+)\d+", name))}
     letter = next(letter for letter in _letters() if letter not in taken)
     return {gate: f"{letter}{k}" for k, gate in enumerate(shared_gates(store), start=1)}
@@ -77,14 +80,15 @@ def lay_out(store: GateStore, style: Style, limit: int = LIMIT) -> tuple[list[De
             f"the formula has {size:,} symbols in {len(store):,} gates, more than limit={limit:,}. "
             f"Ask for a neuron nearer to the target, for a smaller cone, or for limit={size}."
         )
-    names = shared_names(store, style.name)
+    written = [style.name(variable) for variable in store.variables]
+    names = shared_names(store, written)
     kinds = store.kind.tolist()
     text: list[str | None] = []  # what an operand of this gate shows; a string used once is dropped after use
     definitions: dict[int, Definition] = {}
     for gate, kind in enumerate(kinds):
         if kind not in (PLUS, TIMES):
             leaf = style.zero if kind == ZERO else style.one
-            text.append(style.name(store.variables[store.variable[gate]]) if kind == VARIABLE else leaf)
+            text.append(written[store.variable[gate]] if kind == VARIABLE else leaf)
             continue
         below = store.operands_of(gate).tolist()
         parts = tuple(_operand(text, kinds, names, g, kind, style) for g in below)

@@ -37,6 +37,8 @@ class Aliases:
 
     def variable(self, variable: Variable) -> str | None:
         """Return the other name of a variable: its own, or one made of its neurons' names; None: it has none."""
+        if not self.single and not self.whole:
+            return None
         if variable.name in self.single:
             return self.single[variable.name]
         target, source = self.neuron(variable.target), self.neuron(variable.source)

@@ -87,7 +87,7 @@ function Formula({ session }: { session: Session }) {
   return (
     <div class="formula">
       <h3>Formula</h3>
-      <p data-paths={found.paths}>{found.gates > 0 && <>{found.gates.toLocaleString("en")} gates, {found.variables.toLocaleString("en")} variables, </>}{found.paths || "?"} {found.paths === "1" ? "path" : "paths"}</p>
+      <p data-paths={found.paths}>{found.gates > 0 && `${counted(found.gates, "gate")}, ${counted(found.variables, "variable")}, `}{found.paths || "?"} {found.paths === "1" ? "path" : "paths"}</p>
       {found.remark && <p class="pale">{found.remark}</p>}
       {found.formula !== null && <details open={found.formula.length < 400}><summary>formula</summary><pre data-formula="">{found.formula}</pre></details>}
       {found.polynomial !== null && <details><summary>polynomial</summary><pre data-polynomial="">{found.polynomial}</pre></details>}
@@ -324,3 +324,7 @@ function Account({ session }: { session: Session }) {
 }
 
 export type { Item };
+
+function counted(number: number, thing: string): string {
+  return `${number.toLocaleString("en")} ${thing}${number === 1 ? "" : "s"}`;
+}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -55,6 +57,13 @@ def test_heads_under_other_conventions(circuit: provnet.Circuit, given: dict[str
     answer = circuit.evaluate("real", 1, **given)  # type: ignore[arg-type]
     rows = answer[circuit.heads("blocks.1.attention")].reshape(2, HEADS, -1)
     torch.testing.assert_close(answer.heads("blocks.1.attention"), rows.sum(2))
+
+
+@pytest.mark.parametrize("rule", [provnet.rules.AttnLRP(), "gradient"], ids=str)
+def test_heads_are_found_whatever_form_the_softmax_takes(circuit: provnet.Circuit, rule: Any) -> None:
+    answer = circuit.evaluate("real", 1, rule=rule)
+    given = answer[circuit.heads("blocks.1.attention")].reshape(2, HEADS, -1)
+    torch.testing.assert_close(answer.heads("blocks.1.attention"), given.sum(2))
 
 
 @pytest.mark.guarantee("what passes through one head alone adds up over heads to what passes through the attention")

@@ -6,7 +6,6 @@ import base64
 import math
 import warnings
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 from provnet.applications.demo.demo_answers import DemoAnswers
@@ -48,11 +47,20 @@ def data_uri(data: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def image(pixels: Pixels, alt: str) -> str:
-    """Return an HTML image that holds its pixels."""
+@dataclass(frozen=True)
+class Image:
+    """A picture for a page: an address that holds its pixels, its size, and what it shows in words."""
+
+    source: str
+    width: int
+    height: int
+    alt: str
+
+
+def image(pixels: Pixels, alt: str) -> Image:
+    """Return pixels as a picture for a page."""
     high, wide = pixels.shape[:2]
-    source = data_uri(png(pixels), "image/png")
-    return f'<img src="{source}" width="{wide}" height="{high}" alt="{escape(alt)}">'
+    return Image(data_uri(png(pixels), "image/png"), wide, high, alt)
 
 
 @dataclass(frozen=True)

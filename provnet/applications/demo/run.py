@@ -12,6 +12,7 @@ from provnet.applications.demo.demo_pictures import Drawing, answer_picture, dig
 from provnet.applications.demo.report import page
 from provnet.applications.demo.summary import summary_svg
 from provnet.applications.heatmaps import beside, png
+from provnet.applications.inspection import write_html
 from provnet.applications.outputs import require_free, staged_folder
 from provnet.errors import MissingProgramWarning
 from provnet.writers.atomic import write_bytes, write_string
@@ -40,12 +41,13 @@ def run_demo(
 
 
 def write_folder(answers: DemoAnswers, folder: Path) -> Drawing:
-    """Write the report, its pictures, the table, the formula and the drawn circuit into an empty folder."""
+    """Write the report, its pictures, the table, the formula, the circuit drawn and to walk, into an empty folder."""
     write_heatmaps(answers, folder / "heatmaps")
     cone = answers.cone.gates
     write_text(cone, folder / "formula.txt")
     write_latex(cone, folder / "formula.tex")
     drawing = draw(cone, folder)
+    write_html(cone, folder / "studio.html", title="provnet: one pixel's circuit")
     table = rows(answers)
     write_string(folder / "answers.csv", csv_text(table))
     write_string(folder / "answers.json", json_text(table, answers))

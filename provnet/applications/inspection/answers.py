@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,17 @@ from numpy.typing import NDArray
 
 from provnet import rules
 from provnet.applications.command_questions import parse_target
+from provnet.applications.inspection.algebras import algebra_of, costs, semiring_called, thresholded
 from provnet.applications.inspection.model import Algebra, PageQuestion
 from provnet.applications.inspection.network import Ends, Ints, Network
+from provnet.applications.inspection.wire_columns import EdgeColumns, Floats
+from provnet.circuit.cone import find_cone
 from provnet.errors import OptionError, UnknownNameError
 from provnet.face import Circuit, Relevance
+from provnet.face.neuron_names import output_named
+from provnet.face.targets import target_neurons
 from provnet.rules import lrp
 from provnet.rules.lrp.base import Rule
-from provnet.semirings import annotations
-from provnet.semirings import get as get_semiring
 from provnet.semirings import names as semiring_names
 from provnet.semirings.annotations.threshold import Threshold
 from provnet.semirings.base import Semiring
@@ -30,44 +32,7 @@ KEPT = 24
 """Evaluations that are kept, each with the relevance of every tensor."""
 
 DEFINITION = 10_000_000
-"""Edges of all examples up to which the reference route answers."""
-
-SIDE_BY_SIDE = ("real", "boolean", "counting", "viterbi", "tropical", "bottleneck")
-"""The semirings in which a neuron is shown at once."""
-
-JOINS = {
-    "sum-product": "sum",
-    "max-times": "max",
-    "max-plus": "max",
-    "max-min": "max",
-    "min-plus": "min",
-    "min-max": "min",
-    "or-and": "or",
-}
-"""How ⊕ joins two numbers, by a semiring's family."""
-
-Floats = NDArray[Any]
-
-
-@dataclass(frozen=True, eq=False)
-class EdgeColumns:
-    """Edges of one block in columns, with their values in some semirings.
-
-    output, slot, source   as the wiring counts them;  end   the layer and the neuron that they come from
-    """
-
-    block: int
-    output: Ints
-    slot: Ints
-    source: Ints
-    end_layer: Ints
-    end_number: Ints
-    coefficient: Floats
-    element: Mapping[str, Floats]
-    message: Mapping[str, Floats]
-
-    def __len__(self) -> int:
-        return len(self.output)
+"""EdgeColumns of all examples up to which the reference route answers."""
 
 
 class Answers:
@@ -83,7 +48,7 @@ class Answers:
         """`semirings`, `rule_names`: more of them, by the names that the page shows. `output`: which output."""
         self.circuit, self.output = circuit, output
         self.network = Network(circuit.workspace(circuit.floating(None)).circuit)
-        self.semirings = {name: _algebra(name) for name in semiring_names()} | dict(semirings or {})
+        self.semirings = {name: semiring_called(name) for name in semiring_names()} | dict(semirings or {})
         self.semirings = {name: one for name, one in self.semirings.items() if not one.element_shape}
         self.rules: dict[str, Any] = {name: name for name in _rule_names()} | dict(rule_names or {})
         if circuit.rule is not None:
@@ -92,6 +57,7 @@ class Answers:
         edges = circuit.edges * circuit.batch
         self.route = "reference" if edges <= DEFINITION else "auto"
         self._held: OrderedDict[tuple[Any, ...], Relevance] = OrderedDict()
+        self._reached: dict[tuple[str, int], Mapping[int, NDArray[np.bool_]]] = {}
 
     # -- the choices -----------------------------------------------------------------------------------------
 
@@ -164,11 +130,29 @@ class Answers:
         theta = question.theta if thresholded(self.semirings[name]) else None
         return name, question.rule, question.target, theta
 
+    def target_number(self, question: PageQuestion) -> int:
+        """Return the row-major number of the explained neuron in the output. Raises `TargetError`."""
+        held = self.circuit.data.activations[output_named(self.circuit.data, self.output)]
+        return int(target_neurons(parse_target(question.target), held, self.circuit.batch)[question.example])
+
     def reached(self, question: PageQuestion, activation: int) -> NDArray[np.bool_]:
         """Return which neurons of a tensor have a path to the target, whatever its coefficients, [neurons]."""
-        asked = replace(question, theta=-math.inf)
-        (one,) = self.relevance(asked, ("boolean",)).values()
-        return as_numbers(one.rows(activation)[question.example])
+        key = (question.target, question.example)
+        if key not in self._reached:
+            data = self.network.data
+            roots = [(layer, np.arange(data.activations[layer].size)) for layer in self.network.layers]
+            targets = np.array([self.target_number(question)])
+            output = output_named(self.circuit.data, self.output)
+            chosen = partial(self._wired, question)
+            self._reached[key] = find_cone(data, output, targets, roots, chosen, units=False, biases=False).inside
+        live = self._reached[key].get(activation)
+        return np.zeros(self.network.data.activations[activation].size, bool) if live is None else live
+
+    def _wired(self, question: PageQuestion, block: int, outputs: Ints) -> NDArray[np.bool_] | None:
+        """Return which slots hold an edge, None: all that the wiring knows."""
+        if self.network.plain(block):
+            return None
+        return self.present(question, block, outputs)[:, : self.network.data.blocks[block].wiring.fan]
 
     def values(self, question: PageQuestion, names: Iterable[str], layer: int) -> dict[str, Floats]:
         """Return a layer's relevance in some semirings, [neurons]."""
@@ -259,36 +243,6 @@ class Answers:
         if one.ring:
             return np.abs(x)
         return -x if costs(one) else x
-
-
-def algebra_of(name: str, semiring: Semiring) -> Algebra:
-    """Return what a page needs to know of a semiring, under the name that it has there."""
-    zero: Any = semiring.zero.item() if isinstance(semiring.zero, torch.Tensor) else semiring.zero
-    return Algebra(
-        name=name,
-        question=semiring.question,
-        plus=JOINS.get(semiring.family or "", ""),
-        selective=semiring.selective,
-        ring=semiring.ring,
-        zero=zero,
-        theta=thresholded(semiring),
-        costs=costs(semiring),
-    )
-
-
-def thresholded(semiring: Semiring) -> bool:
-    """Return whether a semiring's own annotation function is a threshold."""
-    return isinstance(annotations.resolve(None, semiring), Threshold)
-
-
-def costs(semiring: Semiring) -> bool:
-    """Return whether the smaller of two elements is the stronger: zero, the weakest, is above one."""
-    return float(semiring.zero) > float(semiring.one)
-
-
-def _algebra(name: str) -> Semiring:
-    """Return the semiring that a name means here: counts go on as floats where they exceed a word."""
-    return get_semiring(name).held("promote")
 
 
 def _rule_names() -> list[str]:

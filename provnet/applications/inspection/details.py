@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from provnet.applications.inspection.answers import EdgeColumns
-from provnet.applications.inspection.explorer import Explorer, part_of
+from provnet.applications.inspection.explorer import Explorer
 from provnet.applications.inspection.model import PageQuestion, Value
 from provnet.applications.inspection.network import identity
+from provnet.applications.inspection.wire_columns import EdgeColumns, part_of
 from provnet.circuit.counts import count_terms
 from provnet.errors import LimitError
 from provnet.face.gate_circuit import GateCircuit

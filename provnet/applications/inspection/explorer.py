@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from provnet.applications.command_questions import parse_target
-from provnet.applications.inspection.answers import SIDE_BY_SIDE, Answers, EdgeColumns, as_numbers
-from provnet.applications.inspection.model import Inspection, Layer, Node, PageQuestion, Picture, Wires
-from provnet.applications.inspection.network import Ints, identity
+from provnet.applications.inspection.algebras import SIDE_BY_SIDE
+from provnet.applications.inspection.answers import Answers, as_numbers
+from provnet.applications.inspection.degrees import Degrees
+from provnet.applications.inspection.model import Inspection, Layer, Node, PageQuestion, Picture
+from provnet.applications.inspection.network import identity
 from provnet.applications.inspection.source_pictures import picture_of
-from provnet.circuit.blocks import BlockCircuit
+from provnet.applications.inspection.wire_columns import EdgeColumns, WireColumns, part_of, positions
 from provnet.errors import LimitError, OptionError, TargetError
 from provnet.face import Circuit
 from provnet.face.neuron_names import output_named
@@ -62,7 +63,7 @@ class Explorer:
         self.output = output_named(circuit.data, output)
         named = classes.items() if isinstance(classes, Mapping) else enumerate(classes)
         self.classes = {int(number): str(name) for number, name in named}
-        self._outputs: dict[tuple[int, int, str], Ints] = {}
+        self.degrees = Degrees(self.answers)
 
     # -- what there is ---------------------------------------------------------------------------------------
 
@@ -103,9 +104,7 @@ class Explorer:
 
     def target_number(self, question: PageQuestion) -> int:
         """Return the row-major number of the explained neuron in the output. Raises `TargetError`."""
-        held, batch = self.circuit.data.activations[self.output], self.circuit.batch
-        found = target_neurons(parse_target(question.target), held, batch)
-        return int(found[question.example])
+        return self.answers.target_number(question)
 
     def targets(self, question: PageQuestion) -> tuple[str, ...]:
         """Return the id of the neuron that the recursion starts from, below the unit edges on top of it."""
@@ -254,8 +253,8 @@ class Explorer:
         """Append edges that are not there yet, and the neurons at their ends."""
         edges = columns.new(edges, self.network.data.blocks[edges.block].wiring.fan)
         made = self.network.data.blocks[edges.block].output
-        columns.source.append(_positions(order, edges.end_layer, edges.end_number))
-        columns.target.append(_positions(order, np.full(len(edges), made), edges.output))
+        columns.source.append(positions(order, edges.end_layer, edges.end_number))
+        columns.target.append(positions(order, np.full(len(edges), made), edges.output))
         segment = self.network.segment(edges.block, edges.output, edges.slot, edges.source)
         columns.variable += segment.names()
 
@@ -265,76 +264,14 @@ class Explorer:
         layers = {layer for layer, _ in places}
         values = {layer: self.answers.values(question, names, layer) for layer in layers}
         activations = {layer: self.activations(layer, question.example) for layer in layers}
-        inputs = self._input_counts(question, places)
+        inputs = self.degrees.inputs(question, places)
         found = []
         for node, (layer, number), fan in zip(ids, places, inputs, strict=True):
             own = {name: values[layer][name][number].item() for name in names}
-            outputs = int(self.output_counts(question, layer)[number])
+            outputs = int(self.degrees.outputs(question, layer)[number])
             spoken, a = str(self.network.name(layer, number)), float(activations[layer][number])
             found.append(Node(node, spoken, layer, number, "neuron", own, a, fan, outputs))
         return tuple(found)
-
-    # -- how many wires there are ----------------------------------------------------------------------------
-
-    def _input_counts(self, question: PageQuestion, places: Sequence[tuple[int, int]]) -> list[int]:
-        """Return how many edges lead into each neuron, shown or not."""
-        found = [0] * len(places)
-        by_layer: dict[int, list[int]] = {}
-        for row, (layer, _) in enumerate(places):
-            if layer in self.network.maker:
-                by_layer.setdefault(layer, []).append(row)
-        for layer, mine in by_layer.items():
-            block = self.network.maker[layer]
-            if self._plain(block):
-                counts = [self.network.fan_in(layer)] * len(mine)
-            else:
-                outputs = np.array([places[row][1] for row in mine])
-                fan = self.network.fan_in(layer)
-                counts = self.answers.present(question, block, outputs)[:, :fan].sum(1).tolist()
-            for row, count in zip(mine, counts, strict=True):
-                found[row] = int(count)
-        return found
-
-    def _plain(self, block: int) -> bool:
-        """Whether every slot of the block is an edge: nothing in the padding, no losers of a pooling."""
-        held: BlockCircuit = self.network.data
-        one = held.blocks[block]
-        full = one.wiring.edges == one.wiring.outputs * one.wiring.fan
-        return full and one.kind != "selection" and all(held.activations[i].padding is None for i in one.reads)
-
-    def output_counts(self, question: PageQuestion, activation: int) -> Ints:
-        """Return how many edges leave each neuron of a tensor towards the target, unit edges followed up."""
-        key = (activation, question.example, question.target)
-        if key not in self._outputs:
-            counts = np.zeros(self.circuit.data.activations[activation].size, np.int64)
-            for block, offset in self.network.readers.get(activation, ()):
-                into = self._fed_counts(question, block)
-                counts += into[offset : offset + len(counts)]
-            self._outputs[key] = counts
-        return self._outputs[key]
-
-    def _fed_counts(self, question: PageQuestion, number: int) -> Ints:
-        """Return how many edges leave each input of a block."""
-        block, network = self.network.data.blocks[number], self.network
-        size, wiring = self.circuit.data.input_size(block), block.wiring
-        counts = np.zeros(size, np.int64)
-        step = max((1 << 20) // max(wiring.fan, 1), 1)
-        if block.has_coefficients:
-            reached = self.answers.reached(question, block.output)
-            for start in range(0, wiring.positions, step):
-                some = np.arange(start, min(start + step, wiring.positions))
-                outputs = np.asarray(wiring.output(some, 0))
-                found, present = network.slots(number, outputs)
-                if not self._plain(number):
-                    present = self.answers.present(question, number, outputs)[:, : wiring.fan]
-                channels = np.asarray(wiring.output(some[:, None], np.arange(wiring.channels)))
-                fed = np.broadcast_to(reached[channels].sum(1)[:, None], found.shape)
-                counts += np.bincount(found[present], fed[present], size).astype(np.int64)
-            return counts
-        above = self.output_counts(question, block.output)
-        found, present = network.slots(number, np.arange(wiring.outputs))
-        fed = np.broadcast_to(above[:, None], found.shape)
-        return np.bincount(found[present], fed[present], size).astype(np.int64)
 
     # -- every threshold at once -------------------------------------------------------------------------------
 
@@ -364,68 +301,6 @@ class Explorer:
         """The semirings in which a selected neuron is shown at once: the usual six, and those of the caller's."""
         own = [name for name in self.answers.semirings if name not in semiring_names()]
         return (*SIDE_BY_SIDE, *own)
-
-
-class WireColumns:
-    """Wires under construction, edges of one block after another."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = names
-        self.parts: list[EdgeColumns] = []
-        self.source: list[Ints] = []
-        self.target: list[Ints] = []
-        self.variable: list[str] = []
-        self._seen: dict[int, Ints] = {}
-
-    def new(self, edges: EdgeColumns, fan: int) -> EdgeColumns:
-        """Return the edges that are not there yet, and keep them."""
-        keys, held = edges.output * fan + edges.slot, self._seen.get(edges.block, np.zeros(0, np.int64))
-        fresh = np.flatnonzero(~np.isin(keys, held))
-        self._seen[edges.block] = np.concatenate([held, keys[fresh]])
-        edges = edges if len(fresh) == len(edges) else part_of(edges, fresh, self.names)
-        self.parts.append(edges)
-        return edges
-
-    def wires(self) -> Wires:
-        """Return the wires."""
-        return Wires(
-            _joined(self.source),
-            _joined(self.target),
-            tuple(self.variable),
-            _joined([part.coefficient for part in self.parts]),
-            {name: _joined([part.element[name] for part in self.parts]) for name in self.names},
-            {name: _joined([part.message[name] for part in self.parts]) for name in self.names},
-        )
-
-
-def _joined(parts: Sequence[Any]) -> tuple[Any, ...]:
-    return tuple(value for part in parts for value in part.tolist())
-
-
-def _positions(order: dict[str, int], layers: Ints, numbers: Ints) -> Ints:
-    """Return the position of each neuron among the nodes; new ones are appended in order of appearance."""
-    span = int(numbers.max(initial=0)) + 1
-    keys, first, back = np.unique(layers * span + numbers, return_index=True, return_inverse=True)
-    found = np.zeros(len(keys), np.int64)
-    for row in np.argsort(first).tolist():
-        node = identity(int(keys[row]) // span, int(keys[row]) % span)
-        found[row] = order.setdefault(node, len(order))
-    return found[back]
-
-
-def part_of(edges: EdgeColumns, rows: Ints, names: Iterable[str]) -> EdgeColumns:
-    """Return some of the edges."""
-    return EdgeColumns(
-        edges.block,
-        edges.output[rows],
-        edges.slot[rows],
-        edges.source[rows],
-        edges.end_layer[rows],
-        edges.end_number[rows],
-        edges.coefficient[rows],
-        {name: edges.element[name][rows] for name in names},
-        {name: edges.message[name][rows] for name in names},
-    )
 
 
 def _spelled(target: Any) -> str:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from provnet.applications.command_questions import parse_target
 from provnet.applications.inspection.model import Inspection, plain
 from provnet.applications.inspection.whole_cones import inspect
+from provnet.applications.pages import render
 from provnet.circuit.gates import GateStore
 from provnet.circuit.variables import Place
 from provnet.errors import LimitError, OptionError
@@ -23,7 +23,6 @@ from provnet.writers.atomic import write_string
 from provnet.writers.base import StrPath, gates_of, writer
 
 PAGE = Path(__file__).with_name("page")
-TEMPLATES = Environment(loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined)
 
 FORMULAS = 200_000
 """Characters of formulas that a file carries, those nearest to the target first."""
@@ -48,17 +47,17 @@ def policy(connect: str) -> str:
     )
 
 
-def page(title: str, data: Any, connect: str = "'none'", version: str = "") -> str:
+def page(title: str, data: Any, connect: str = "'none'") -> str:
     """Return the page with its data: {"inspection": …, "formulas": …}, or {"live": true, "base": …}."""
     # Inside a script element only "<" could end it; in JSON it stands in texts alone.
     text = json.dumps(plain(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return TEMPLATES.get_template("studio.html.j2").render(
+    return render(
+        "studio.html.j2",
         title=title,
         policy=policy(connect),
         style=part("studio.css"),
         script=part("studio.js"),
         data=text.replace("<", "\\u003c"),
-        version=version,
     )
 
 
@@ -74,6 +73,11 @@ def write_html(
     Raises: `OutputError`; `LimitError` for a cone above `limit` gates, with its size.
     Example: `write_html(circuit, "cone.html", at=("fc1", 3))`
     """
+    return write_string(path, one_file(subject, title, options))
+
+
+def one_file(subject: Circuit | GateCircuit | Inspection, title: str | None, options: Mapping[str, Any]) -> str:
+    """Return the page that `write_html` writes."""
     if isinstance(subject, Inspection):
         if options:
             raise OptionError(f"an inspection is finished: leave {', '.join(options)} out.")
@@ -87,10 +91,10 @@ def write_html(
             )
         seen = inspect(subject, **options)
     data = {"live": False, "inspection": seen, "formulas": formulas(subject, seen, options)}
-    return write_string(path, page(title or f"{seen.model}: provnet", data))
+    return page(title or f"{seen.model}: provnet", data)
 
 
-def formulas(subject: Any, seen: Inspection, options: dict[str, Any]) -> dict[str, Any]:
+def formulas(subject: Any, seen: Inspection, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the formula of each node that a file can carry, by id, nearest to the target first."""
     if isinstance(subject, GateCircuit) and len(subject) <= FORMULA_GATES:
         gates = {node.id: node.index for node in seen.nodes if node.kind in ("plus", "times")}

@@ -186,6 +186,12 @@ class Network:
         places = tuple(self.place(i) for i in held.inputs)
         return EdgeSegment(block, held.path, self.place(held.output), places, held.wiring.fan, outputs, slots, sources)
 
+    def plain(self, block: int) -> bool:
+        """Return whether every slot of a block is an edge: nothing in the padding, no losers of a pooling."""
+        one = self.data.blocks[block]
+        full = one.wiring.edges == one.wiring.outputs * one.wiring.fan
+        return full and one.kind != "selection" and all(self.data.activations[i].padding is None for i in one.reads)
+
     def fan_in(self, layer: int) -> int:
         """Return how many slots each neuron of a layer has, the bias apart: 0 for a source."""
         number = self.maker.get(layer)
@@ -193,7 +199,7 @@ class Network:
 
 
 TILE = 1 << 21
-"""Edges looked at together: sixteen megabytes of indices."""
+"""EdgeColumns looked at together: sixteen megabytes of indices."""
 
 
 def identity(layer: int, number: int) -> str:

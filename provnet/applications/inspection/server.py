@@ -1,4 +1,4 @@
-"""The live page: one circuit, served on this machine only, behind a token that nobody can guess."""
+"""Pages that are served: on this machine only, behind a token that nobody can guess."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ import threading
 import webbrowser
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from provnet.applications.inspection import details, neuron_search, shown_paths
 from provnet.applications.inspection.explorer import Explorer
-from provnet.applications.inspection.html import page, policy
-from provnet.applications.inspection.model import PageQuestion, plain
+from provnet.applications.inspection.html import one_file, page, policy
+from provnet.applications.inspection.model import plain
+from provnet.applications.inspection.requests import Requests
 from provnet.errors import OptionError, OutputError, ProvnetError
-from provnet.face import Circuit
-from provnet.face.circuit import PAGES
+from provnet.face import Circuit, GateCircuit
+from provnet.face.pages import PAGES
 
 HOST = "127.0.0.1"
 LARGEST = 4_000_000
@@ -34,13 +33,14 @@ STALE = (
 
 
 class Studio:
-    """A page on a circuit that is being served. Made by `studio`; it ends with `stop`, or with the program.
+    """A page that is being served. Made by `studio`; it ends with `stop`, or with the program.
 
     Example: `with circuit.studio(browser=False) as studio: print(studio.url)`
     """
 
-    def __init__(self, explorer: Explorer, port: int | None, start: Mapping[str, Any]) -> None:
-        self.explorer, self.start = explorer, dict(start)
+    def __init__(self, text: Callable[[str], str], requests: Requests | None, port: int | None) -> None:
+        """Args: `text` makes the page for the path that it is served under; `requests` answers it, None: nothing."""
+        self.text, self.requests = text, requests
         self.token = secrets.token_urlsafe(24)
         # One thread asks the circuit: what evaluations share is kept by thread.
         self._worker = ThreadPoolExecutor(1, "provnet-studio-answers")
@@ -91,112 +91,11 @@ class Studio:
     def __repr__(self) -> str:
         return f"Studio({self.url})"
 
-    # -- what the page may ask -------------------------------------------------------------------------------
-
     def answer(self, name: str, given: Mapping[str, Any]) -> Any:
         """Return the answer to a request of the page. Raises `ProvnetError` for one that has none."""
-        if name not in ANSWERS:
-            raise OptionError(f"the page asked for {name!r}, which this studio does not know.")
-        return self._worker.submit(ANSWERS[name], self, given).result()
-
-    def question(self, given: Any) -> PageQuestion:
-        """Return the question of a request. Raises `OptionError` where it is none."""
-        if not isinstance(given, dict):
-            raise OptionError("the question is missing.")
-        known = {field.name for field in fields(PageQuestion)}
-        unknown = sorted(set(given) - known)
-        if unknown:
-            raise OptionError(f"a question has no {unknown[0]!r}.")
-        asked = self.start | given
-        for name in ("semiring", "rule", "order"):
-            if not isinstance(asked.get(name, ""), str):
-                raise OptionError(f"{name} is {asked[name]!r}: give a name.")
-        theta, example = asked.get("theta"), asked.get("example", 0)
-        if theta is not None and (isinstance(theta, bool) or not isinstance(theta, int | float)):
-            raise OptionError(f"θ is {theta!r}: give a number.")
-        if isinstance(example, bool) or not isinstance(example, int):
-            raise OptionError(f"the example is {example!r}: give a whole number.")
-        if not isinstance(asked.get("target", ""), str):
-            raise OptionError(f"the target is {asked['target']!r}: give a text.")
-        return self.explorer.question(**asked)
-
-
-def _open(studio: Studio, given: Mapping[str, Any]) -> Any:
-    explorer = studio.explorer
-    question = studio.question(given.get("question"))
-    held = explorer.circuit.data.activations[explorer.output]
-    single = held.size == (held.shape[-1] if held.shape else 1)
-    few = single and held.size <= TARGETS
-    choices = {
-        "algebras": [explorer.answers.algebra(name) for name in explorer.answers.semirings],
-        "rules": list(explorer.answers.rules),
-        "examples": explorer.circuit.batch,
-        "classes": {str(number): name for number, name in explorer.classes.items()},
-        "targets": ["predicted", *map(str, range(held.size))] if few else [],
-    }
-    return {"inspection": explorer.whole(question), "choices": choices}
-
-
-TARGETS = 100
-"""Targets that are listed; of more, one writes the number."""
-
-
-def _view(studio: Studio, given: Mapping[str, Any]) -> Any:
-    shown = [(_text(node), _whole(down), _whole(up)) for node, down, up in _list(given, "shown")]
-    nodes = [_text(node) for node in _list(given, "nodes")]
-    return studio.explorer.view(studio.question(given.get("question")), shown, nodes)
-
-
-def _list(given: Mapping[str, Any], name: str) -> list[Any]:
-    found = given.get(name, [])
-    if not isinstance(found, list) or len(found) > 1_000_000:
-        raise OptionError(f"{name} is no list.")
-    if name == "shown" and not all(isinstance(one, list) and len(one) == 3 for one in found):
-        raise OptionError("shown lists (neuron, inputs, outputs).")
-    return found
-
-
-def _text(given: Any) -> str:
-    if not isinstance(given, str):
-        raise OptionError(f"{given!r} is no text.")
-    return given
-
-
-def _whole(given: Any) -> int:
-    if isinstance(given, bool) or not isinstance(given, int) or given < 0:
-        raise OptionError(f"{given!r} is no number of wires.")
-    return min(given, 1 << 40)
-
-
-def _layer(studio: Studio, given: Mapping[str, Any]) -> Any:
-    layer = _whole(given.get("layer"))
-    if layer not in studio.explorer.network.layers:
-        raise OptionError(f"there is no layer {layer}.")
-    count = min(_whole(given.get("count", 8)), 10_000)
-    return neuron_search.strongest(studio.explorer, studio.question(given.get("question")), layer, count)
-
-
-def _about(of: Callable[..., Any]) -> Callable[[Studio, Mapping[str, Any]], Any]:
-    return lambda studio, given: of(studio.explorer, studio.question(given.get("question")), _text(given.get("node")))
-
-
-ANSWERS: dict[str, Callable[[Studio, Mapping[str, Any]], Any]] = {
-    "open": _open,
-    "view": _view,
-    "neuron": _about(details.details),
-    "written": _about(details.written),
-    "paths": lambda studio, given: shown_paths.best_paths(
-        studio.explorer,
-        studio.question(given.get("question")),
-        _text(given.get("node")),
-        _whole(given.get("k", 1)),
-    ),
-    "search": lambda studio, given: neuron_search.search(
-        studio.explorer, studio.question(given.get("question")), _text(given.get("text"))
-    ),
-    "layer": _layer,
-    "conservation": lambda studio, given: details.conservation(studio.explorer, studio.question(given.get("question"))),
-}
+        if self.requests is None:
+            raise OptionError("this page holds all that it shows: there is nothing to ask.")
+        return self._worker.submit(self.requests.answer, name, given).result()
 
 
 class _Server(ThreadingHTTPServer):
@@ -216,9 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self._known() and self.path.split("?")[0].rstrip("/") == f"/{self.studio.token}":
-            base = f"/{self.studio.token}"
-            data = {"live": True, "base": base, "start": self.studio.start}
-            text = page(f"{self.studio.explorer.circuit.data.model}: provnet studio", data, "'self'")
+            text = self.studio.text(f"/{self.studio.token}")
             self._send(HTTPStatus.OK, text.encode(), "text/html; charset=utf-8")
         else:
             self._send(HTTPStatus.FORBIDDEN, STALE.encode(), "text/plain; charset=utf-8")
@@ -272,10 +169,39 @@ class _Handler(BaseHTTPRequestHandler):
 
 @PAGES.register("studio")
 def studio(
-    circuit: Circuit,
+    subject: Circuit | GateCircuit,
     *,
     port: int | None = None,
     browser: bool = True,
+    **options: Any,
+) -> Studio:
+    """Serve a page on a circuit on 127.0.0.1, and open it in the browser. It runs beside the program.
+
+    subject   a circuit, whose page asks it whatever the reader wants to know; or gates, whose page is the one that
+              `write_html` writes, and holds all of them.
+    port      None: a free one. Raises `OutputError` if it is taken.   browser   False: only serve; see `url`.
+    options   for a circuit, the question that the page opens with (semiring, rule, target, example, theta), and what
+              `Explorer` takes: more semirings and rules by name, classes (the outputs' names), output.
+              For gates, what `inspect` takes of them: semirings, rule, theta, valuation.
+    Example: `circuit.studio(classes=["cat", "dog"])`
+    """
+    if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 <= port < 1 << 16):
+        raise OptionError(f"port={port!r}: give a number from 0 to 65535, or leave it out.")
+    served = _of_gates(subject, port, options) if isinstance(subject, GateCircuit) else _live(subject, port, **options)
+    if browser:
+        webbrowser.open(served.url)
+    return served
+
+
+def _of_gates(gates: GateCircuit, port: int | None, options: Mapping[str, Any]) -> Studio:
+    text = one_file(gates, "gates: provnet studio", options)
+    return Studio(lambda base: text, None, port)
+
+
+def _live(
+    circuit: Circuit,
+    port: int | None,
+    *,
     semiring: str = "real",
     rule: str = "zero",
     target: Any = None,
@@ -283,20 +209,13 @@ def studio(
     theta: float | None = None,
     **options: Any,
 ) -> Studio:
-    """Serve a page on a circuit on 127.0.0.1, and open it in the browser. It runs beside the program.
-
-    port      None: a free one. Raises `OutputError` if it is taken.   browser   False: only serve; see `url`.
-    semiring, rule, target, example, theta   the question that the page opens with.
-    options   of `Explorer`: more semirings and rules by name, classes (the outputs' names), output.
-    Example: `circuit.studio(classes=["cat", "dog"])`
-    """
-    if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 <= port < 1 << 16):
-        raise OptionError(f"port={port!r}: give a number from 0 to 65535, or leave it out.")
     explorer = Explorer(circuit, **options)
     asked = explorer.question(semiring=semiring, rule=rule, target=target, example=example, theta=theta)
     explorer.target_number(asked)
     explorer.class_names()
-    served = Studio(explorer, port, {k: v for k, v in plain(asked).items() if v is not None})
-    if browser:
-        webbrowser.open(served.url)
-    return served
+    start = {name: value for name, value in plain(asked).items() if value is not None}
+
+    def text(base: str) -> str:
+        return page(f"{circuit.data.model}: provnet studio", {"live": True, "base": base, "start": start}, "'self'")
+
+    return Studio(text, Requests(explorer, start), port)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from provnet.applications.inspection.answers import EdgeColumns
 from provnet.applications.inspection.details import gates_of
-from provnet.applications.inspection.explorer import Explorer, part_of
+from provnet.applications.inspection.explorer import Explorer
 from provnet.applications.inspection.model import Inspection, PageQuestion, Value
 from provnet.applications.inspection.network import identity
+from provnet.applications.inspection.wire_columns import EdgeColumns, part_of
 from provnet.circuit.derivations import WeightedPath
 from provnet.errors import LimitError, OptionError, UnsupportedOperationError
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from provnet.applications.inspection.answers import SIDE_BY_SIDE, algebra_of
+from provnet.applications.inspection.algebras import SIDE_BY_SIDE, algebra_of
 from provnet.applications.inspection.explorer import Explorer
 from provnet.applications.inspection.model import Inspection, Layer, Node, PageQuestion, Wires
 from provnet.circuit.fingerprint import structural_hashes

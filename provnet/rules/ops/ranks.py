@@ -27,7 +27,7 @@ SIGMOIDS = frozenset(["sigmoid", "hardsigmoid", "special_expit", "reciprocal", "
 def rank_of(block: Block, known: Mapping[int, int]) -> int:
     """Return the rank of a block's output, given those of its inputs."""
     before = max((known.get(i, LINEAR) for i in block.inputs), default=LINEAR)
-    if block.convention == "softmax":
+    if block.convention == "softmax" or block.role == "softmax":  # as recorded, or in the form that was chosen
         return SOFTMAX
     if block.function in ("batch_norm", "norm"):
         return LINEAR

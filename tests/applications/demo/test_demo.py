@@ -49,7 +49,16 @@ def folder(answers: DemoAnswers, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def test_the_folder(folder: Path):
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    wanted = {"report.html", "answers.csv", "answers.json", "formula.txt", "formula.tex", "circuit.svg", "summary.svg"}
+    wanted = {
+        "report.html",
+        "studio.html",
+        "answers.csv",
+        "answers.json",
+        "formula.txt",
+        "formula.tex",
+        "circuit.svg",
+        "summary.svg",
+    }
     wanted |= {f"heatmaps/{k:02}_{k}_{name}.png" for k in range(3) for name in ["digit", *NAMES]}
     assert wanted | {"heatmaps/overview.png"} <= found
 

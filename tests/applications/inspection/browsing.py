@@ -161,3 +161,27 @@ def nasty() -> provnet.Circuit:
     for name in NASTY:
         model.add_module(name, nn.Linear(3, 3))
     return provnet.trace(model.eval(), torch.rand(1, 3))
+
+
+def show_every_wire(seen: Seen) -> None:
+    """Show all inputs of both linear layers of a perceptron."""
+    seen.page.set_default_timeout(60_000)
+    seen.page.locator(".layers summary").click()
+    for name in ("2", "0"):
+        row = seen.page.locator(f'[data-layer="{name}"]')
+        row.get_by_role("button", name="All inputs").click()
+        seen.idle()
+
+
+WHEEL = """async () => {
+  const stage = document.querySelector('.stage'), spent = [];
+  for (let k = 0; k < 9; k++) {
+    const start = performance.now();
+    const options = { deltaY: k % 2 ? -60 : 60, clientX: 300, clientY: 400, bubbles: true, cancelable: true };
+    stage.dispatchEvent(new WheelEvent('wheel', options));
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    spent.push(performance.now() - start);
+  }
+  return spent;
+}"""
+"""Nine turns of the wheel: milliseconds from each to the frame that shows it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jsonschema
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import provnet
 from provnet.applications.inspection import Explorer, Inspection, inspect
 from provnet.applications.inspection.details import conservation, details, written
-from provnet.applications.inspection.model import SAFE, number, plain
+from provnet.applications.inspection.model import SAFE, PageQuestion, number, plain
 from provnet.applications.inspection.network import Network
 from provnet.applications.inspection.neuron_search import search
 from provnet.applications.inspection.schema import FILE, schema, text
@@ -27,7 +27,7 @@ from provnet.errors import FileFormatError, LimitError, OptionError, UnknownName
 from provnet.rules import Gradient
 from provnet.semirings.annotations import Threshold
 from provnet.torch_backend.blocks.rows import rows
-from tests.nets import Branching, Functional, Residual, perceptron, seeded, small_cnn
+from tests.nets import Branching, Functional, Residual, perceptron, seeded
 
 
 class Attention(nn.Module):
@@ -44,13 +44,20 @@ class Attention(nn.Module):
         return self.head((x + z).flatten(1))
 
 
+def pooled() -> nn.Sequential:
+    """Convolutions, a norm and both kinds of pooling: [1, 8, 8] -> 3."""
+    first = [nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2)]
+    second = [nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(12, 3)]
+    return nn.Sequential(*first, *second)
+
+
 NETS: dict[str, Any] = {
     "perceptron": (lambda: perceptron(5, 4, 3), (2, 5)),
     "residual": (Residual, (2, 2, 6, 6)),
     "functional": (Functional, (2, 6)),
     "branching": (Branching, (2, 4)),
     "attention": (Attention, (2, 3, 4)),
-    "cnn": (lambda: small_cnn(8), (2, 1, 8, 8)),
+    "cnn": (pooled, (2, 1, 8, 8)),
 }
 SOON = 500
 """Wires that are held against the schema in a moment: the library is slow."""
@@ -63,9 +70,22 @@ def traced(name: str) -> provnet.Circuit:
     return provnet.trace(seeded(make), torch.randn(shape, dtype=torch.float64))
 
 
-@pytest.fixture(params=NETS)
-def circuit(request: pytest.FixtureRequest) -> provnet.Circuit:
-    return traced(request.param)
+@dataclass(frozen=True)
+class Walked:
+    """A circuit that was walked from end to end once, for all tests that look at it: its second example."""
+
+    circuit: provnet.Circuit
+    explorer: Explorer
+    question: PageQuestion
+    seen: Inspection
+
+
+@pytest.fixture(scope="module", params=NETS)
+def walked(request: pytest.FixtureRequest) -> Walked:
+    circuit = traced(request.param)
+    explorer = Explorer(circuit)
+    question = explorer.question(example=1)
+    return Walked(circuit, explorer, question, everything(explorer, question))
 
 
 def everything(explorer: Explorer, question: Any, names: tuple[str, ...] = SEMIRINGS) -> Inspection:
@@ -76,11 +96,9 @@ def everything(explorer: Explorer, question: Any, names: tuple[str, ...] = SEMIR
 
 
 @pytest.mark.guarantee("a page's wires are the edges of the explicit gates, no more and no fewer")
-def test_wires_are_the_gates_variables(circuit: provnet.Circuit):
+def test_wires_are_the_gates_variables(walked: Walked):
     """Walked neuron by neuron, restricted to neurons that reach the target, they are the variables of the cone."""
-    explorer = Explorer(circuit)
-    question = explorer.question(example=1)
-    seen = everything(explorer, question)
+    circuit, seen = walked.circuit, walked.seen
     cone = inspect(circuit, example=1, semirings=SEMIRINGS)
     gates = circuit.gates(batch=1)
     assert set(cone.wires.variable) == set(map(str, gates.variables))
@@ -90,10 +108,8 @@ def test_wires_are_the_gates_variables(circuit: provnet.Circuit):
 
 
 @pytest.mark.guarantee("what a page shows of a neuron is what `evaluate` gives, in every semiring")
-def test_values_are_those_of_evaluate(circuit: provnet.Circuit):
-    explorer = Explorer(circuit)
-    question = explorer.question(example=1)
-    seen = everything(explorer, question)
+def test_values_are_those_of_evaluate(walked: Walked):
+    circuit, explorer, seen = walked.circuit, walked.explorer, walked.seen
     names = {layer.id: layer.name for layer in explorer.layers}
     for name in SEMIRINGS:
         found = circuit.evaluate(name, at="*", route="reference")
@@ -105,18 +121,19 @@ def test_values_are_those_of_evaluate(circuit: provnet.Circuit):
             assert number(node.values[name]) == pytest.approx(value, abs=1e-12), (name, node.name)
 
 
-def test_a_neuron_is_the_sum_of_its_wires(circuit: provnet.Circuit):
+def test_a_neuron_is_the_sum_of_its_wires(walked: Walked):
     """R_j = ⊕ of the messages of the edges that leave j (GSM25 eq. 6, 7), through unit edges and skips too."""
-    explorer = Explorer(circuit)
-    question = explorer.question(example=1)
-    seen = everything(explorer, question)
+    seen = walked.seen
+    leaving: list[list[int]] = [[] for _ in seen.nodes]
+    for wire, source in enumerate(seen.wires.source):
+        leaving[source].append(wire)
     for name in SEMIRINGS:
-        semiring = explorer.answers.semirings[name]
-        for k, node in enumerate(seen.nodes):
+        semiring = walked.explorer.answers.semirings[name]
+        dtype = semiring.element_dtype(torch.float64)
+        for node, wires in zip(seen.nodes, leaving, strict=True):
             if node.id in seen.targets:
                 continue
-            mine = [m for m, s in zip(seen.wires.messages[name], seen.wires.source, strict=True) if s == k]
-            dtype = semiring.element_dtype(torch.float64)
+            mine = [seen.wires.messages[name][wire] for wire in wires]
             total = semiring.sum(torch.tensor(mine, dtype=dtype), 0).item()
             assert number(node.values[name]) == pytest.approx(total, abs=1e-9), (name, node.name)
 
@@ -140,21 +157,18 @@ def test_units_with_a_coefficient_are_followed_through():
         assert sum(map(float, mine)) == pytest.approx(slopes[seen.nodes[k].index].item(), abs=1e-12)
 
 
-def test_what_is_hidden_is_counted(circuit: provnet.Circuit):
-    explorer = Explorer(circuit)
-    question = explorer.question()
-    seen = everything(explorer, question, ("real",))
-    into = np.bincount(seen.wires.target, minlength=len(seen.nodes))
-    out = np.zeros(len(seen.nodes), int)
-    for node in seen.nodes:
-        for edges in explorer.answers.out_of(question, ("real",), *explorer.locate(node.id)):
-            out[[n.id for n in seen.nodes].index(node.id)] += len(edges)
-    assert [node.inputs for node in seen.nodes] == into.tolist()
-    assert [node.outputs for node in seen.nodes] == out.tolist()
+def test_what_is_hidden_is_counted(walked: Walked):
+    """Into a neuron lead all of its edges; from it, those that reach the target, which are the gates' variables."""
+    seen = walked.seen
+    alive = set(map(str, walked.circuit.gates(batch=1).variables))
+    leave = [source for source, name in zip(seen.wires.source, seen.wires.variable, strict=True) if name in alive]
+    count = len(seen.nodes)
+    assert [node.inputs for node in seen.nodes] == np.bincount(seen.wires.target, minlength=count).tolist()
+    assert [node.outputs for node in seen.nodes] == np.bincount(leave, minlength=count).tolist()
 
 
-def test_the_strongest_wires_come_first(circuit: provnet.Circuit):
-    explorer = Explorer(circuit)
+def test_the_strongest_wires_come_first(walked: Walked):
+    explorer = walked.explorer
     for order in ("real", "tropical"):
         question = explorer.question(order=order)
         (target,) = explorer.targets(question)
@@ -166,10 +180,9 @@ def test_the_strongest_wires_come_first(circuit: provnet.Circuit):
 
 
 @pytest.mark.guarantee("a page's slider over θ is exact: each step's count is Boolean's at that θ")
-def test_thresholds_are_exact(circuit: provnet.Circuit):
-    explorer = Explorer(circuit)
-    question = explorer.question(example=1)
-    steps, alive = explorer.steps(question)
+def test_thresholds_are_exact(walked: Walked):
+    circuit = walked.circuit
+    steps, alive = walked.explorer.steps(walked.question)
     assert list(steps) == sorted(set(steps))
     for theta, count in zip(steps[:: max(1, len(steps) // 6)], alive[:: max(1, len(steps) // 6)], strict=True):
         boolean = circuit.evaluate("boolean", annotation=Threshold(theta), route="reference")
@@ -250,10 +263,9 @@ def test_search_finds_neurons_layers_and_classes():
     assert search(explorer, question, "nothing") == search(explorer, question, "0[99]") == ()
 
 
-def test_conservation_is_the_circuits_own(circuit: provnet.Circuit):
-    explorer = Explorer(circuit)
-    report = conservation(explorer, explorer.question(example=1))
-    own = circuit.evaluate("real", route="reference").conservation()
+def test_conservation_is_the_circuits_own(walked: Walked):
+    report = conservation(walked.explorer, walked.question)
+    own = walked.circuit.evaluate("real", route="reference").conservation()
     assert report.holds
     assert report.inputs == pytest.approx(own.inputs[1].item())
     assert [line.path for line in report.lines] == [layer.path for layer in own.layers]
@@ -308,8 +320,8 @@ def test_the_published_schema_is_that_of_the_classes():
     jsonschema.Draft202012Validator.check_schema(schema())
 
 
-def test_inspections_survive_json_and_fit_the_schema(circuit: provnet.Circuit):
-    explorer = Explorer(circuit)
+def test_inspections_survive_json_and_fit_the_schema(walked: Walked):
+    circuit, explorer = walked.circuit, walked.explorer
     for seen in (explorer.whole(explorer.question()), inspect(circuit), inspect(circuit.gates())):
         assert Inspection.from_json(seen.to_json()) == seen
         if len(seen.wires) < SOON:

@@ -238,6 +238,18 @@ def test_the_command_writes_a_file(saved: Path, tmp_path: Path):
     assert CliRunner().invoke(app, [*arguments, "--force"]).exit_code == 0
 
 
+def test_the_command_takes_saved_gates(tmp_path: Path):
+    provnet.save(small().gates(at="input[0]"), tmp_path / "gates.circuit")
+    out = tmp_path / "page.html"
+    result = CliRunner().invoke(app, ["studio", str(tmp_path / "gates.circuit"), "--html", str(out), "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == {"file": str(out)}
+    assert out.is_file()
+    result = CliRunner().invoke(app, ["studio", str(tmp_path / "gates.circuit"), "--target", "1"])
+    assert result.exit_code == 2
+    assert "shown as they are" in result.output
+
+
 def test_the_command_refuses(saved: Path, tmp_path: Path):
     def refused(*arguments: str) -> str:
         result = CliRunner().invoke(app, ["studio", *arguments])
@@ -253,7 +265,6 @@ def test_the_command_refuses(saved: Path, tmp_path: Path):
         assert "cannot be taken" in refused(str(saved), "--no-browser", "--port", str(taken.getsockname()[1]))
 
 
-@pytest.mark.slow
 def ended(program: subprocess.Popen[str]) -> int | None:
     """Return how a program ended within 20 seconds; it is killed and None if it did not."""
     try:
@@ -263,6 +274,7 @@ def ended(program: subprocess.Popen[str]) -> int | None:
         return None
 
 
+@pytest.mark.slow
 def test_the_command_serves_until_it_is_interrupted(saved: Path):
     command = [sys.executable, "-m", "provnet", "studio", str(saved), "--no-browser"]
     # A suite that itself runs behind `&` ignores SIGINT, and would hand that down.
@@ -279,3 +291,18 @@ def test_the_command_serves_until_it_is_interrupted(saved: Path):
         start = time.monotonic()
         assert ended(program) == 0
         assert time.monotonic() - start < 15
+
+
+def test_gates_are_served_as_the_page_that_holds_them():
+    gates = small().gates(at="input[0]")
+    with gates.studio(browser=False, semirings=["real", "viterbi"]) as studio:
+        connection = http.client.HTTPConnection("127.0.0.1", studio.port, timeout=20)
+        connection.request("GET", f"/{studio.token}/")
+        text = connection.getresponse().read().decode()
+        assert '"live":false' in text
+        assert json.dumps(str(gates.formula()), ensure_ascii=False)[1:-1].replace("<", "\\u003c") in text
+        status, content, _ = ask(studio, f"/{studio.token}/api/open", {"question": {}})
+        assert status == 400
+        assert "nothing to ask" in json.loads(content)["error"]
+    with pytest.raises(OptionError, match="port"):
+        gates.studio(browser=False, port=-1)
