@@ -160,6 +160,7 @@ PAGES: dict[str, tuple[str, tuple[Part, ...]]] = {
                 ("Thresholds", "thresholds"),
                 ("Marginals", "marginals"),
                 ("Paths", "paths"),
+                ("Best paths of large circuits", "ranked_paths"),
                 ("Why not", "why_not"),
                 ("Contrast", "contrast"),
                 ("Shapley and Banzhaf values", "shapley"),
