@@ -14,6 +14,7 @@ import torch
 from typer.testing import CliRunner
 
 import provnet
+from provnet.applications.datasets.checkpoint import Checkpoint
 from provnet.applications.datasets.masks import class_masks
 from provnet.applications.datasets.tally import Tally
 from provnet.applications.evidence import evidence, table
@@ -54,11 +55,12 @@ def good(*arguments: str) -> str:
     return result.stdout
 
 
-def refused(*arguments: str) -> str:
+def refused(*arguments: str, output: bool = False) -> str:
+    """Return the message of a refusal that wrote nothing; `output`: it may have printed what it could not write."""
     before = {path for path in Path.cwd().iterdir() if path.name != "__pycache__"}
     result = CliRunner().invoke(app, list(arguments))
     assert result.exit_code == 2, result.output
-    assert result.stdout == ""
+    assert output or result.stdout == ""
     assert {path for path in Path.cwd().iterdir() if path.name != "__pycache__"} == before
     return re.sub(r"\s+", " ", result.stderr)
 
@@ -210,3 +212,17 @@ def test_a_sweep_that_was_cut_goes_on_from_its_checkpoint(net: str, monkeypatch:
     result = CliRunner().invoke(app, given)
     assert result.exit_code == 2 and "c " in result.stderr
     assert Path("c").read_bytes() == b"no checkpoint"
+
+
+def test_two_runs_do_not_write_one_checkpoint(net: str) -> None:
+    with Checkpoint(Path("c"), {}).locked():
+        assert "another run is writing the checkpoint c" in refused("sweep", net, "x.npy", "--checkpoint", "c")
+    assert "Tally(12 examples" in good("sweep", net, "x.npy", "--checkpoint", "c")
+
+
+def test_a_full_disk_is_one_message(net: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert "No space left" in refused("masks", net, "x.npy", "--by", "predicted", "--out", "m.npy", output=True)

@@ -25,8 +25,8 @@ Explainer = Callable[..., NDArray[np.floating[Any]]]
 def explanation_function(semiring: str | Semiring = "real", **options: Any) -> Explainer:
     """Return a function for Quantus' `explain_func=`: the relevance of inputs in a semiring.
 
-    semiring   by name or object. Costs (tropical) come back negated, and no path as the least of all, so that high is
-               relevant, as Quantus expects.
+    semiring   by name or object. Costs c (tropical) come back as exp(−c), 0 where there is no path, so that high is
+               relevant and not all is negative, as Quantus demands.
     options    for `Circuit.evaluate` (rule=, annotation=, …). `explain_func_kwargs` add to them, and win.
     The model is traced anew at each call, for Quantus' metrics change inputs and even weights.
     Raises: `OptionError` for a semiring whose elements are no numbers, here or in `explain_func_kwargs`.
@@ -62,7 +62,7 @@ def _high_is_relevant(semiring: Semiring, found: Any) -> torch.Tensor:
     values = torch.as_tensor(found)
     values = values if values.is_floating_point() else values.double()
     if semiring.zero == float("inf"):
-        values = -values
+        return (-values).exp()
     finite = torch.isfinite(values)
     lowest = values[finite].min() - 1 if bool(finite.any()) else values.new_zeros(())
     return torch.where(finite, values, lowest)

@@ -12,8 +12,8 @@ from provnet.applications.command_questions import numbers, options_of, parse_ta
 from provnet.applications.datasets.data_files import labelled, open_data
 from provnet.applications.datasets.folds import FOLDS
 from provnet.applications.datasets.masks import class_masks, only_inputs, overlap
-from provnet.applications.datasets.reports import describe_tally, matrix_text, table_text, tally_plainly
 from provnet.applications.datasets.sweep import sweep
+from provnet.applications.datasets.tally_text import describe_tally, matrix_text, table_text, tally_plainly
 from provnet.applications.outputs import require_free, write_array
 from provnet.applications.pruning import BASELINES, baseline_scores, pruning_curve, ranking, relevance_scores
 from provnet.cli.application import app
@@ -108,7 +108,7 @@ def masks_of_classes(
     theta: Theta = None,
     batch_size: Batches = 64,
     checkpoint: Checkpoint = None,
-    out: Annotated[Path | None, typer.Option(help="write the masks [classes, …] as .npy")] = None,
+    out: Annotated[Path | None, typer.Option(help="write the masks, classes first, as .npy")] = None,
     key: Key = None,
     shape: Shape = None,
     divide: Divide = None,

@@ -10,7 +10,7 @@ import typer
 from provnet.applications.command_questions import options_of, parse_target, to_json, whole_numbers
 from provnet.applications.comparison import agreement, box, inside, pointing_game
 from provnet.applications.datasets.data_files import open_data
-from provnet.applications.datasets.reports import matrix_text, table_text
+from provnet.applications.datasets.tally_text import matrix_text, table_text
 from provnet.applications.evidence import CHANGES, evidence, table
 from provnet.applications.perturbation import inverted, perturbation_curve
 from provnet.cli.application import app

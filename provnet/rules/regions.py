@@ -7,8 +7,9 @@ A region is a set of ops between one tensor and one result, whose other results 
 found by running it, in double precision and without its casts, on numbers of our own, beside the op that it may be. So
 the spelling does not matter, nor does the batch that was recorded.
 
-A product of functions of one tensor's entries that is no known op, x * torch.sigmoid(1.702 * x) or x * x, is one step
-as well: a function of its own, a unit edge for each entry. Any other region is left as it is.
+A product of functions of one tensor's entries that is no known op, x * torch.sigmoid(1.702 * x), is one step as well: a
+function of its own, a unit edge for each entry. A tensor times itself, x * x, stays a product of two equal factors. Any
+other region is left as it is.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ class _Search:
     def function(self, entry: int, ops: tuple[TracedOp, ...]) -> TracedOp | None:
         """Return a product of functions of one tensor's entries as one op, None if the ops are something else."""
         last, shape = ops[-1], self.trial.shape(entry)
-        if last.name not in PRODUCTS or len(self._active(last)) < 2 or not {op.name for op in ops} <= ELEMENTWISE:
+        if last.name not in PRODUCTS or len(set(self._active(last))) < 2 or not {op.name for op in ops} <= ELEMENTWISE:
             return None
         if any(self.trial.shape(value) != shape for op in ops for value in op.outputs[:1] if value is not None):
             return None

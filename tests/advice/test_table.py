@@ -10,6 +10,7 @@ from tests.advice import (  # noqa: F401  # they fill the table
     test_algebra_and_files,
     test_batches,
     test_capture,
+    test_dataset_commands,
     test_questions,
 )
 from tests.advice.sites import TABLE, messages, sites

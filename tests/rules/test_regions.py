@@ -161,7 +161,7 @@ APART: dict[str, Function] = {
     ),
     "an intermediate of a function is": lambda x, w, b: (lambda s: x * s + s)(torch.tanh(x)),
     "a share of a sum": lambda x, w, b: x.exp() / x.exp().sum(-1, keepdim=True),
-    "a learned ε": lambda x, w, b: x / (x.pow(2).mean(-1, keepdim=True) + w.abs().sum()).sqrt(),
+    "a learned ε": lambda x, w, b: x / (x.pow(2).mean(-1, keepdim=True) + w[0]).sqrt(),
     "two axes": lambda x, w, b: (x - x.mean(1, keepdim=True)) / (x.std(-1, keepdim=True) + 0.1),
     "no mean of squares": lambda x, w, b: x * torch.rsqrt(x.mean(-1, keepdim=True).pow(2) + 0.1),
     "two tensors": lambda x, w, b: x * torch.sigmoid(torch.flip(x, [-1])),

@@ -267,12 +267,6 @@ def test_products_of_traced_tensors_have_both_factors_as_operands(function, args
     agrees(circuit)
 
 
-def test_a_transposed_convolution_is_refused_by_name():
-    x, w = torch.randn(1, 2, 4, 4), torch.randn(2, 3, 3, 3)
-    with pytest.raises(MissingRuleError, match="transposed convolution"):
-        build(execute(aten.convolution.default, x, w, None, [1, 1], [0, 0], [1, 1], True, [0, 0], 1, sources=[x]))
-
-
 def test_dropout_in_training_is_refused():
     with pytest.raises(TrainingModeError, match=r"model\.eval"):
         build(execute(aten.native_dropout.default, X, 0.5, True, sources=[X]))

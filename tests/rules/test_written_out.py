@@ -21,9 +21,7 @@ FUNCTIONS: dict[str, Function] = {
     "another power": lambda x, w, b: x * torch.sigmoid(x) * x,
     "a slope an entry": lambda x, w, b: x * torch.sigmoid(w * x),
     "a clamp far off": lambda x, w, b: x * torch.sigmoid(x.clamp(max=5)),
-    "square": lambda x, w, b: x * x,
     "gated by its ReLU": lambda x, w, b: x * torch.relu(x),
-    "square of a ReLU": lambda x, w, b: (lambda r: r * r)(torch.relu(x)),
     "softsign": lambda x, w, b: x / (1 + x.abs()),
     "two slopes": lambda x, w, b: (x * w) * (x * b),
 }
@@ -80,11 +78,16 @@ def test_a_product_of_functions_is_one_function(name: str, tmp_path: Path) -> No
 
 def test_a_function_passes_relevance_on_as_an_activation_does() -> None:
     """Both nets have the same layers and the same activations' values; only how they are written differs."""
-    written, whole = (Net(f).eval() for f in (FUNCTIONS["square"], lambda x, w, b: x.square()))
+    written, whole = (Net(f).eval() for f in (FUNCTIONS["gated by its ReLU"], lambda x, w, b: torch.relu(x).square()))
     x = seeded(70, 3, 2, 3)
     for semiring, rule in (("real", "zero"), ("real", "attnlrp"), ("viterbi", "zero"), ("counting", "zero")):
         one, other = (provnet.trace(net, x).evaluate(semiring, (1, 0), rule=rule) for net in (written, whole))
         assert torch.equal(one.inputs, other.inputs)
+
+
+def test_a_tensor_times_itself_is_a_tie_of_two_equal_factors() -> None:
+    for function in (lambda x: x * x, lambda x: (lambda r: r * r)(torch.relu(x))):
+        assert [row.why for row in provnet.trace(function, seeded(70, 2, 3)).summary() if row.why] == ["tie: half"]
 
 
 def groups(name: str, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -64,7 +64,16 @@ class Tally:
                 self.states[key] = accumulator.add(self.states[key], algebra, classes.to(x.device), x)
 
     def __add__(self, other: Tally) -> Tally:
-        """Return the tally of the examples of both, in this order. Raises `OptionError` for other questions."""
+        """Return the tally of the examples of both, in this order. Raises `OptionError` for other questions.
+
+        A tally without tensors is of a process that got no batch, and does not know what others saw.
+        """
+        if (
+            [*self.semirings] == [*other.semirings]
+            and self.folds == other.folds
+            and not (self.tensors and other.tensors)
+        ):
+            return self if self.tensors else other
         mine, theirs = ([list(one.semirings), one.tensors, one.folds, one.classes] for one in (self, other))
         if mine != theirs:
             raise OptionError(f"tallies of different questions cannot be joined: {mine} and {theirs}.")

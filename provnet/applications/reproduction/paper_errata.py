@@ -34,9 +34,9 @@ ERRATA = (
     ),
     Erratum(
         "[GSM25] eq. 10 to 13",
-        "Brackets of the annotation functions",
-        "The bars of the absolute value and the fraction's bracket end before ⊗: Θ(d)_jk = |p_jk| / max_j' "
-        "|p_j'k|, and then ⊗ R_k, as [Gro24] 2.2.3 prints it.",
+        "Brackets that do not close where they should",
+        "Each annotation is closed before ⊗: R_j = ⊕ over k of (Θ(d)_jk) ⊗ R_k, for Viterbi with "
+        "Θ(d)_jk = |p_jk| / max_j' |p_j'k|, as [Gro24] 2.2.3 prints it.",
     ),
     Erratum(
         "[Gro24] 1.3.2, LRP-ε",

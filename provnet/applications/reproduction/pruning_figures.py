@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from provnet.applications.pruning import BASELINES, baseline_scores, pruning_curve, ranking, relevance_scores
 from provnet.applications.reproduction.figure_drawing import curves_of
-from provnet.applications.reproduction.findings import Chapter, Claim, FigureFile, NumberTable, verdict
+from provnet.applications.reproduction.findings import BEYOND, Chapter, Claim, FigureFile, NumberTable, verdict
 from provnet.applications.reproduction.subjects import Digits, StudySizes, notebook_rule, trained_as_in_the_notebook
 
 SEMIRINGS = ("boolean", "counting", "viterbi")
@@ -115,6 +115,20 @@ def _claims(found: Mapping[str, Curves]) -> list[Claim]:
             "Boolean and counting LRP perform much worse than all the other rankings, for lack of granularity",
             f"Mean accuracy below the better norm: {_each(behind, '+.2%')} (above 2 % is much worse).",
             verdict(all(worse), any(worse)),
+        )
+    )
+    cheap = {
+        f"{method}, {name}": one[method] - max(one["LRP, text"], one["LRP, notebook"])
+        for name, one in areas.items()
+        for method in ("activation", "gradient_times_activation")
+    }
+    claims.append(
+        Claim(
+            BEYOND,
+            "LRP ranks neurons better than mean activation and gradient × activation, which cost a forward "
+            "pass more or less",
+            f"Mean accuracy above the better LRP: {_each(cheap, '+.2%')} (better: all below -0.5 %).",
+            verdict(max(cheap.values()) < -0.005, min(cheap.values()) < -0.005),
         )
     )
     readings = {name: one["LRP, notebook"] - one["LRP, text"] for name, one in areas.items()}

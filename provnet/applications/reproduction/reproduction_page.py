@@ -21,9 +21,9 @@ Every figure of [GSM25] and [Gro24] that the data allow, with the numbers beside
 `provnet reproduce mnist` and `provnet reproduce cnn`; this page is put together by `docs/make_reproduction.py` from
 what they wrote, and nobody edits it. A verdict is decided by the numbers, by a criterion that the row states.
 
-Claims are quoted from the text of [Gro24], whose figures and sentences [GSM25] shares; figures of [GSM25] are named by
-what they show. The papers' network was trained on 60,000 digits; the data here have the 10,000 of the test file, of
-which 8,000 trained the network and 2,000 are held out, so numbers differ and claims may be compared.
+Claims are put in our words after the text of [Gro24] and its notebooks; where [GSM25] treats the same, its section or
+figures are named by their subject. The papers' network was trained on 60,000 digits; the data here have the 10,000 of
+the test file, of which 8,000 trained the network and 2,000 are held out, so numbers differ and claims may be compared.
 """
 
 
@@ -34,8 +34,10 @@ def results_text(kind: str, chapters: Iterable[Chapter], setting: Mapping[str, A
 
 
 def read_results(folder: Path) -> tuple[Mapping[str, Any], list[Chapter]]:
-    """Return (setting, chapters) of a folder that `provnet reproduce` wrote. Raises: `InputError`, "
-    "`FileFormatError`."""
+    """Return (setting, chapters) of a folder that `provnet reproduce` wrote.
+
+    Raises: `InputError` if nothing was written there, `FileFormatError` if it is damaged.
+    """
     file = folder / RESULTS
     if not file.is_file():
         raise InputError(f"there is no {file}: write it with provnet reproduce.")

@@ -42,7 +42,7 @@ class WrittenOut:
 
 @op_rule("provnet.function")
 def function(op: Op) -> Placed:
-    """y_j = f(x_j), written as several ops whose last is a product: x·σ(1.702 x), x·x. A unit edge for each entry."""
+    """y_j = f(x_j), written as several ops whose last is a product: x·σ(1.702 x). A unit edge for each entry."""
     placed = op.unit_edges()
     return replace(placed, block=replace(placed.block, call=call_of(op)))
 

@@ -73,6 +73,15 @@ def alone() -> provnet.Tally:
     return provnet.sweep(model, data, ["boolean", "counting", "real"], combine=folds, by="label", batch_size=4)
 
 
+@pytest.mark.guarantee("A process that gets no batch of a dataset does not disturb the others")
+def test_a_tally_of_no_batch_joins_any_other(alone: provnet.Tally) -> None:
+    nothing = provnet.Tally(alone.semirings, (), alone.folds, 1)
+    for joined in (nothing + alone, alone + nothing, nothing + nothing + alone + nothing):
+        assert joined is alone
+    with pytest.raises(provnet.errors.OptionError, match="different questions"):
+        provnet.Tally(alone.semirings, (), ("mean",), 1) + alone  # pyright: ignore[reportUnusedExpression]
+
+
 def assert_same(tally: provnet.Tally, alone: provnet.Tally) -> None:
     assert tally.examples.tolist() == alone.examples.tolist()
     for key, state in alone.states.items():
