@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provnet.circuit.blocks import Block, BlockCircuit
-from provnet.circuit.weights import Memory, Stored
+from provnet.circuit.weights import Memory
 from provnet.errors import UnsupportedOperationError
 
 
@@ -58,8 +58,8 @@ def _way_out(block: Block) -> str:
 
 
 def _views(block: Block) -> Iterator[tuple[bool, Memory]]:
-    if len(block.operands) == 1 and isinstance(block.weight, Stored) and block.weight.memory is not None:
-        yield False, block.weight.memory
+    if block.shared_weight is not None and block.shared_weight.memory is not None:
+        yield False, block.shared_weight.memory
     if block.bias_memory is not None:
         yield True, block.bias_memory
 
