@@ -12,7 +12,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from provnet.circuit.wiring import Convolution, Dense, Wiring, convolution, dense
+from provnet.circuit.windowed import Convolution, convolution
+from provnet.circuit.wiring import Dense, Wiring, dense
 from provnet.torch_backend.contractions.base import Direction, Operands
 from provnet.torch_backend.contractions.body import MAX_TIMES_ABS, Body
 from provnet.torch_backend.contractions.geometry import geometry_of

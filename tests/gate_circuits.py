@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from provnet.circuit import wiring
+from provnet.circuit import windowed, wiring
 from provnet.circuit.blocks import Activation, Block, BlockCircuit, Operand
 from provnet.circuit.gates import ONE, PLUS, TIMES, VARIABLE, ZERO, GateStore, Neuron, Variable
 from provnet.circuit.weights import Ones, Stored
@@ -50,7 +50,7 @@ class Net:
         weight, one = np.ones((out, channels // groups, *kernel)), np.ones(out) if bias else None
         self.edges.convolution(x, weight, one, stride, padding, groups=groups)
         target = self.edges.shapes[-1][1:]
-        wires = wiring.convolution(
+        wires = windowed.convolution(
             channels, out, groups, tuple(size), target, kernel, stride, padding, (1,) * len(kernel)
         )
         return self.add(name, "affine", "linear", (x,), wires, weight=object(), bias=object() if bias else None)
@@ -65,7 +65,7 @@ class Net:
 
     def window(self, x: int, kernel, stride, padding) -> wiring.Wiring:
         channels, *size = self.edges.shapes[x]
-        return wiring.window(channels, tuple(size), self.edges.shapes[-1][1:], kernel, stride, padding, (1, 1))
+        return windowed.window(channels, tuple(size), self.edges.shapes[-1][1:], kernel, stride, padding, (1, 1))
 
     def relu(self, name: str, x: int) -> int:
         self.edges.relu(x)

@@ -9,9 +9,10 @@ from typing import Any, TypeGuard
 
 from provnet.circuit.blocks import BlockCircuit
 from provnet.circuit.deferred import Deferred, raw
+from provnet.circuit.einsums import ROWS, ROWS_BESIDE, Einsum
 from provnet.circuit.unit_functions import row_call_faults
 from provnet.circuit.weights import Centred, Jacobian, Memory, Ones, Partner, PerExample, Slope, Stored, Weight
-from provnet.circuit.wiring import ROWS, ROWS_BESIDE, Einsum, Wiring
+from provnet.circuit.wiring import Wiring
 from provnet.circuit.wiring_spec import biases_of, weights_of
 
 FURTHEST = 1 << 62

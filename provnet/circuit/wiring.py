@@ -10,11 +10,9 @@ index copies. Where `present` is False (padding), `input` and `weight` are still
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import prod
-from string import ascii_letters
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -23,7 +21,7 @@ Index = Any
 """An int, a numpy array or a torch tensor of integers."""
 
 
-def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+def strides_of(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
@@ -217,8 +215,8 @@ class Expand(Wiring):
 
     def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
         found = 0 * slot
-        for d, (size, step) in enumerate(zip(self.part, _strides(self.part), strict=True)):
-            found = found + output // _strides(self.shape)[d] % size * step
+        for d, (size, step) in enumerate(zip(self.part, strides_of(self.part), strict=True)):
+            found = found + output // strides_of(self.shape)[d] % size * step
         found = found + 0 * output
         return found, True, found
 
@@ -276,298 +274,6 @@ class Dense(Wiring):
 def dense(rows: int, fan_in: int, fan_out: int) -> Dense:
     """Return the wiring of a linear layer that is applied to `rows` rows of `fan_in` neurons each."""
     return Dense(inputs=rows * fan_in, outputs=rows * fan_out, fan=fan_in, channels=fan_out, rows=rows)
-
-
-@dataclass(frozen=True)
-class Window(Wiring):
-    """Pooling: output (c, y, x) is fed by the window of channel c around (y, x). Spatial axes: one, two or three.
-
-    A slot is a place in the window, row-major. Places in the padding, or past the edge (ceil_mode), are absent.
-    The weight's index is the output's place within its channel: average pooling divides by a number that depends on it.
-    """
-
-    source_shape: tuple[int, ...] = ()
-    target_shape: tuple[int, ...] = ()
-    kernel: tuple[int, ...] = ()
-    stride: tuple[int, ...] = ()
-    padding: tuple[int, ...] = ()
-    dilation: tuple[int, ...] = ()
-
-    selects: ClassVar[bool] = True
-
-    @property
-    def edges(self) -> int:
-        """Places in the padding are counted out axis by axis: an edge is present if it is on every axis."""
-        found = self.outputs * self.fan // (prod(self.target_shape) * prod(self.kernel))
-        for d in range(len(self.source_shape)):
-            found *= sum(self._reached(d, tap) for tap in range(self.kernel[d]))
-        return found
-
-    def _reached(self, d: int, tap: int) -> int:
-        """Return how many of the outputs along axis d find an input under a tap of their window."""
-        size, step, first = self.source_shape[d], self.stride[d], tap * self.dilation[d] - self.padding[d]
-        begin = max(-(first // step), 0)  # the first output o with o * step + first > -1
-        end = min((size - 1 - first) // step + 1, self.target_shape[d])
-        return max(end - begin, 0)
-
-    @property
-    def disjoint(self) -> bool:
-        """Whether the stride steps over the whole window."""
-        spans = (d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True))
-        return self.channels == 1 and all(span <= step for span, step in zip(spans, self.stride, strict=True))
-
-    def place(self, output: Index, slot: Index) -> tuple[Index, Any]:
-        """Return (place in the input channel, present) of a window slot at an output place."""
-        found, present = 0, True
-        for d, (size, step) in enumerate(zip(self.source_shape, _strides(self.source_shape), strict=True)):
-            out = output // _strides(self.target_shape)[d] % self.target_shape[d]
-            tap = slot // _strides(self.kernel)[d] % self.kernel[d]
-            at = out * self.stride[d] + tap * self.dilation[d] - self.padding[d]
-            inside = (at > -1) & (at < size)
-            found = found + at * inside * step
-            present = present & inside
-        return found, present
-
-    def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
-        area = prod(self.target_shape)
-        found, present = self.place(output % area, slot)
-        return output // area * prod(self.source_shape) + found, present, output % area + 0 * slot
-
-
-def window(
-    channels: int,
-    source_shape: tuple[int, ...],
-    target_shape: tuple[int, ...],
-    kernel: tuple[int, ...],
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    dilation: tuple[int, ...],
-) -> Window:
-    """Return the wiring of a pooling over `channels` channels with the given spatial geometry."""
-    return Window(
-        inputs=channels * prod(source_shape),
-        outputs=channels * prod(target_shape),
-        fan=prod(kernel),
-        taps=prod(kernel),
-        source_shape=source_shape,
-        target_shape=target_shape,
-        kernel=kernel,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-    )
-
-
-@dataclass(frozen=True)
-class AdaptiveWindow(Wiring):
-    """Adaptive pooling: output place o of n covers the inputs from floor(o * m / n) to ceil((o + 1) * m / n) of m."""
-
-    source_shape: tuple[int, ...] = ()
-    target_shape: tuple[int, ...] = ()
-    kernel: tuple[int, ...] = ()
-
-    selects: ClassVar[bool] = True
-
-    @property
-    def edges(self) -> int:
-        found = self.outputs // prod(self.target_shape)
-        for m, n in zip(self.source_shape, self.target_shape, strict=True):
-            found *= sum(((o + 1) * m + n - 1) // n - o * m // n for o in range(n))
-        return found
-
-    def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
-        area = prod(self.target_shape)
-        place, found, present = output % area, 0, True
-        for d, (size, step) in enumerate(zip(self.source_shape, _strides(self.source_shape), strict=True)):
-            target = self.target_shape[d]
-            out = place // _strides(self.target_shape)[d] % target
-            tap = slot // _strides(self.kernel)[d] % self.kernel[d]
-            at = out * size // target + tap
-            inside = at < ((out + 1) * size + target - 1) // target
-            found = found + at * inside * step
-            present = present & inside
-        return output // area * prod(self.source_shape) + found, present, place + 0 * slot
-
-
-def adaptive_window(channels: int, source_shape: tuple[int, ...], target_shape: tuple[int, ...]) -> AdaptiveWindow:
-    """Return the wiring of an adaptive pooling. Its kernel is the largest window, which other places do not fill."""
-    kernel = tuple(
-        max(((o + 1) * m + n - 1) // n - o * m // n for o in range(n))
-        for m, n in zip(source_shape, target_shape, strict=True)
-    )
-    return AdaptiveWindow(
-        inputs=channels * prod(source_shape),
-        outputs=channels * prod(target_shape),
-        fan=prod(kernel),
-        # Where there are more outputs than inputs, two windows may start at the same place.
-        taps=prod(kernel) if all(n <= m for m, n in zip(source_shape, target_shape, strict=True)) else None,
-        source_shape=source_shape,
-        target_shape=target_shape,
-        kernel=kernel,
-    )
-
-
-@dataclass(frozen=True)
-class Convolution(Window):
-    """z[c, y, x] = sum over the group's input channels and the kernel of a * w[c, i, ky, kx] + b[c].
-
-    A slot is (input channel of the group, place in the kernel), as in the weight's own order.
-    """
-
-    selects: ClassVar[bool] = False
-    channel_axis: ClassVar[int | None] = 0
-
-    def output(self, position: Index, channel: Index) -> Index:
-        area = prod(self.target_shape)
-        return (position // area * self.channels + channel) * area + position % area
-
-    def by_position(self, values: Any) -> Any:
-        area = prod(self.target_shape)
-        return values.reshape(self.groups, self.channels, area).swapaxes(1, 2).reshape(-1, self.channels)
-
-    def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
-        area, taps = prod(self.target_shape), prod(self.kernel)
-        channel = output // area
-        found, present = self.place(output % area, slot % taps)
-        channel_in = channel // self.channels * (self.fan // taps) + slot // taps
-        return channel_in * prod(self.source_shape) + found, present, channel * self.fan + slot
-
-    def bias(self, output: Index) -> Index:
-        return output // prod(self.target_shape)
-
-    def channel_in(self, output: Index, slot: Index, source: Index) -> Index:
-        return source // prod(self.source_shape)
-
-
-def convolution(
-    channels_in: int,
-    channels_out: int,
-    groups: int,
-    source_shape: tuple[int, ...],
-    target_shape: tuple[int, ...],
-    kernel: tuple[int, ...],
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    dilation: tuple[int, ...],
-) -> Convolution:
-    """Return the wiring of a convolution with one to three spatial axes."""
-    return Convolution(
-        inputs=channels_in * prod(source_shape),
-        outputs=channels_out * prod(target_shape),
-        fan=channels_in // groups * prod(kernel),
-        channels=channels_out // groups,
-        groups=groups,
-        taps=prod(kernel),
-        shift=prod(source_shape),
-        source_shape=source_shape,
-        target_shape=target_shape,
-        kernel=kernel,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-    )
-
-
-@dataclass(frozen=True)
-class Einsum(Wiring):
-    """z[out] = sum over the labels that `out` lacks of a[input] * w[weight], as in torch.einsum: every product of two
-    tensors, elementwise, broadcast or contracted.
-
-    Labels are letters; `sizes` gives each one's size, and `input`, `weight` and `output` list the labels along which
-    a tensor of one example lies, row-major. A slot is a place along the labels of `input` and `weight` that `output`
-    lacks, in the order of `summed`.
-
-        Example: `einsum_wiring("htd", "hsd", "hts", {"h": 12, "t": 197, "s": 197, "d": 64})`, a head's scores
-    """
-
-    input: str = ""
-    weight: str = ""
-    output_labels: str = ""
-    sizes: tuple[tuple[str, int], ...] = ()
-
-    unit: ClassVar[bool] = True
-
-    @property
-    def feeds_all(self) -> bool:
-        return True
-
-    @cached_property
-    def size(self) -> dict[str, int]:
-        """The size of every label."""
-        return dict(self.sizes)
-
-    @property
-    def summed(self) -> str:
-        """The labels of a slot."""
-        inner = dict.fromkeys(self.input + self.weight)
-        return "".join(label for label in inner if label not in self.output_labels)
-
-    def _digit(self, number: Index, labels: str, label: str) -> Index:
-        at = labels.index(label)
-        return number // prod(self.size[x] for x in labels[at + 1 :]) % self.size[label]
-
-    def _flat(self, labels: str, output: Index, slot: Index) -> Index:
-        found = 0 * output + 0 * slot
-        for at, label in enumerate(labels):
-            inside = label in self.output_labels
-            number, over = (output, self.output_labels) if inside else (slot, self.summed)
-            step = prod(self.size[x] for x in labels[at + 1 :])
-            found = found + self._digit(number, over, label) * step
-        return found
-
-    def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
-        return self._flat(self.input, output, slot), True, self._flat(self.weight, output, slot)
-
-
-def einsum_wiring(input: str, weight: str, output: str, sizes: Mapping[str, int], repeated: bool = False) -> Einsum:
-    """Return the wiring in which a tensor that lies along `input` meets weights that lie along `weight`.
-
-    Raises: `ValueError` for a label of the output that neither has, unless results are `repeated` along such labels.
-    """
-    labels = dict.fromkeys(input + weight + output)
-    if not repeated and set(output) - set(input + weight):
-        raise ValueError(f"the output's labels {output!r} are not all among {input!r} and {weight!r}")
-    slots = [label for label in labels if label not in output]
-    wide = {label: sizes[label] for label in labels}
-    every = all(label in input for label, size in wide.items() if size > 1)
-    return Einsum(
-        inputs=prod(wide[label] for label in input),
-        outputs=prod(wide[label] for label in output),
-        fan=prod(wide[label] for label in slots),
-        # Where the input has every label, each (output, slot) reads a neuron of its own.
-        taps=prod(wide[label] for label in slots) if every else None,
-        input=input,
-        weight=weight,
-        output_labels=output,
-        sizes=tuple(wide.items()),
-    )
-
-
-ROWS = ("oj", "okj", "ok")
-ROWS_BESIDE = ("ojb", "obkj", "okb")
-"""Labels of input, weights and output where each row of entries j feeds its own entries k: row after row, or rows side
-by side, as along an axis that is not the last."""
-
-
-def within_rows(rows: int, size: int, behind: int = 1) -> Einsum:
-    """Return the wiring of an op that mixes the `size` entries of a row, of rows * behind rows."""
-    sizes = {"o": rows, "j": size, "k": size, "b": behind}
-    return einsum_wiring(*(ROWS if behind == 1 else ROWS_BESIDE), sizes)
-
-
-def spread(part: tuple[int, ...], shape: tuple[int, ...]) -> Einsum:
-    """Return the wiring in which a tensor of the shape `part` is broadcast to `shape`, one weight for all edges."""
-    labels = ascii_letters[: len(shape)]
-    aligned = zip(labels[len(labels) - len(part) :], part, strict=True)
-    kept = "".join(label for label, size in aligned if size > 1)
-    return einsum_wiring(kept, "", labels, dict(zip(labels, shape, strict=True)), repeated=True)
-
-
-def permuted(shape: tuple[int, ...], order: tuple[int, ...]) -> Einsum:
-    """Return the wiring of a tensor of the shape `shape` whose axes are brought into `order`, as torch.permute does."""
-    labels = ascii_letters[: len(shape)]
-    sizes = dict(zip(labels, shape, strict=True))
-    return einsum_wiring(labels, "", "".join(labels[axis] for axis in order), sizes)
 
 
 @dataclass(frozen=True)
@@ -662,7 +368,7 @@ class Reduction(Wiring):
     def source(self, output: Index, slot: Index) -> tuple[Index, Any, Index]:
         found, kept_left, dims_left = 0 * output + 0 * slot, output, slot
         for d in reversed(range(len(self.shape))):
-            size, step = self.shape[d], _strides(self.shape)[d]
+            size, step = self.shape[d], strides_of(self.shape)[d]
             if d in self.dims:
                 found, dims_left = found + dims_left % size * step, dims_left // size
             else:

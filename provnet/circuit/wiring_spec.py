@@ -16,13 +16,12 @@ from math import prod
 
 import numpy as np
 
+from provnet.circuit.einsums import Einsum, einsum_wiring
 from provnet.circuit.table import Table
 from provnet.circuit.transposed import TransposedConvolution, transposed_convolution
+from provnet.circuit.windowed import AdaptiveWindow, Convolution, Window, adaptive_window, convolution, window
 from provnet.circuit.wiring import (
-    AdaptiveWindow,
-    Convolution,
     Dense,
-    Einsum,
     Expand,
     Gather,
     GatherByExample,
@@ -30,14 +29,9 @@ from provnet.circuit.wiring import (
     Part,
     Reduction,
     Scale,
-    Window,
     Wiring,
-    adaptive_window,
-    convolution,
     dense,
-    einsum_wiring,
     reduction,
-    window,
 )
 
 FURTHEST_WEIGHT = 1 << 40

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 import provnet
-from provnet.circuit.wiring import Wiring, convolution, dense
+from provnet.circuit.windowed import convolution
+from provnet.circuit.wiring import Wiring, dense
 from provnet.errors import CountOverflowError
 from provnet.semirings.counting import Counting
 from provnet.torch_backend.contractions.base import Direction, Operands

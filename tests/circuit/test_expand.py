@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from provnet.circuit import wiring
+from provnet.circuit import windowed, wiring
 from provnet.circuit.blocks import Activation, Block, BlockCircuit, Operand
 from provnet.circuit.cone import find_cone
 from provnet.circuit.counts import count_terms
@@ -110,7 +110,7 @@ def test_the_size_that_is_announced_is_the_size_before_elision(name):
 def test_the_limit_counts_more_edges_than_it_lists():
     """VGG's size, position by position: no edge list would fit."""
     shape = (64, 224, 224)
-    wires = wiring.convolution(64, 64, 1, (224, 224), (224, 224), (3, 3), (1, 1), (1, 1), (1, 1))
+    wires = windowed.convolution(64, 64, 1, (224, 224), (224, 224), (3, 3), (1, 1), (1, 1), (1, 1))
     last = wiring.dense(1, wires.outputs, 1)
     blocks = (
         Block("conv", "conv", "", "affine", "linear", (Operand(0, wires),), 1),
@@ -251,7 +251,7 @@ def test_unit_edges_become_variables_on_request():
 def tied(length: int = 7, times: int = 3) -> BlockCircuit:
     """A convolution of three taps, applied three times with the same weights."""
     weight = object()
-    wires = wiring.convolution(1, 1, 1, (length,), (length,), (3,), (1,), (1,), (1,))
+    wires = windowed.convolution(1, 1, 1, (length,), (length,), (3,), (1,), (1,), (1,))
     blocks = tuple(
         Block(f"conv#{i}", "conv", "", "affine", "linear", (Operand(i, wires, Stored(weight)),), i + 1)
         for i in range(times)

@@ -11,27 +11,13 @@ from torch import nn
 
 import provnet
 from provnet.circuit.blocks import BlockCircuit, Call, Input
+from provnet.circuit.einsums import einsum_wiring, spread
 from provnet.circuit.spec import check_circuit
 from provnet.circuit.table import table
 from provnet.circuit.unit_functions import call_faults
 from provnet.circuit.weights import Partner, PerExample, Slope, Stored
-from provnet.circuit.wiring import (
-    Convolution,
-    Expand,
-    Gather,
-    OneToOne,
-    Part,
-    Scale,
-    Window,
-    Wiring,
-    adaptive_window,
-    convolution,
-    dense,
-    einsum_wiring,
-    reduction,
-    spread,
-    window,
-)
+from provnet.circuit.windowed import Convolution, Window, adaptive_window, convolution, window
+from provnet.circuit.wiring import Expand, Gather, OneToOne, Part, Scale, Wiring, dense, reduction
 from provnet.circuit.wiring_spec import biases_of, faults_of, weights_of
 from provnet.errors import CircuitError
 from provnet.rules.fusion import Scaled

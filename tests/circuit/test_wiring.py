@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from provnet.circuit import einsums, windowed
 from provnet.circuit import wiring as w
 
 
@@ -23,7 +24,7 @@ def everything(wiring: w.Wiring) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @st.composite
-def convolutions(draw: st.DrawFn) -> w.Convolution:
+def convolutions(draw: st.DrawFn) -> windowed.Convolution:
     groups, per_in, per_out = draw(st.integers(1, 2)), draw(st.integers(1, 2)), draw(st.integers(1, 3))
     dims = draw(st.integers(1, 3))
     axis = st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(1, 3), st.integers(0, 2), st.integers(1, 2))
@@ -33,11 +34,13 @@ def convolutions(draw: st.DrawFn) -> w.Convolution:
         size = tuple(s + 5 for s in size)
         reach = [s + 2 * p - d * (k - 1) - 1 for s, k, p, d in zip(size, kernel, padding, dilation, strict=True)]
     target = tuple(r // s + 1 for r, s in zip(reach, stride, strict=True))
-    return w.convolution(per_in * groups, per_out * groups, groups, size, target, kernel, stride, padding, dilation)
+    return windowed.convolution(
+        per_in * groups, per_out * groups, groups, size, target, kernel, stride, padding, dilation
+    )
 
 
 @given(convolutions(), st.integers(0, 99))
-def test_a_convolution_is_the_sum_over_its_slots(wiring: w.Convolution, seed: int):
+def test_a_convolution_is_the_sum_over_its_slots(wiring: windowed.Convolution, seed: int):
     """Integers in float64: exact on every path."""
     generator = torch.Generator().manual_seed(seed)
     a = torch.randint(-9, 9, (wiring.inputs,), generator=generator).double()
@@ -60,7 +63,7 @@ def test_a_convolution_is_the_sum_over_its_slots(wiring: w.Convolution, seed: in
 
 
 @given(convolutions())
-def test_one_text_runs_on_ints_numpy_and_torch(wiring: w.Convolution):
+def test_one_text_runs_on_ints_numpy_and_torch(wiring: windowed.Convolution):
     source, present, index = everything(wiring)
     on_torch = wiring.source(torch.arange(wiring.outputs)[:, None], torch.arange(wiring.fan))
     for found, wanted in zip(on_torch, (source, present, index), strict=True):
@@ -71,7 +74,7 @@ def test_one_text_runs_on_ints_numpy_and_torch(wiring: w.Convolution):
 
 
 @given(convolutions())
-def test_taps_and_channels_keep_their_promises(wiring: w.Convolution):
+def test_taps_and_channels_keep_their_promises(wiring: windowed.Convolution):
     """Channels of a position share their sources; slots of one tap meet distinct inputs over the positions."""
     positions, channels = np.arange(wiring.positions)[:, None], np.arange(wiring.channels)[None, :]
     outputs = wiring.output(positions, channels)
@@ -94,9 +97,9 @@ def test_taps_and_channels_keep_their_promises(wiring: w.Convolution):
 
 
 @given(convolutions())
-def test_disjoint_windows_share_no_input(convolution: w.Convolution):
+def test_disjoint_windows_share_no_input(convolution: windowed.Convolution):
     shapes = (convolution.source_shape, convolution.target_shape, convolution.kernel, convolution.stride)
-    wiring = w.window(2, *shapes, convolution.padding, convolution.dilation)
+    wiring = windowed.window(2, *shapes, convolution.padding, convolution.dilation)
     source, present, _ = everything(wiring)
     met = source[present]
     assert not wiring.disjoint or len(set(met)) == len(met)
@@ -105,7 +108,7 @@ def test_disjoint_windows_share_no_input(convolution: w.Convolution):
 @pytest.mark.parametrize("sizes", [((7,), (3,)), ((6, 5), (3, 2)), ((3,), (7,)), ((4, 4), (1, 1))])
 def test_an_adaptive_window_averages_as_torch_does(sizes: tuple[tuple[int, ...], tuple[int, ...]]):
     shape, target = sizes
-    wiring = w.adaptive_window(2, shape, target)
+    wiring = windowed.adaptive_window(2, shape, target)
     a = torch.rand(2 * prod(shape), dtype=torch.float64)
     pool = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d}[len(shape)]
     z = pool(a.reshape(1, 2, *shape), target).flatten().numpy()
@@ -120,7 +123,7 @@ def test_an_adaptive_window_averages_as_torch_does(sizes: tuple[tuple[int, ...],
 )
 def test_a_broadcast_sum_reads_both_inputs(first: tuple[int, ...], second: tuple[int, ...]):
     shape = tuple(torch.broadcast_shapes(first, second))
-    wiring = w.side_by_side((w.spread(first, shape), w.spread(second, shape)))
+    wiring = w.side_by_side((einsums.spread(first, shape), einsums.spread(second, shape)))
     x, y = torch.rand(first), torch.rand(second)
     joined = torch.cat([x.flatten(), y.flatten()]).numpy()
     source, _, _ = everything(wiring)

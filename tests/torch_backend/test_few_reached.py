@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import provnet
-from provnet.circuit.wiring import convolution, dense
+from provnet.circuit.windowed import convolution
+from provnet.circuit.wiring import dense
 from provnet.torch_backend.contractions import few_reached
 from provnet.torch_backend.contractions.base import Direction
 from provnet.torch_backend.contractions.numba_engine import NUMBA, NumbaEngine

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import provnet
 from provnet.circuit.conventions import Conventions
-from provnet.circuit.wiring import Einsum, einsum_wiring
+from provnet.circuit.einsums import Einsum, einsum_wiring
 from provnet.rules.lrp import get as get_rule
 from provnet.semirings.annotations import Threshold
 from provnet.torch_backend.blocks.tiling import tiles

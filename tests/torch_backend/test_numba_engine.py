@@ -15,7 +15,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provnet.circuit.wiring import Wiring, convolution, dense
+from provnet.circuit.windowed import convolution
+from provnet.circuit.wiring import Wiring, dense
 from provnet.torch_backend.contractions import numba_engine, numba_source
 from provnet.torch_backend.contractions.base import Direction
 from provnet.torch_backend.contractions.body import MAX_TIMES_ABS

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import provnet
-from provnet.circuit.wiring import Wiring, convolution, dense
+from provnet.circuit.windowed import convolution
+from provnet.circuit.wiring import Wiring, dense
 from provnet.errors import DeviceError, DTypeError, OptionError
 from provnet.torch_backend import contractions
 from provnet.torch_backend.contractions import triton_engine

@@ -15,7 +15,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from provnet.circuit.wiring import Convolution, Dense, dense
+from provnet.circuit.windowed import Convolution
+from provnet.circuit.wiring import Dense, dense
 from provnet.errors import DTypeError, MissingProgramWarning, OptionError
 from provnet.torch_backend.contractions.base import Direction
 from provnet.torch_backend.contractions.body import Body

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from provnet.circuit import wiring
+from provnet.circuit import windowed, wiring
 from provnet.circuit.blocks import Activation, Block, BlockCircuit, Kept, Operand
 from provnet.circuit.weights import Ones, Stored
 from provnet.errors import FileFormatError, OptionError, OutputError, ProvnetError, UnsupportedOperationError
@@ -48,8 +48,8 @@ def circuit() -> BlockCircuit:
         11: Activation(11, ("tied",), (2,), torch.randn(2, 2, generator=random)),
     }
     geometry = {"kernel": (2, 2), "stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
-    conv = wiring.convolution(3, 2, 1, (4, 4), (3, 3), **geometry)
-    pool = wiring.window(2, (3, 3), (2, 2), **geometry)
+    conv = windowed.convolution(3, 2, 1, (4, 4), (3, 3), **geometry)
+    pool = windowed.window(2, (3, 3), (2, 2), **geometry)
     gather = wiring.Gather(8, 3, index=np.array([1, -1, 7]))
     tensor_gather = wiring.Gather(2, 12, index=torch.arange(12) % 2)
     blocks = (

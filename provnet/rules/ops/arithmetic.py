@@ -12,8 +12,9 @@ from torch import Tensor
 
 from provnet.capture.execution import Ref
 from provnet.circuit.blocks import Operand
+from provnet.circuit.einsums import spread
 from provnet.circuit.weights import Ones, Stored
-from provnet.circuit.wiring import Expand, OneToOne, Scale, Wiring, spread
+from provnet.circuit.wiring import Expand, OneToOne, Scale, Wiring
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.broadcasting import against, result_layout
 from provnet.rules.ops.broadcasting import spread as broadcast

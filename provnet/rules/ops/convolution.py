@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from provnet.circuit.transposed import transposed_convolution
-from provnet.circuit.wiring import convolution
+from provnet.circuit.windowed import convolution
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.linear import flat_weight
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from provnet.circuit.blocks import Call, Input, Operand, Role
 from provnet.circuit.conventions import DERIVATIVE
 from provnet.circuit.deferred import Deferred
+from provnet.circuit.einsums import Einsum, einsum_wiring
 from provnet.circuit.weights import PerExample
-from provnet.circuit.wiring import Einsum, einsum_wiring
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.example_layout import Layout
 from provnet.rules.ops.reductions import reduced

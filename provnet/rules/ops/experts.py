@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.deferred import Deferred
+from provnet.circuit.einsums import einsum_wiring
 from provnet.circuit.weights import PerExample
-from provnet.circuit.wiring import einsum_wiring
 from provnet.rules.ops.base import Op, Placed, op_rule
 
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.blocks import Operand
-from provnet.circuit.wiring import Gather, GatherByExample, OneToOne, Part, Wiring, permuted, spread
+from provnet.circuit.einsums import permuted, spread
+from provnet.circuit.wiring import Gather, GatherByExample, OneToOne, Part, Wiring
 from provnet.rules.ops.arguments import references
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.broadcasting import against

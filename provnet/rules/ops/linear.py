@@ -9,7 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from provnet.capture.execution import Ref
-from provnet.circuit.wiring import convolution, dense, einsum_wiring
+from provnet.circuit.einsums import einsum_wiring
+from provnet.circuit.windowed import convolution
+from provnet.circuit.wiring import dense
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.example_layout import Layout, one_example
 from provnet.rules.ops.products import contracted

@@ -13,8 +13,9 @@ from provnet.capture.execution import Ref
 from provnet.circuit.blocks import Block, Call, Operand
 from provnet.circuit.conventions import DERIVATIVE
 from provnet.circuit.deferred import Deferred
+from provnet.circuit.einsums import einsum_wiring
 from provnet.circuit.weights import Centred, Jacobian, Ones, Stored, Weight
-from provnet.circuit.wiring import OneToOne, Scale, Wiring, dense, einsum_wiring
+from provnet.circuit.wiring import OneToOne, Scale, Wiring, dense
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.broadcasting import against
 from provnet.rules.ops.example_layout import Layout

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.weights import Ones
-from provnet.circuit.wiring import AdaptiveWindow, Window, adaptive_window, window
+from provnet.circuit.windowed import AdaptiveWindow, Window, adaptive_window, window
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.convolution import per_axis
 

@@ -16,8 +16,9 @@ from provnet.capture.execution import Ref
 from provnet.circuit.blocks import Block, Operand
 from provnet.circuit.conventions import DERIVATIVE
 from provnet.circuit.deferred import Deferred
+from provnet.circuit.einsums import einsum_wiring
 from provnet.circuit.weights import Partner, PerExample, Weight
-from provnet.circuit.wiring import OneToOne, Wiring, einsum_wiring
+from provnet.circuit.wiring import OneToOne, Wiring
 from provnet.rules.ops.base import Op, Placed
 from provnet.rules.ops.broadcasting import against, result_layout
 from provnet.rules.ops.example_layout import Layout, Shape

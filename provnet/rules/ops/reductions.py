@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
-from provnet.circuit.wiring import Reduction, reduction, window
+from provnet.circuit.windowed import window
+from provnet.circuit.wiring import Reduction, reduction
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.example_layout import Layout, Shape, one_example
 from provnet.rules.ops.pooling import pooled

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from provnet.capture.execution import Ref
+from provnet.circuit.einsums import einsum_wiring
 from provnet.circuit.table import listed, table
-from provnet.circuit.wiring import einsum_wiring
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.example_layout import Layout
 from provnet.rules.ops.pooling import planes

@@ -15,8 +15,9 @@ from torch import Tensor
 from provnet.circuit.blocks import Block, Operand, Role
 from provnet.circuit.conventions import DERIVATIVE
 from provnet.circuit.deferred import Deferred
+from provnet.circuit.einsums import within_rows
 from provnet.circuit.weights import Jacobian, Slope, Weight
-from provnet.circuit.wiring import Gather, within_rows
+from provnet.circuit.wiring import Gather
 from provnet.rules.ops.base import Op, Placed, op_rule
 from provnet.rules.ops.example_layout import Layout
 

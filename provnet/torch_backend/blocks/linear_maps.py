@@ -22,9 +22,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from provnet.circuit.einsums import Einsum
 from provnet.circuit.table import Table
 from provnet.circuit.transposed import TransposedConvolution
-from provnet.circuit.wiring import Convolution, Dense, Einsum, OneToOne, Reduction, Scale, Wiring
+from provnet.circuit.windowed import Convolution
+from provnet.circuit.wiring import Dense, OneToOne, Reduction, Scale, Wiring
 from provnet.shared_setting import SharedSetting
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}

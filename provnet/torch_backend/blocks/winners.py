@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from provnet.circuit.deferred import Deferred
-from provnet.circuit.wiring import Window, Wiring
+from provnet.circuit.windowed import Window
+from provnet.circuit.wiring import Wiring
 from provnet.torch_backend.blocks.prepared import Joined, Prepared, Ready
 from provnet.torch_backend.blocks.tiling import TILE, tiles
 

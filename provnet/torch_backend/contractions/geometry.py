@@ -9,7 +9,8 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from provnet.circuit.wiring import Convolution, Dense, Wiring
+from provnet.circuit.windowed import Convolution
+from provnet.circuit.wiring import Dense, Wiring
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ from math import prod
 
 from torch import Tensor
 
+from provnet.circuit.einsums import Einsum
 from provnet.circuit.weights import Stored
-from provnet.circuit.wiring import Einsum, Wiring, convolution
+from provnet.circuit.windowed import convolution
+from provnet.circuit.wiring import Wiring
 from provnet.torch_backend.blocks.prepared import Prepared
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.blocks import Block
-from provnet.circuit.wiring import Einsum, GatherByExample, OneToOne, Part, Wiring
+from provnet.circuit.einsums import Einsum
+from provnet.circuit.wiring import GatherByExample, OneToOne, Part, Wiring
 from provnet.errors import UnsupportedOperationError
 from provnet.semirings.base import Semiring
 from provnet.torch_backend.blocks.scatter import scatter_any
