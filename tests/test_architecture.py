@@ -225,7 +225,8 @@ def kinds(path: str) -> set[str]:
     return {node.name for node in tree.body if isinstance(node, ast.ClassDef)} - {"Wiring", "Weight"}
 
 
-KINDS = kinds("wiring.py") | kinds("table.py") | kinds("transposed.py") | kinds("weights.py")
+WIRINGS = ("wiring.py", "windowed.py", "einsums.py", "table.py", "transposed.py")
+KINDS = set().union(*map(kinds, (*WIRINGS, "weights.py")))
 
 
 def asked_for(source: str) -> list[str]:

@@ -22,6 +22,8 @@ from provnet.circuit.table import Table
 from provnet.circuit.transposed import TransposedConvolution
 from provnet.circuit.variables import EdgeSegment, PatternSegment, Place, VariableTable
 from provnet.circuit.weight_spec import weight_faults
+from provnet.circuit.weights import Weight
+from provnet.circuit.wiring import Wiring
 from provnet.circuit.wiring_spec import faults_of
 from provnet.errors import FileFormatError, UnsupportedOperationError
 from provnet.rules.fusion import Scaled
@@ -44,8 +46,8 @@ def class_named(name: str) -> type | None:
 
     Wirings and weights from outside are among them once they have said which of their fields are legal.
     """
-    own = (cls for cls in (*faults_of.registry, *weight_faults.registry) if cls.__name__ == name)
-    return CLASSES.get(name) or next(own, None)
+    registered = (cls for cls in (*faults_of.registry, *weight_faults.registry) if issubclass(cls, Wiring | Weight))
+    return CLASSES.get(name) or next((cls for cls in registered if cls.__name__ == name), None)
 
 
 NOT_WRITTEN = {("Block", "places"), ("BlockCircuit", "kept"), ("BlockCircuit", "lean")}
