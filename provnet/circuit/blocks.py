@@ -23,6 +23,10 @@ Kind = Literal["affine", "selection", "elementwise", "index"]
 Role = Literal["linear", "product", "pooling", "sum", "scale", "softmax", "norm", "none"]
 
 
+LISTED = 20
+"""Names of tensors that a message lists."""
+
+
 @dataclass(frozen=True, eq=False)
 class Activation:
     """One recorded tensor that depends on a source, seen as `size` neurons an example.
@@ -247,12 +251,13 @@ class BlockCircuit:
             return self.names[name]
         if name in self.absent:
             raise UnknownNameError(self.absent[name])
-        near = get_close_matches(name, self.names, n=3)
-        if near:
-            raise UnknownNameError(
-                f"no recorded tensor is called {name!r}. Did you mean {' or '.join(map(repr, near))}?"
-            )
-        raise UnknownNameError(f"no recorded tensor is called {name!r}. Known: {', '.join(sorted(self.names))}.")
+        inside = [known for known in self.names if known.startswith(f"{name}@")]  # a looked-up source: "tokens@embed"
+        near = inside or get_close_matches(name, self.names, n=3)
+        known = sorted(self.names)
+        some = ", ".join(known) if len(known) <= LISTED else f"{', '.join(known[:LISTED])}, …: circuit.keys() lists all"
+        hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {some}."
+        sources = ", ".join(repr(self.activations[source].name) for source in self.sources)
+        raise UnknownNameError(f"no recorded tensor is called {name!r}. Sources: {sources}. {hint}")
 
     def input_size(self, block: Block) -> int:
         """Return the number of neurons an example that feed `block`, its inputs concatenated."""

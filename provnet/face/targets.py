@@ -107,9 +107,8 @@ def _single_axis(output: Activation) -> bool:
 def _predicted(output: Activation, batch: int) -> list[int]:
     if not _single_axis(output):
         raise TargetError(
-            f"the output has the shape {output.shape} an example, so 'predicted' is ambiguous; give full "
-            f"indices, such as "
-            f"target={(0,) * len(output.shape)}, or a weighting of the output's shape."
+            f"the output has the shape {output.shape} an example, so 'predicted' is ambiguous; give full indices, such "
+            f"as target={(0,) * len(output.shape)}, or a weighting of the shape {tuple(output.handle.shape)}."
         )
     # `max` gives the first of equal values.
     return rows(output, batch, output.handle.dtype).max(dim=1).indices.tolist()

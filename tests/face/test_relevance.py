@@ -189,3 +189,17 @@ def test_explain_is_the_whole_way(model: Branches):
         provnet.explain(model, x, semiring="viterbi", target=1).inputs,
         provnet.trace(model, x).evaluate("viterbi", target=1).inputs,
     )
+
+
+def test_an_unknown_name_is_answered_with_the_sources_and_no_flood_of_names() -> None:
+    deep = nn.Sequential(*(nn.Linear(2, 2) for _ in range(30)))
+    with pytest.raises(
+        UnknownNameError, match=r"Sources: 'input'\. Known: 0, .*: circuit\.keys\(\) lists all\."
+    ) as caught:
+        provnet.trace(deep, torch.rand(1, 2)).evaluate("real", 0)["zzzzz"]
+    assert len(str(caught.value)) < 300
+    first, second = nn.Embedding(5, 3), nn.Embedding(5, 3)
+    model = nn.ModuleDict({"first": first, "second": second})
+    model.forward = lambda ids: model["first"](ids).flatten(1) + model["second"](ids).flatten(1)  # type: ignore[method-assign]
+    with pytest.raises(UnknownNameError, match="Did you mean 'ids@first' or 'ids@second'"):
+        provnet.trace(model, torch.tensor([[1, 2]])).evaluate("real", 0)["ids"]
