@@ -6,14 +6,15 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 OUT ?= demo
 
-.PHONY: help demo test fuzz triton lint docs bench
+.PHONY: help demo test fuzz triton lint pages docs bench
 help:
 	@echo "make demo    train a small network, explain digits in six semirings, write a report to $(OUT)/"
 	@echo "make test    the whole test suite"
 	@echo "make fuzz    random programs for HOURS hours (1), from SEED or a seed that it prints; failures as programs"
 	@echo "make triton  the GPU kernels, in Triton's interpreter; installs triton (Linux)"
 	@echo "make lint    ruff and pyright"
-	@echo "make docs    the generated pages of docs/, and the site, with the reference, in build/docs/"
+	@echo "make pages   the generated pages of docs/, after a change of a registry"
+	@echo "make docs    these, and the site, in build/docs/"
 	@echo "make bench   the benchmarks"
 
 demo: $(STAMP)
@@ -36,13 +37,11 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 
-docs: $(STAMP)
-	$(BIN)/python docs/make_guarantees.py
-	$(BIN)/python docs/make_semirings.py
-	$(BIN)/python docs/make_hierarchy.py
-	$(BIN)/python docs/make_ops.py
-	$(BIN)/python docs/make_listing.py
-	$(BIN)/python docs/make_notebook.py
+pages: $(STAMP)
+	for page in guarantees semirings hierarchy ops conventions listing coverage notebook; do \
+		$(BIN)/python docs/make_$$page.py || exit 1; done
+
+docs: pages
 	$(PIP) -e '.[docs]'
 	$(BIN)/python docs/make_gallery.py
 	$(BIN)/python -m mkdocs build --strict --site-dir build/docs

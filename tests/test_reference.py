@@ -35,7 +35,7 @@ def test_every_public_object_is_there():
 
 def test_every_writer_is_there():
     known = {WRITERS.get(name).__name__ for name in WRITERS.names()}
-    assert known <= set(listed()), known - set(listed())
+    assert known <= set(listed()), f"add a Part for {known - set(listed())} to the writers of docs/reference.py"
 
 
 def test_every_application_is_there_or_serves_another():

@@ -13,7 +13,8 @@ from provnet.symbolic.carriers.quotients import QUOTIENTS
 @pytest.mark.guarantee("every registered semiring has a page, made from its class and up to date")
 def test_the_committed_pages_are_up_to_date():
     wanted = make_semirings.pages()
-    assert sorted(path.name for path in make_semirings.FOLDER.glob("*.md")) == sorted(wanted)
+    there = sorted(path.name for path in make_semirings.FOLDER.glob("*.md"))
+    assert there == sorted(wanted), "run python docs/make_semirings.py"
     for name, text in wanted.items():
         committed = (make_semirings.FOLDER / name).read_text("utf-8")
         assert committed == text, f"docs/semirings/{name}: run python docs/make_semirings.py"

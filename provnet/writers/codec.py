@@ -96,7 +96,10 @@ class Encoder:
     def _instance(self, value: Any) -> dict[str, Any]:
         name = type(value).__name__
         if class_named(name) is not type(value):
-            raise UnsupportedOperationError(f"a {name} cannot be written to a file: only data and tensors can.")
+            raise UnsupportedOperationError(
+                f"a {name} cannot be written to a file: only data and tensors can. A wiring or a weight of your own "
+                "registers what a file may say of it: see docs/add-your-own.md."
+            )
         fields = [f.name for f in dataclasses.fields(value) if (name, f.name) not in NOT_WRITTEN]
         # What is deferred is written as the parts it is made of: what is made may round otherwise.
         return {"class": name, "fields": {field: self.encode(vars(value)[field]) for field in fields}}

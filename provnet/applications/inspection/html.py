@@ -69,7 +69,7 @@ def write_html(
 
     subject   a circuit (`options` go to `inspect`: at=, target=, example=, semirings=, rule=, theta=, limit=),
               gates, or an inspection.
-    title     of the page; None: the model's name.
+    path      of the file; its folder is there.   title   of the page; None: the model's name.
     Raises: `OutputError`; `LimitError` for a cone above `limit` gates, with its size.
     Example: `write_html(circuit, "cone.html", at=("fc1", 3))`
     """

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from typing import TYPE_CHECKING, Any
 
 from provnet import __version__
+from provnet.on_use import on_use
+
+if TYPE_CHECKING:
+    import jinja2
+else:
+    jinja2 = on_use("jinja2")
 
 FOLDER = Path(__file__).with_name("templates")
-TEMPLATES = Environment(
-    loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-)
-"""Every value is escaped unless a template says `safe`, and a value that is missing is an error."""
+
+
+@cache
+def templates() -> jinja2.Environment:
+    """Return the templates: every value is escaped unless one says `safe`, and a value that is missing is an error."""
+    found = jinja2.FileSystemLoader(FOLDER)
+    return jinja2.Environment(
+        loader=found, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
 
 
 @cache
@@ -25,4 +34,4 @@ def text_of(name: str) -> str:
 
 def render(name: str, **given: Any) -> str:
     """Return a page. `name`: its template. `given`: the template's values; `theme` and `version` are there already."""
-    return TEMPLATES.get_template(name).render(theme=text_of("theme.css"), version=__version__, **given)
+    return templates().get_template(name).render(theme=text_of("theme.css"), version=__version__, **given)
