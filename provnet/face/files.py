@@ -54,24 +54,26 @@ def load(path: str | PathLike[str]) -> Circuit | GateCircuit:
 # --- pickle and copy --------------------------------------------------------------------------------------------------
 
 
-def _circuit_to(circuit: Circuit) -> tuple[Any, ...]:
-    """Return how pickle and copy make a circuit again: from the bytes of its file, so both give what `load` gives."""
-    if circuit.session.with_graph is not None:
+def _session_to(session: Session) -> tuple[Any, ...]:
+    """Return how pickle and copy make a session again: from the bytes of its file, so both give what `load` gives."""
+    if session.with_graph is not None:
         raise UnsupportedOperationError(
             "a circuit that was traced with differentiable=True belongs to its model's graph and has no copy: trace "
             "again where you need it, or keep what provnet.save writes, which has no gradients."
         )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "circuit"
-        save(circuit, file)
-        return _circuit_from, (file.read_bytes(),)
+        save(Circuit(session), file)
+        return _session_from, (file.read_bytes(),)
 
 
-def _circuit_from(content: bytes) -> Circuit | GateCircuit:
+def _session_from(content: bytes) -> Session:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "circuit"
         file.write_bytes(content)
-        return load(file)
+        found = load(file)
+    assert isinstance(found, Circuit), "the bytes are a circuit's"
+    return found.session
 
 
 def _relevance_to(relevance: Relevance) -> tuple[Any, ...]:
@@ -81,5 +83,5 @@ def _relevance_to(relevance: Relevance) -> tuple[Any, ...]:
     )
 
 
-copyreg.pickle(Circuit, _circuit_to)
+copyreg.pickle(Session, _session_to)
 copyreg.pickle(Relevance, _relevance_to)

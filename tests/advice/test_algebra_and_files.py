@@ -253,6 +253,17 @@ def test_files_are_given_as_the_messages_say(tmp_path: Path):
     assert "--save" in shown
 
 
+@follows("leave input, --target and their kin out.")
+def test_a_page_of_saved_gates_is_asked_nothing(tmp_path: Path):
+    provnet.save(circuit_of(3, 4, 2).gates(target=0, at="input[0]"), tmp_path / "gates")
+    command = ["studio", str(tmp_path / "gates"), "--html", str(tmp_path / "page.html")]
+    asked = CliRunner().invoke(app, [*command, "--target", "1"])
+    assert asked.exit_code == 2
+    assert "leave input, --target and their kin out" in " ".join(asked.output.split())
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert (tmp_path / "page.html").is_file()
+
+
 @follows("give format=, one of {}.", "ask a circuit for .gates(…).", "limit= draws more.")
 def test_writers_say_what_they_take(tmp_path: Path):
     circuit = circuit_of(3, 4, 2)

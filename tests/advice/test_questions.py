@@ -435,3 +435,13 @@ def test_paths_are_ranked_from_one_tensor_and_at_least_one():
     message = refused(lambda: best_paths(two, 0), OptionError)
     assert two.sources[0] in message
     assert len(best_paths(two, 0, at=two.sources[0])) == 1
+
+
+@follows("circuit.keys() lists all.")
+def test_keys_list_all_names() -> None:
+    deep = nn.Sequential(*(nn.Linear(2, 2) for _ in range(30)))
+    circuit = provnet.trace(deep, torch.rand(1, 2))
+    answer = circuit.evaluate("real", 0)
+    refused(lambda: answer["zzzzz"], UnknownNameError)
+    assert {"0", "29", "input"} <= set(circuit.keys())
+    assert answer[circuit.keys()[0]] is not None

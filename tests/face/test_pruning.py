@@ -232,6 +232,6 @@ def test_the_difference_of_two_formulas():
     gates = small().gates()
     whole, part = gates.formula("input[1]"), gates.prune(theta=0.5).formula("input[1]")
     found = difference(whole, part)
-    assert str(found) == "- 0[1<-1]·2[0<-1]\n1 paths in both"
+    assert str(found) == "- 0[1<-1]·2[0<-1]\n1 path in both"
     assert (found.left_variables, found.right_variables) == (("0[1<-1]", "2[0<-1]"), ())
     assert not found.equal and difference(whole, gates.sorted("real").formula("input[1]")).equal

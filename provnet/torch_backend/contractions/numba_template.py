@@ -257,7 +257,7 @@ def gather(first, last, places, positions, table, at, row_step, zero, v, out):
             out[at + row * row_step + n * places + place] = total
 
 
-@njit(nogil=True, fastmath=MATH)
+@njit(nogil=True, fastmath=MATH, error_model="numpy")  # what is not chosen may divide by zero
 def apart(first, last, ends, table, steps, weights, reached, s0, s1, a, uses_a, c0, c1, zero, out):
     """Fold the edges of small groups first:last (row * groups + group) where they lie, without lists of reached far
     ends.
