@@ -20,6 +20,7 @@ from provnet.errors import (
     NonFiniteError,
     OptionError,
     TargetError,
+    UnknownNameError,
     UnsupportedOperationError,
     ValuationError,
 )
