@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import provnet
 import tests.zoo  # noqa: F401
-from provnet.errors import CrossExampleError, InputError, MissingRuleError, TraceError
+from provnet.errors import CrossExampleError, InputError, MissingRuleError, ReplayError, TraceError
 from tests.zoo.entries import ZOO, Run
 
 pytestmark = [
@@ -208,3 +208,34 @@ def test_one_by_one(name: str) -> None:
         for key in circuit.sources:
             size = float(together[key].abs().max()) + 1e-6
             torch.testing.assert_close(found[key][0], together[key][example], rtol=0, atol=1e-6 * size)
+
+
+REASONS = ("comes up inside", "computed from the input", "becomes a Python number", "random numbers are drawn")
+
+
+@pytest.mark.guarantee("a circuit of every architecture of the zoo is put on other inputs to the bit, or says why not")
+@each
+def test_other_inputs(name: str) -> None:
+    """The other inputs are the same examples in another order; masks and other arguments stay."""
+    run, circuit = case(name)
+    handles = [circuit.session.data.activations[source].handle for source in circuit.session.data.sources]
+
+    def turned(value: Any) -> Any:
+        source = isinstance(value, Tensor) and any(value.shape == h.shape and torch.equal(value, h) for h in handles)
+        return value.flip(0) if source and value.shape[:1] == (circuit.batch,) else value
+
+    kwargs = {key: turned(value) for key, value in run.kwargs.items()}
+    fresh = provnet.trace(run.model, *map(turned, run.args), model_kwargs=kwargs)
+    data = fresh.session.data
+    given = {source: data.activations[i].handle for source, i in zip(fresh.sources, data.sources, strict=True)}
+    moved = said = None
+    try:
+        moved = circuit.on(**given)
+    except ReplayError as refused:
+        said = str(refused)
+    if moved is None:
+        assert said is not None and any(reason in said for reason in REASONS)
+        assert name not in ("resnet", "vit_sdpa", "convnext", "unet", "densenet")
+        return
+    one, other = (c.evaluate("real", **asked(fresh)) for c in (moved, fresh))
+    assert all(torch.equal(one[key], other[key]) for key in fresh.sources)
