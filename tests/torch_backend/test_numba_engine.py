@@ -60,6 +60,12 @@ def test_kernels_give_what_a_loop_over_edges_gives(
 
 
 @pytest.mark.parametrize("direction", ["pull", "push"])
+@pytest.mark.parametrize("name", ["max-times", "max-times, a test of life", "counting"])
+def test_small_groups_whose_only_tap_lies_in_the_padding(name: str, direction: Direction):
+    agree(name, convolution(2, 2, 2, (1,), (1,), (1,), (3,), (1,), (1,)), direction, 3, torch.float32, 0)
+
+
+@pytest.mark.parametrize("direction", ["pull", "push"])
 @pytest.mark.parametrize(
     "wiring",
     [

@@ -279,8 +279,8 @@ def apart(first, last, ends, table, steps, weights, reached, s0, s1, a, uses_a, 
                 e[i] = a[begin + i]
         for k in range(far):
             base = (g * far + k) * positions
-            if places == 1 and positions == 1 and taps == 1:  # rows of weights side by side
-                if reached[base]:
+            if places == 1 and positions == 1 and taps == 1:  # rows of weights side by side, or a tap in the padding
+                if reached[base] and table[0, 0] >= 0:
                     x, y, w = s0[base], s1[base], at + k * far_step
                     for n in range(near):
                         v[n] = update(v[n], e[n], weights[w + n * near_step], x, y, c0, c1)
