@@ -21,6 +21,11 @@ class Neuron:
     path: str
     index: tuple[int, ...]
 
+    @cached_property
+    def numbers(self) -> str:
+        """The index as names of variables have it: "0,4"."""
+        return ",".join(map(str, self.index))
+
     def __str__(self) -> str:
         return f"{self.path}[{', '.join(map(str, self.index))}]" if self.index else self.path
 

@@ -26,15 +26,22 @@ class Place:
     def size(self) -> int:
         return prod(self.shape)
 
+    @cached_property
+    def _neurons(self) -> dict[int, Neuron]:
+        return {}
+
     def neuron(self, index: int) -> Neuron:
-        """Return the neuron with the row-major number `index`."""
+        """Return the neuron with the row-major number `index`. It is made once: many edges ask for it."""
+        if index in self._neurons:
+            return self._neurons[index]
         if not 0 <= index < self.size:
             raise IndexError(f"neuron {index} of {self.size} in {self.path!r}")
-        axes = []
+        axes, rest = [], index
         for size in reversed(self.shape):
-            index, place = divmod(index, size)
+            rest, place = divmod(rest, size)
             axes.append(int(place))
-        return Neuron(self.path, tuple(reversed(axes)))
+        self._neurons[index] = Neuron(self.path, tuple(reversed(axes)))
+        return self._neurons[index]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +90,7 @@ class EdgeSegment:
         return [heads[i] + tails[j] for i, j in zip(head.tolist(), tail.tolist(), strict=True)]
 
     def _fed(self, target: Neuron) -> str:
-        return f"{self.path}[{_numbers(target)}<-"
+        return f"{self.path}[{target.numbers}<-"
 
     def _tail(self, source: int) -> str:
         if source < 0:
@@ -93,11 +100,11 @@ class EdgeSegment:
 
     def _fed_by(self, number: int, feed: Neuron) -> str:
         if len(self.inputs) == 1:
-            return f"{_numbers(feed)}]"
+            return f"{feed.numbers}]"
         # x + x has two edges between the same two neurons: only their places as operands tell them apart.
         repeated = self.inputs.count(self.inputs[number]) > 1
         which = f"{number}:" if repeated else ""
-        return f"{which}{feed.path}[{_numbers(feed)}]]"
+        return f"{which}{feed.path}[{feed.numbers}]]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,10 +131,6 @@ class PatternSegment:
     def names(self) -> list[str]:
         """Return all names, in order."""
         return [self.pattern.format(*row) for row in self.index.tolist()]
-
-
-def _numbers(neuron: Neuron) -> str:
-    return ",".join(map(str, neuron.index))
 
 
 @dataclass(frozen=True, eq=False)
