@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from provnet.applications.perturbation import attacked, occluded
+from provnet.applications.perturbation import attack_ranks, occluded
 from provnet.applications.reproduction.figure_drawing import Shown, curves_of, sheet_of
 from provnet.applications.reproduction.findings import Chapter, Claim, FigureFile, NumberTable, verdict
 from provnet.applications.reproduction.subjects import Digits, StudySizes, notebook_rule
@@ -139,15 +139,13 @@ def attack_chapter(model: nn.Module, digits: Digits, sizes: StudySizes, folder: 
 def _accuracies(
     model: nn.Module, x: Tensor, y: Tensor, relevance: Tensor | None, places: list[int], draws: int
 ) -> list[float]:
-    found = []
+    """Return the accuracy at each number of attacked pixels, the mean over draws."""
     with torch.no_grad():
-        for count in places:
-            right = [
-                (model(changed).argmax(1) == y).double().mean()
-                for changed in attacked(x, relevance, count, change=lambda x: 1 - x, draws=draws)
-            ]
-            found.append(float(torch.stack(right).mean()))
-    return found
+        right = [
+            [float((model(torch.where(ranks < count, 1 - x, x)).argmax(1) == y).double().mean()) for count in places]
+            for ranks in attack_ranks(x, relevance, draws=draws)
+        ]
+    return torch.tensor(right, dtype=torch.float64).mean(0).tolist()
 
 
 def _attack_claims(
