@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from provnet.torch_backend.contractions import panels
 from provnet.torch_backend.contractions.base import Operands
 from provnet.torch_backend.contractions.body import Body
 from provnet.torch_backend.contractions.contraction_memory import room
@@ -64,6 +65,9 @@ class NumbaEngine:
 
     def contract(self, body: Body, operands: Operands) -> Tensor:
         """Return v of every near end, [batch, near neurons]."""
+        found = self.in_registers(body, operands)
+        if found is not None:
+            return found
         batch = len(operands.reached)
         g = operands.geometry
         pull = operands.direction == "pull"
@@ -73,6 +77,10 @@ class NumbaEngine:
             call = _Call(body, operands, out)
             call.run()
         return out
+
+    def in_registers(self, body: Body, operands: Operands) -> Tensor | None:
+        """Return what `contract` does, by `panels`; None where they do not serve, and lists of far ends are better."""
+        return panels.contract(body, operands, _types(operands))
 
 
 @dataclass(eq=False)
@@ -289,7 +297,8 @@ def _types(operands: Operands) -> Types:
     """Return the types of the body's names."""
     weight, scalars = operands.weights.dtype, [s.dtype for s in operands.scalars]
     near = weight if operands.near is None else operands.near.dtype
-    types = {"v": operands.dtype, "a": near, "w": weight, "s0": scalars[0], "s1": scalars[-1]}
+    types = {"v": operands.dtype, "a": near, "w": weight, "s0": scalars[0], "s1": scalars[min(1, len(scalars) - 1)]}
+    types |= {"s2": scalars[2]} if len(scalars) > 2 else {}
     return tuple((types | {"c0": weight, "c1": weight}).items())
 
 
