@@ -194,21 +194,21 @@ SCALARS = ("s0", "s1", "s2")
 
 
 @dataclass(frozen=True)
-class Panel:
+class PanelShape:
     """How many near ends and rows are folded at a time."""
 
     width: int
     rows: int
 
 
-def shape_of(body: Body, types: Types, vector: int) -> Panel:
+def shape_of(body: Body, types: Types, vector: int) -> PanelShape:
     """Return the panel whose folds and near numbers stay in the registers of a machine with vectors of so many
     bytes."""
     width = 2 * vector // types["w"].itemsize
     registers = 32 if vector == 64 else 16
     # Two vectors of weights; a row has two of folds (four where they are twice as long), and as many of near numbers.
     held = 2 * types["v"].itemsize // types["w"].itemsize + (2 if body.near else 0)
-    return Panel(width, max(2, min(6, (registers - 6) // held)))
+    return PanelShape(width, max(2, min(6, (registers - 6) // held)))
 
 
 def is_written(body: Body, types: Types) -> bool:
@@ -222,7 +222,7 @@ def is_written(body: Body, types: Types) -> bool:
     return found[1] == types["v"]
 
 
-def program(body: Body, types: Types, panel: Panel, vector: int) -> str:
+def program(body: Body, types: Types, panel: PanelShape, vector: int) -> str:
     """Return the text of a program. Raises nothing for what `is_written`."""
     width, w, v = panel.width, NUMBERS[types["w"]], NUMBERS[types["v"]]
     starts, folds, updates, ends = [], [], [], []

@@ -18,7 +18,7 @@ from provnet.torch_backend.contractions.base import Operands
 from provnet.torch_backend.contractions.body import Body
 from provnet.torch_backend.contractions.geometry import Geometry
 from provnet.torch_backend.contractions.machine_code import Compiled, available, vector_bytes
-from provnet.torch_backend.contractions.panel_source import SCALARS, Panel, is_written, program, shape_of
+from provnet.torch_backend.contractions.panel_source import SCALARS, PanelShape, is_written, program, shape_of
 from provnet.torch_backend.contractions.workers import Task, run
 
 FEWEST_ROWS = 8
@@ -155,7 +155,7 @@ class _Fold:
 
 
 @lru_cache(maxsize=64)
-def _kernel(body: Body, types: Types) -> tuple[Panel, _Kernel]:
+def _kernel(body: Body, types: Types) -> tuple[PanelShape, _Kernel]:
     """Return the program of a body, compiled once a process."""
     panel = shape_of(body, dict(types), vector_bytes())
     return panel, _Kernel(Compiled(program(body, dict(types), panel, vector_bytes())), body, dict(types))
