@@ -1,8 +1,8 @@
-"""A network of depthwise convolutions against its own forward pass and gradient. `python -m tests.benchmarks.bench_depthwise`
+"""Depthwise convolutions against the network's own passes. `python -m tests.benchmarks.bench_depthwise`
 
-MobileNetV2 at 224 x 224 with random weights, batch 1, single precision: 17 blocks that widen by a 1 x 1 convolution, see 3 x 3
-neighbours channel by channel, and narrow by another. Ratios of medians, all ways in turn; the circuit is traced before.
-Targets: real / (forward + gradient) at most 2.5, Boolean / forward at most 12. JSON lines on stdout.
+MobileNetV2 at 224 x 224 with random weights, batch 1, single precision: 17 blocks that widen by a 1 x 1 convolution, see
+3 x 3 neighbours channel by channel, and narrow by another. Ratios of medians, all ways in turn; the circuit is traced
+before. Targets: real / (forward + gradient) at most 2.5, Boolean / forward at most 12. JSON lines on stdout.
 """
 
 from __future__ import annotations

@@ -72,8 +72,8 @@ def least(dtype: torch.dtype, strict: bool) -> tuple[Least, int]:
 def program(dtype: torch.dtype, strict: bool, width: int) -> str:
     """Return the text of a program: out[k] is the least float P with fl(P / |z_k|) >= θ (> θ if `strict`).
 
-    P is at most three floats from fl(θ |z|), see `least_passing`; a float's neighbour is one more or less in its bits, by
-    the sign of θ.
+    P is at most three floats from fl(θ |z|), see `least_passing`; a float's neighbour is one more or less in its bits,
+    by the sign of θ.
     """
     whole = "i32" if dtype == torch.float32 else "i64"
     tried = []
