@@ -24,6 +24,7 @@ from provnet.face.targets import Target, Targets, start_rows, target_neurons
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.base import Semiring
 from provnet.semirings.counting import bits, too_many
+from provnet.torch_backend.contractions.engine_choice import check_engine, engine_chosen
 from provnet.torch_backend.settings import plain_torch
 from provnet.torch_backend.walk.evaluate import Evaluation, WalkQuestion
 from provnet.torch_backend.walk.memory_peak import Peak
@@ -42,7 +43,9 @@ Answer = tuple[tuple[WalkQuestion, ...], list[Evaluation]]
 
 @dataclass(frozen=True, eq=False)
 class QuestionSetting:
-    """All of an evaluation but what edges are worth and which tensors it keeps. `tile` counts edges."""
+    """All of an evaluation but what edges are worth and which tensors it keeps.
+
+    `tile` counts edges, `engine` folds them."""
 
     session: Session
     output: int
@@ -51,6 +54,7 @@ class QuestionSetting:
     start: Any
     floating: torch.dtype
     route: str
+    engine: str
     tile: int | None
     only: Mapping[int, Tensor]
 
@@ -80,6 +84,7 @@ class QuestionSetting:
     def answer(self, asked: Sequence[EdgeQuestion], keep: frozenset[int], measure: bool = False) -> list[Relevance]:
         """Return one result for each question. `measure`: note the peak of memory, the whole call's for each."""
         device = self.session.data.activations[self.output].handle.device
+        check_engine(self.engine, device)
         with Peak(device) if measure else nullcontext() as peak:
             answers = self._climb(self._sized(asked), keep)
         taken = None if peak is None else peak.bytes
@@ -124,6 +129,12 @@ class QuestionSetting:
         self, workspace: Workspace, questions: Sequence[WalkQuestion], keep: frozenset[int]
     ) -> list[Evaluation]:
         """Evaluate in one walk, with a progress bar if it may take longer than two seconds."""
+        with engine_chosen(self.engine):
+            return self._walk_with_progress(workspace, questions, keep)
+
+    def _walk_with_progress(
+        self, workspace: Workspace, questions: Sequence[WalkQuestion], keep: frozenset[int]
+    ) -> list[Evaluation]:
         blocks = self.session.data.blocks
         if self.session.edges * self.session.data.batch * len(questions) < SHOW_PROGRESS:
             return evaluate_all(workspace, questions, keep, self.route, self.tile)

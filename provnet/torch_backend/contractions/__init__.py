@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import warnings
 from functools import cache
 
@@ -17,17 +15,10 @@ from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions import few_reached
 from provnet.torch_backend.contractions.base import Direction, Engine, Operands
 from provnet.torch_backend.contractions.body import Body
+from provnet.torch_backend.contractions.engine_choice import chosen, engine_chosen, engines
 from provnet.torch_backend.contractions.geometry import Geometry, geometry_of
 
-FEW_EDGES = 1 << 14
-"""Blocks below this are left to torch: a kernel's first call compiles it for a second."""
-
-
-@cache
-def _engines() -> tuple[Engine, ...]:
-    names = [module.name for module in pkgutil.iter_modules(__path__) if module.name.endswith("_engine")]
-    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
-    return tuple(module.ENGINE for module in modules)
+__all__ = ["contract", "engine_chosen", "engine_for", "engines"]
 
 
 def engine_for(prepared: Prepared) -> Engine | None:
@@ -35,12 +26,13 @@ def engine_for(prepared: Prepared) -> Engine | None:
     wiring = prepared.block.wiring
     if geometry_of(wiring) is None or raw(prepared, "w") is None or not prepared.whole:
         return None
-    if not outer.single_product(prepared) or wiring.edges * prepared.batch < FEW_EDGES:
+    choice = chosen()
+    if not outer.single_product(prepared) or wiring.edges * prepared.batch < choice.least:
         return None
     if prepared.a[0].dtype not in (torch.float32, torch.float64):
         return None
-    found = next((engine for engine in _engines() if engine.takes(prepared.device)), None)
-    if found is None and prepared.device.type == "cpu":
+    found = choice.on(prepared.device)
+    if found is None and choice.engines is None and prepared.device.type == "cpu":
         _say_that_torch_serves()
     return found
 
