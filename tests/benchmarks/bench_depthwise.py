@@ -1,6 +1,6 @@
 """Depthwise convolutions against the network's own passes. `python -m tests.benchmarks.bench_depthwise`
 
-MobileNetV2 at 224 x 224 with random weights, batch 1, single precision: 17 blocks that widen by a 1 x 1 convolution, see
+MobileNetV2 at 224 x 224 with random weights, batch 1, single precision: 17 blocks that widen by 1 x 1 convolutions, see
 3 x 3 neighbours channel by channel, and narrow by another. Ratios of medians, all ways in turn; the circuit is traced
 before. Targets: real / (forward + gradient) at most 2.5, Boolean / forward at most 12. JSON lines on stdout.
 """
