@@ -16,6 +16,7 @@ from provnet.circuit.blocks import Block
 from provnet.circuit.conventions import Conventions
 from provnet.errors import CountOverflowError, NonFiniteError, OptionError
 from provnet.face.lists import EdgeQuestion
+from provnet.face.promotion import are_exact, first_rung, in_whole_numbers, promotes, surely_overflow
 from provnet.face.question import Question, neurons_explained
 from provnet.face.relevance import Relevance
 from provnet.face.relevance_at_tensors import AskedQuestion
@@ -186,20 +187,33 @@ class QuestionSetting:
 
     def _climb(self, asked: Sequence[EdgeQuestion], keep: frozenset[int]) -> list[Answer]:
         """Answer in one walk; where a count does not fit, each question climbs its own ladder of carriers."""
-        ladders = [one.semiring.ladder() for one in asked]
         try:
-            return self._walk([_held(one, ladder[0]) for one, ladder in zip(asked, ladders, strict=True)], keep)
+            answers = self._walk([_held(one, first_rung(one.semiring)) for one in asked], keep)
+            return [self._settled(one, answer, keep) for one, answer in zip(asked, answers, strict=True)]
         except CountOverflowError:
-            if all(len(ladder) == 1 for ladder in ladders):
+            if all(len(one.semiring.ladder()) == 1 for one in asked):
                 raise
-        return [answer for one in asked for answer in self._climb_alone(one, keep)]
+        return [self._climb_alone(one, keep) for one in asked]
 
-    def _climb_alone(self, one: EdgeQuestion, keep: frozenset[int]) -> list[Answer]:
+    def _climb_alone(self, one: EdgeQuestion, keep: frozenset[int]) -> Answer:
         *lower, highest = one.semiring.ladder()
-        for rung in lower:
+        for rung in [] if promotes(one.semiring) else lower:
             with suppress(CountOverflowError):
-                return self._walk([_held(one, rung)], keep)
-        return self._walk([_held(one, highest)], keep)
+                return self._walk([_held(one, rung)], keep)[0]
+        return self._settled(one, self._walk([_held(one, highest)], keep)[0], keep)
+
+    def _settled(self, one: EdgeQuestion, answer: Answer, keep: frozenset[int]) -> Answer:
+        """Return an answer as it is, but of plain counts that promote, found in float64, one in int64 where that holds
+        them."""
+        if not promotes(one.semiring) or surely_overflow(answer[1]):
+            return answer
+        lowest = _held(one, one.semiring.ladder()[0])
+        questions = self._walk_questions(lowest)
+        if are_exact(answer[1], questions):
+            return questions, [in_whole_numbers(evaluation) for evaluation in answer[1]]
+        with suppress(CountOverflowError):
+            return self._walk([lowest], keep)[0]
+        return answer
 
 
 def _held(one: EdgeQuestion, semiring: Semiring) -> EdgeQuestion:

@@ -62,10 +62,26 @@ def contract(
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Return v of every near end of a block, [batch, near neurons]. See `Operands`."""
+    given = scalars, reached, near, constants, zero, dtype or weights.dtype
+    return few_reached.contract(engine, body, Operands(_geometry(prepared), direction, weights, *given))
+
+
+def in_registers(
+    engine: Engine,
+    body: Body,
+    prepared: Prepared,
+    weights: Tensor,
+    scalars: tuple[Tensor, ...],
+    reached: Tensor,
+    near: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor | None:
+    """Return v of every input of a block, [batch, inputs], None where `Engine.in_registers` does not serve."""
+    given = scalars, reached, near, (), 0, dtype or weights.dtype
+    return engine.in_registers(body, Operands(_geometry(prepared), "pull", weights, *given))
+
+
+def _geometry(prepared: Prepared) -> Geometry:
     geometry = geometry_of(prepared.block.wiring)
     assert isinstance(geometry, Geometry), "engine_for has seen it"
-    return few_reached.contract(
-        engine,
-        body,
-        Operands(geometry, direction, weights, scalars, reached, near, constants, zero, dtype or weights.dtype),
-    )
+    return geometry
