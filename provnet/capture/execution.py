@@ -100,6 +100,10 @@ class Execution:
     """The `ModelCall` that was recorded, for who wants to call the model again."""
     fixed: tuple[str, ...] = ()
     """Why its ops cannot be run again on other inputs, a phrase for each reason; see `provnet.capture.dependence`."""
+    unshared: frozenset[int] = frozenset()
+    """Where the storages lie that nobody but this holds: no hook, no variable, no attribute of the model."""
+    imprint: Any = None
+    """The `Imprint` of the model's parameters and buffers as they were found; None if they were not looked at."""
 
     def tensor(self, ref: Ref | int) -> Tensor:
         """Return the recorded tensor behind a reference."""
