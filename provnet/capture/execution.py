@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from torch import Tensor
@@ -16,6 +17,30 @@ class Ref:
     """Stands in an op's arguments where a tensor stood. Ops hold value ids, never tensors."""
 
     id: int
+
+
+_PLAIN = frozenset({int, float, bool, str, type(None)})
+
+
+def refs_in(argument: Any) -> list[int]:
+    """Return the ids of the references in an op's arguments, however deep, in order."""
+    found: list[int] = []
+    _collect(argument, found)
+    return found
+
+
+def _collect(argument: Any, found: list[int]) -> None:
+    kind = type(argument)
+    if kind is Ref:
+        found.append(argument.id)
+    elif kind in _PLAIN:  # most arguments; the checks for containers cost ten times as much
+        return
+    elif isinstance(argument, list | tuple):
+        for part in argument:
+            _collect(part, found)
+    elif isinstance(argument, Mapping):
+        for part in argument.values():
+            _collect(part, found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +87,11 @@ class TracedOp:
     label: str
     call: str = ""
     classes: tuple[str, ...] = ()
+
+    @cached_property
+    def reads(self) -> tuple[int, ...]:
+        """The ids of what its arguments refer to, in order, repetitions kept."""
+        return tuple(refs_in((self.args, self.kwargs)))
 
 
 @dataclass(frozen=True, eq=False)

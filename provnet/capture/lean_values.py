@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from provnet.capture.execution import Execution, Ref, TracedOp
+from provnet.capture.execution import Execution, TracedOp
 from provnet.capture.replay import results_of
 from provnet.capture.segments import Life, choose_cuts, crossing_values
 from provnet.errors import StaleCircuitError
@@ -54,7 +54,7 @@ class Lean:
         """Return the life of every computed value that is looked at. Views of one memory count once, by the largest."""
         last = {value: self._maker[value] for value in self._asked}
         for op in self._ops:
-            for value in _references((op.args, op.kwargs)):
+            for value in op.reads:
                 if value in self._maker:
                     last[value] = op.index
         for group in groups:
@@ -178,23 +178,12 @@ Constant = tuple[Tensor, str | None, Tensor | None, int | None]
 
 def _constants(execution: Execution, made: Mapping[int, int]) -> dict[int, Constant]:
     """Return the tensors that ops read and none makes, each with its name and the version to watch."""
-    read = {value for op in execution.ops for value in _references((op.args, op.kwargs))}
+    read = {value for op in execution.ops for value in op.reads}
     found = {}
     for value in read - set(made) - set(execution.sources.values()):
         held = execution.values[value]
         found[value] = held.tensor, held.name, held.owner, held.version
     return found
-
-
-def _references(tree: Any) -> Iterator[int]:
-    if isinstance(tree, Ref):
-        yield tree.id
-    elif isinstance(tree, tuple | list):
-        for part in tree:
-            yield from _references(part)
-    elif isinstance(tree, Mapping):
-        for part in tree.values():
-            yield from _references(part)
 
 
 def _same(result: Tensor, recorded: Tensor) -> bool:

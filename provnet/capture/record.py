@@ -175,7 +175,7 @@ def _run(
     recorder.remarks.add_constants(constants_made(steps, entries))
     recorder.remarks.tell()
     check_control(steps, recorder.steps, entries, tuple(ids.values()), batch, batch_dim, thorough)
-    execution = finish(recorder, ids, outputs, batch, batch_dim, copy)
+    execution = finish(recorder, steps, ids, outputs, batch, batch_dim, copy)
     recorder.close()
     return execution, {name: returned[name] for name in outputs}
 

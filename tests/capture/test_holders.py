@@ -19,6 +19,13 @@ from provnet.errors import NonFiniteError
 
 X = torch.tensor([[1.0, 2.0]])
 
+
+def in_a_cycle(tensor: Tensor) -> list[Any]:
+    found: list[Any] = [tensor]
+    found.append(found)
+    return found
+
+
 HOLDERS: dict[str, Callable[[Tensor], Any]] = {
     "the tensor": lambda t: t,
     "a view": lambda t: t[1:],
@@ -26,7 +33,7 @@ HOLDERS: dict[str, Callable[[Tensor], Any]] = {
     "numpy": lambda t: t.numpy(),
     "its storage": lambda t: t.untyped_storage(),
     "a storage with a type": lambda t: t.storage(),
-    "a cycle": lambda t: (lambda found: found.append(found) or found)([t]),
+    "a cycle": lambda t: in_a_cycle(t),
     "dlpack": lambda t: np.from_dlpack(t),
     "a graph": lambda t: t * torch.ones(2, requires_grad=True),
 }
