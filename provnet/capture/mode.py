@@ -481,7 +481,7 @@ class _Paused:
         self._before, self._recorder.quiet = self._recorder.quiet, True
         self._direct.__enter__()
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._direct.__exit__(*error)
         self._recorder.quiet = self._before
 
