@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from provnet.capture.decompose import DECOMPOSED, completed, is_decomposed
+from provnet.capture.decompose import DECOMPOSED, completed, complex_numbers, is_decomposed
 from provnet.capture.dependence import SHAPE_ONLY, Dependence
 from provnet.capture.escape import CUTS
 from provnet.capture.execution import Ref
@@ -135,6 +135,10 @@ class Recorder(TorchDispatchMode):
         if facts.composite:
             with self:
                 return func.decompose(*args, **kwargs)
+        if self.opaque.current is None and complex_numbers.concerns(func, args, kwargs):
+            pairs = self._in_pairs(func, facts, args, kwargs)
+            if pairs is not NotImplemented:
+                return pairs
         if facts.view and self.store.is_stale(args[0]):
             # Nothing is read yet. Reading now would make a buffer filled step by step cost steps times its size.
             return func(*args, **kwargs)
@@ -163,7 +167,7 @@ class Recorder(TorchDispatchMode):
             if self.store.has_origins and not facts.constant:
                 self._follow(facts, args, kwargs, result, read)
             return result
-        if active and is_decomposed(func, args, lambda tensor: self.store.find(tensor) is not None):
+        if active and is_decomposed(func, args, self._is_active):
             with self:
                 results = DECOMPOSED[func](*args, **kwargs)
             return completed(func, results, args, kwargs)
@@ -196,6 +200,31 @@ class Recorder(TorchDispatchMode):
             # as_strided speaks of memory, which values have not: it is read as a window when it is used.
             self._record(func if facts.form == "mixed" else facts.function, facts, args, kwargs, result, active)
         return result
+
+    def _in_pairs(self, func: OpOverload, facts: Facts, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Run an op on complex tensors as one on pairs of real ones; `NotImplemented` if none of them is traced."""
+        given = _tensors(args, kwargs)
+        if not any(self._is_active(tensor) for tensor in given):
+            return NotImplemented
+        targets = facts.targets(args, kwargs)
+        if facts.form == "metadata" or (facts.view and facts.base != "_conj"):
+            return func(*args, **kwargs)
+        if facts.constant and not targets:
+            return NotImplemented
+        if facts.base in ("copy_", "zero_", "fill_"):
+            with self:
+                complex_numbers.write(facts.base, *args)
+            return args[0]
+        call = complex_numbers.PAIRS.get(facts.function)
+        if call is None or facts.form == "mixed" or not complex_numbers.fits(facts.function, args):
+            self._refuse_kinds(facts, args, kwargs, ())
+            raise AssertionError(facts.name)
+        with self:
+            found = call(*args, **{k: v for k, v in kwargs.items() if k not in facts.writes})
+            return targets[0].copy_(found) if targets else found
+
+    def _is_active(self, tensor: Tensor) -> bool:
+        return self.store.find(tensor) is not None
 
     def _bear(self, facts: Facts, result: Any) -> None:
         """Note that what an op gives lies in new memory, unless it shows or is what it was given."""
@@ -338,6 +367,10 @@ class Recorder(TorchDispatchMode):
             self._refuse_kinds(facts, args, kwargs, ())
         if carried and facts.base in ("copy_", "fill_"):
             return self._copy(func, args, kwargs)
+        if carried and facts.form != "mixed" and is_decomposed(facts.function, args, self._is_active):
+            with self:
+                found = facts.function(*args, **{k: v for k, v in kwargs.items() if k not in facts.writes})
+                return targets[0].copy_(found)
         frozen = origin is not None and not carried and facts.form != "mixed"
         call = self._functional_call(facts, args, kwargs) if active or frozen else None
         for target in targets:
@@ -455,9 +488,16 @@ class Recorder(TorchDispatchMode):
             kind = kind_of(tensor)
             if kind is not None:
                 shape = "" if kind == "nested" else f" of shape {tuple(tensor.shape)}"
+                path = self.names.here.path
+                taken = (
+                    "of complex numbers, Fourier transforms, sums, products, parts and lengths are traced, and nothing "
+                    "else. Compute with the parts, torch.view_as_real(z)"
+                    if kind == "complex"
+                    else "only dense real tensors can be traced. Convert it"
+                )
                 raise TraceError(
-                    f"{facts.name!r} (in {self.names.here.path!r}) has a {kind} tensor{shape}: "
-                    "only dense real tensors can be traced. Convert it, or keep its module whole with opaque=."
+                    f"{facts.name!r} (in {path!r}) has a {kind} tensor{shape}: {taken}, or keep "
+                    f"{'its module' if path else 'the model'} whole: trace(model, x, opaque={{{path!r}: 'jacobian'}})."
                 )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from provnet.capture.execution import Ref, ValueKind
 from provnet.capture.storage_identity import (
     StorageGeometry,
+    as_pairs,
     flat,
     geometry,
     is_plain,
@@ -121,6 +122,8 @@ class Store:
         """Return the id of the value that `tensor` shows now, if that is recorded already."""
         if not is_plain(tensor):
             return None
+        if tensor.is_complex():
+            tensor = as_pairs(tensor)
         memory = self.memories.get(storage_key(tensor))
         return None if memory is None else memory.fresh.get(geometry(tensor))
 
@@ -131,6 +134,8 @@ class Store:
         memory = self.memories.get(storage_key(tensor))
         if memory is None:
             return None
+        if tensor.is_complex():
+            tensor = as_pairs(tensor)
         found = memory.fresh.get(geometry(tensor))
         if found is None and memory.active and tensor.numel():
             found = self._read(memory, tensor)
