@@ -207,6 +207,9 @@ class Recorder(TorchDispatchMode):
         if not any(self._is_active(tensor) for tensor in given):
             return NotImplemented
         targets = facts.targets(args, kwargs)
+        if func in complex_numbers.VIEWS and not args[0].is_conj():
+            with self:
+                return complex_numbers.VIEWS[func](*args, **kwargs)
         if facts.form == "metadata" or (facts.view and facts.base != "_conj"):
             return func(*args, **kwargs)
         if facts.constant and not targets:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
-from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from provnet.capture.storage_identity import as_pairs
 
@@ -182,19 +182,81 @@ def _part(value: Any, which: int) -> Any:
     return parts(value)[which] if isinstance(value, complex) else value
 
 
+# --- views ------------------------------------------------------------------------------------------------------------
+
+
+def _of(func: Any, *axes: int, more: int = 0) -> Callable[..., Any]:
+    """Return a view of complex numbers as the same one of pairs: axes are counted from the front.
+
+    axes   which arguments name an axis.   more   how many axes the result has more, which an axis may be counted in.
+    """
+
+    def viewed(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        rank = max(x.dim() + more, 1)
+        given = [a % rank if place + 1 in axes else a for place, a in enumerate(args)]
+        given += [0] * (bool(axes) and not given)
+        return _as_complex(func(torch.view_as_real(x), *given, **kwargs))
+
+    return viewed
+
+
+def _as_complex(found: Any) -> Any:
+    if isinstance(found, Tensor):
+        return torch.view_as_complex(found)
+    return [torch.view_as_complex(one) for one in found]
+
+
+def _sized(func: Any) -> Callable[..., Any]:
+    def viewed(x: Tensor, size: Sequence[int], **kwargs: Any) -> Tensor:
+        return torch.view_as_complex(func(torch.view_as_real(x), [*size, 2], **kwargs))
+
+    return viewed
+
+
+def permuted(x: Tensor, dims: Sequence[int]) -> Tensor:
+    """Axes in another order."""
+    order = [dim % x.dim() for dim in dims]
+    return torch.view_as_complex(torch.view_as_real(x).permute(*order, x.dim()))
+
+
+def turned(x: Tensor) -> Tensor:
+    """A matrix with its axes exchanged."""
+    return permuted(x, range(x.dim())[::-1])
+
+
+VIEWS: dict[Any, Callable[..., Any]] = {
+    aten.slice.Tensor: _of(aten.slice.Tensor, 1),
+    aten.select.int: _of(aten.select.int, 1),
+    aten.split.Tensor: lambda x, size, dim=0: _of(aten.split.Tensor, 2)(x, size, dim),
+    aten.split_with_sizes.default: lambda x, sizes, dim=0: _of(aten.split_with_sizes.default, 2)(x, sizes, dim),
+    aten.transpose.int: _of(aten.transpose.int, 1, 2),
+    aten.unbind.int: _of(aten.unbind.int, 1),
+    aten.unsqueeze.default: _of(aten.unsqueeze.default, 1, more=1),
+    aten.squeeze.dim: _of(aten.squeeze.dim, 1),
+    aten.permute.default: permuted,
+    aten.t.default: turned,
+    aten.expand.default: _sized(aten.expand.default),
+    aten.view.default: _sized(aten.view.default),
+}
+"""Views that are recorded as such. Others are found by what they show, which takes another number of examples ill."""
+
+
 # --- Fourier transforms -----------------------------------------------------------------------------------------------
 
-_MATRICES: WeakValueDictionary[Any, Tensor] = WeakValueDictionary()
+_MATRICES: dict[Any, tuple[StorageWeakRef, torch.Size]] = {}
 """The matrices of transforms that some circuit still holds: layers of one length share theirs."""
 
 
 def _matrix(key: Any, like: Tensor, make: Callable[[], Tensor]) -> Tensor:
     """Return the matrix [inputs, outputs] of a transform, made by torch's own on the unit vectors."""
     full = (*key, like.dtype, like.device)
-    found = _MATRICES.get(full)
-    if found is None:
-        found = make().contiguous()
-        _MATRICES[full] = found
+    reference, shape = _MATRICES.get(full, (None, None))
+    if reference is not None and shape is not None:
+        storage = torch.UntypedStorage._new_with_weak_ptr(reference.cdata)
+        if storage is not None:
+            return torch.empty(0, dtype=like.dtype, device=like.device).set_(storage, 0, shape)
+    found = make().contiguous()
+    _MATRICES[full] = StorageWeakRef(found.untyped_storage()), found.shape
     return found
 
 

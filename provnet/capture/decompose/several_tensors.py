@@ -24,6 +24,11 @@ def clamp(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> T
     return x if high is None else torch.minimum(x, high)
 
 
+def clamp_below(x: Tensor, high: Tensor) -> Tensor:
+    """min(x, high)."""
+    return torch.minimum(x, high)
+
+
 def _beside(first: Tensor, second: Tensor) -> Tensor:
     return torch.stack(torch.broadcast_tensors(first, second), -1)
 
@@ -85,7 +90,7 @@ TABLE: dict[Any, Callable[..., Any]] = {
     aten.aminmax.default: aminmax,
     aten.clamp.Tensor: clamp,
     aten.clamp_min.Tensor: clamp,
-    aten.clamp_max.Tensor: lambda x, high: clamp(x, None, high),
+    aten.clamp_max.Tensor: clamp_below,
     aten.hypot.default: hypot,
     aten.logaddexp.default: logaddexp,
     aten.logaddexp2.default: logaddexp2,

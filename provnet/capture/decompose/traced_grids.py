@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from itertools import product
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
-
-from provnet.errors import MissingRuleError
 
 aten = torch.ops.aten
 
@@ -33,13 +32,7 @@ def grid_sample(x: Tensor, grid: Tensor, interpolation: int, padding: int, align
 
     x [N, channels, *space], grid [N, *places, axes], the last axis of space first. Which neighbours there are is a
     choice, which has no derivative, as torch's own has none.
-    Raises: `MissingRuleError` for bicubic interpolation, whose weights are cubic in the place.
     """
-    if interpolation not in (BILINEAR, NEAREST):
-        raise MissingRuleError(
-            "no op rule for aten.grid_sampler_2d with mode='bicubic' and a grid that depends on a source. Use "
-            "mode='bilinear', or keep its module whole with opaque='jacobian'."
-        )
     space, places = tuple(x.shape[2:]), tuple(grid.shape[1:-1])
     at = [
         _inside(_pixels(grid[..., axis].reshape(len(grid), -1), size, align_corners), size, padding, align_corners)
@@ -56,8 +49,9 @@ def grid_sample(x: Tensor, grid: Tensor, interpolation: int, padding: int, align
             index += place.clamp(0, size - 1) * step
         part = rows.gather(2, index.unsqueeze(1).expand(-1, x.shape[1], -1))
         part = part.masked_fill(~inside.unsqueeze(1), 0)
-        for _, weight in corner:
-            part = part if weight is None else part * weight.unsqueeze(1)
+        weights = [weight for _, weight in corner if weight is not None]
+        if weights:  # one factor, so that no axis has more of the relevance than another
+            part = part * reduce(torch.mul, weights).unsqueeze(1)
         found = part if found is None else found + part
     assert found is not None
     return found.reshape(*x.shape[:2], *places)
@@ -76,8 +70,8 @@ def _inside(places: Tensor, size: int, padding: int, align_corners: bool) -> Ten
         return places
     if padding != BORDER:
         low, span = (0.0, size - 1.0) if align_corners else (-0.5, float(size))
-        with_sign, shift = _reflection(places.detach(), low, span)
-        places = places * with_sign + shift
+        sign, shift = _reflection(places, low, span)
+        places = places * sign + shift
     return places.clamp(0, size - 1)
 
 
@@ -95,7 +89,9 @@ def _reflection(places: Tensor, low: float, span: float) -> tuple[Tensor, Tensor
 def _neighbours(places: Tensor, interpolation: int) -> list[tuple[Tensor, Tensor | None]]:
     """Return (place of a pixel, its weight) of the pixels next to places along one axis."""
     if interpolation == NEAREST:
-        return [(torch.floor(_whole(places.detach().round())).to(torch.int64), None)]
+        up = _whole(places + 0.5)
+        tie = (places + 0.5 == up) & (up % 2 == 1)  # of two that are as near, the even one
+        return [(up - tie.to(torch.int64), None)]
     below = _whole(places)
     before = below.to(places.dtype)
     return [(below, before + 1 - places), (below + 1, places - before)]
@@ -108,8 +104,10 @@ def _whole(places: Tensor) -> Tensor:
 
 
 def applies(func: Any, args: tuple[Any, ...], is_active: Callable[[Tensor], bool]) -> bool:
-    """Return whether an op is to be taken apart: sampling at a constant grid is a linear map that has a rule."""
-    return func is aten.affine_grid_generator.default or is_active(args[1])
+    """Return whether an op is to be taken apart: sampling at a constant grid is a linear map that has a rule, and
+    weights that are cubic in the place have none."""
+    linear = func is aten.affine_grid_generator.default or args[2] in (BILINEAR, NEAREST)
+    return linear and is_active(args[0 if func is aten.affine_grid_generator.default else 1])
 
 
 TABLE: dict[Any, Callable[..., Any]] = {

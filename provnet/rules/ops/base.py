@@ -231,6 +231,12 @@ class Op:
             "decomposition of it into other ops."
         )
 
+    @property
+    def uniform_instead(self) -> str:
+        """The way out that always is, as a message says it."""
+        whole = "its module" if self.traced.path else "the model"
+        return f"keep {whole} whole: trace(model, x, opaque={{{self.traced.path!r}: 'uniform'}})"
+
     # -- builders ------------------------------------------------------------------------------------------------------
 
     def place(

@@ -55,8 +55,8 @@ def _by_matrix(op: Op, output: int, size: int) -> tuple[Einsum, int]:
 def _refuse_large(op: Op, weights: int) -> None:
     if op.batch * weights > LIMIT:
         raise LimitError(
-            f"{op}: its derivative has {op.batch * weights:,} entries, more than {LIMIT:,}. Use opaque='uniform' for "
-            "its module, or a smaller batch."
+            f"{op}: its derivative has {op.batch * weights:,} entries, more than {LIMIT:,}. Take a smaller batch, or "
+            f"{op.uniform_instead}."
         )
 
 
@@ -153,8 +153,8 @@ def _expanded(op: Op, output: int, wiring: Einsum, found: tuple[Tensor, Tensor, 
     slopes, x, z = (op.layout(op.only()).by_example(one, op.batch) for one in found)
     if not bool(torch.isfinite(slopes).all()):
         raise TraceError(
-            f"{op} has a derivative with NaN or Inf, as where two singular values are one. Use opaque='uniform' for "
-            "its module."
+            f"{op} has a derivative with NaN or Inf, as where two singular values are one. Add a little to the "
+            f"matrix that tells them apart, or {op.uniform_instead}."
         )
     weights = slopes.reshape(op.batch, wiring.size["r"], wiring.size["k"], wiring.size["j"])
     x, z = (one.reshape(op.batch, wiring.size["r"], -1) for one in (x, z))

@@ -35,7 +35,7 @@ def _until(op: Op) -> tuple[Table, Layout, tuple[int, int, int]]:
     if op.batch * before * length * length * behind > LIMIT:
         raise LimitError(
             f"{op}: an entry is fed by all before it along an axis of {length}, {op.batch} x {before * behind} x "
-            f"{length}² edges, more than {LIMIT:,}. Use opaque='uniform' for its module, or a smaller batch."
+            f"{length}² edges, more than {LIMIT:,}. Take a smaller batch, or {op.uniform_instead}."
         )
     slots, entries = np.arange(length), np.arange(before * length * behind)
     first = entries // (length * behind) * (length * behind) + entries % behind
