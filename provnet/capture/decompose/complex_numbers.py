@@ -254,7 +254,7 @@ def _matrix(key: Any, like: Tensor, make: Callable[[], Tensor]) -> Tensor:
     if reference is not None and shape is not None:
         storage = torch.UntypedStorage._new_with_weak_ptr(reference.cdata)
         if storage is not None:
-            return torch.empty(0, dtype=like.dtype, device=like.device).set_(storage, 0, shape)
+            return torch.empty(0, dtype=like.dtype, device=like.device).set_(storage, 0, shape, (shape[1], 1))
     found = make().contiguous()
     _MATRICES[full] = StorageWeakRef(found.untyped_storage()), found.shape
     return found
