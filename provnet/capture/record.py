@@ -20,7 +20,7 @@ from provnet.capture.control import check_control, constants_made
 from provnet.capture.escape import Escapes
 from provnet.capture.execution import Execution
 from provnet.capture.finish import finish, needed
-from provnet.capture.masked_rows import check_masked_rows
+from provnet.capture.masked_rows import check_masked_rows, masked_examples
 from provnet.capture.mode import Recorder
 from provnet.capture.module_names import modules_of
 from provnet.capture.opaque_calls import Opaque, opaque_modes, whole_function
@@ -168,6 +168,12 @@ def _run(
         attributes.restore()
     steps, entries = needed(recorder, outputs), recorder.store.entries
     recorder.remarks.add_constants(constants_made(steps, entries))
+    for frame in masked_examples(steps, entries):
+        recorder.remarks.add(
+            "attention is masked altogether for some example",
+            "it gives zeros there, which nothing feeds, and a target among them has relevance that is undefined",
+            frame,
+        )
     recorder.remarks.tell()
     check_control(steps, recorder.steps, entries, tuple(ids.values()), batch, batch_dim, thorough)
     execution = finish(recorder, ids, outputs, batch, batch_dim, copy)
