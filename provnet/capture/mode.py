@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -218,13 +219,28 @@ class Recorder(TorchDispatchMode):
             with self:
                 complex_numbers.write(facts.base, *args)
             return args[0]
-        call = complex_numbers.PAIRS.get(facts.function)
-        if call is None or facts.form == "mixed" or not complex_numbers.fits(facts.function, args):
-            self._refuse_kinds(facts, args, kwargs, ())
-            raise AssertionError(facts.name)
+        call, named = (
+            complex_numbers.PAIRS.get(facts.function),
+            {k: v for k, v in kwargs.items() if k not in facts.writes},
+        )
+        known = call is not None and facts.form != "mixed" and complex_numbers.fits(facts.function, args)
+        if call is None or not known:
+            found = self._on_pairs(facts, args, named)
+        else:
+            with self:
+                found = call(*args, **named)
         with self:
-            found = call(*args, **{k: v for k, v in kwargs.items() if k not in facts.writes})
             return targets[0].copy_(found) if targets else found
+
+    def _on_pairs(self, facts: Facts, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Record an op on complex tensors that is not taken apart as an op of another name, from pairs to pairs."""
+        result = facts.function(*args, **kwargs)
+        function, pairs = complex_numbers.OnPairs.of(facts.function, args)
+        shown = [complex_numbers.of_pairs(one) for one in (result if isinstance(result, tuple | list) else (result,))]
+        active = [one for one in _tensors(pairs, kwargs) if self._is_active(one)]
+        own = replace(facts, name=f"complex.{_base(facts)}")
+        self._record(function, own, pairs, kwargs, shown if len(shown) > 1 else shown[0], active)
+        return result
 
     def _is_active(self, tensor: Tensor) -> bool:
         return self.store.find(tensor) is not None
@@ -492,16 +508,15 @@ class Recorder(TorchDispatchMode):
             if kind is not None:
                 shape = "" if kind == "nested" else f" of shape {tuple(tensor.shape)}"
                 path = self.names.here.path
-                taken = (
-                    "of complex numbers, Fourier transforms, sums, products, parts and lengths are traced, and nothing "
-                    "else. Compute with the parts, torch.view_as_real(z)"
-                    if kind == "complex"
-                    else "only dense real tensors can be traced. Convert it"
-                )
                 raise TraceError(
-                    f"{facts.name!r} (in {path!r}) has a {kind} tensor{shape}: {taken}, or keep "
-                    f"{'its module' if path else 'the model'} whole: trace(model, x, opaque={{{path!r}: 'jacobian'}})."
+                    f"{facts.name!r} (in {path!r}) has a {kind} tensor{shape}: only dense tensors can be traced. "
+                    f"Convert it, or keep {'its module' if path else 'the model'} whole: "
+                    f"trace(model, x, opaque={{{path!r}: 'jacobian'}})."
                 )
+
+
+def _base(facts: Facts) -> str:
+    return facts.name.rpartition(".")[2]
 
 
 def _tensors(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:

@@ -25,6 +25,7 @@ from provnet.errors import (
     UnsupportedOperationError,
 )
 from provnet.rules.ops import matrix_functions, running
+from provnet.rules.ops.base import REGISTRY
 from tests.advice.refusals import X, answer, code, dense, positive, refused
 from tests.advice.sites import follows
 from tests.capture.models import Lambda
@@ -169,13 +170,10 @@ def test_an_input_on_another_device_is_moved():
 def test_what_cannot_be_recorded_is_kept_whole():
     fused = refused(lambda: mkldnn_layer(X, X, X, X, X, X, X, False, [], 99), TraceError)
     assert "opaque=" in fused
-    spectrum = Lambda(lambda m, x: torch.fft.fft(x).tanh().real)
-    model = nn.Sequential(positive(nn.Linear(3, 3)), spectrum)
-    for one in (model, spectrum):
+    nested = Lambda(lambda m, x: torch.nested.as_nested_tensor([x[0], x[1]]).to_padded_tensor(0.0))
+    for one in (nn.Sequential(positive(nn.Linear(3, 3)), nested), nested):
         message = refused(lambda one=one: provnet.trace(one, X), TraceError)
         answer(provnet.trace(one, X, opaque=code(message, r"opaque=(\{.*?\})")))
-    assert "Compute with the parts, torch.view_as_real(z)" in message
-    answer(provnet.trace(lambda x: torch.view_as_real(torch.fft.fft(x)).tanh().sum(-1), X))
     gru = nn.GRU(3, 2, batch_first=True).double().eval()
     answer(provnet.trace(nn.Sequential(gru), X[:, None], opaque={"0": "jacobian"}))
 
@@ -457,3 +455,20 @@ def test_of_images_and_texts_one_is_the_source():
 
     refused(lambda: provnet.trace(model, X, X + 1), CrossExampleError)
     answer(provnet.trace(model, X, X + 1, sources=["image"]))
+
+
+@pytest.mark.guarantee("an op on complex numbers without a rule is refused by name, and register_op takes that name")
+@pytest.mark.parametrize("inside", [False, True])
+def test_an_op_on_complex_numbers_has_the_same_ways_out(inside: bool):
+    spectrum = Lambda(lambda m, x: torch.fft.fft(x).tanh().real)
+    model = nn.Sequential(positive(nn.Linear(3, 3)), spectrum) if inside else spectrum
+    message = refused(lambda: provnet.trace(model, X), MissingRuleError)
+    assert "of complex numbers, seen as pairs" in message
+    answer(provnet.trace(model, X, opaque=code(message, r"opaque=(\{.*?\})")))
+    name = code(message, r"register_op\(('.*?')\)")
+    with REGISTRY.scope():
+        provnet.register_op(name, form="jacobian")
+        circuit = provnet.trace(model, X)
+    leaf = X.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(model(leaf)[:, 1].sum(), leaf)
+    torch.testing.assert_close(circuit.evaluate("real", 1, "gradient").inputs, slope)

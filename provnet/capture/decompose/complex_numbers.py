@@ -8,6 +8,7 @@ an axis is a linear map of the pairs, with torch's own transform of the unit vec
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -383,6 +384,31 @@ PAIRS: dict[Any, Callable[..., Any]] = {
     aten._fft_c2r.default: complex_to_real,
 }
 """Op -> the function of complex tensors that does the same on their parts."""
+
+
+@dataclass(frozen=True)
+class OnPairs:
+    """An op on complex tensors as a function of pairs: the arguments at `places` are pairs, and what it gives is."""
+
+    function: Callable[..., Any]
+    places: frozenset[int]
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[OnPairs, tuple[Any, ...]]:
+        """Return a function of pairs, and the arguments of one call as it takes them."""
+        places = frozenset(place for place, one in enumerate(args) if isinstance(one, Tensor) and one.is_complex())
+        return cls(function, places), tuple(of_pairs(one) if i in places else one for i, one in enumerate(args))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        given = [_of_pairs(one) if place in self.places else one for place, one in enumerate(args)]
+        found = self.function(*given, **kwargs)
+        return tuple(map(of_pairs, found)) if isinstance(found, tuple | list) else of_pairs(found)
+
+
+def of_pairs(one: Any) -> Any:
+    """Return a complex tensor as pairs, and anything else as it is."""
+    return as_pairs(one.resolve_conj()) if isinstance(one, Tensor) and one.is_complex() else one
+
 
 MAKERS = frozenset({aten._fft_r2c.default, aten.complex.default, aten.polar.default, aten.view_as_complex.default})
 """They make complex numbers of real ones."""
