@@ -81,7 +81,7 @@ def record(
         check_other_arguments(arguments)
         rest = (batch_dim, copy, check_batch)
         execution, outputs = _run(model, Recorder(name), modules, modes, args, kwargs, chosen, *rest)
-        execution = replace(execution, imprint=imprint)
+        execution = replace(execution, imprint=imprint, argument=_lone_argument(execution, chosen, arguments))
         if check_batch:
             check_examples(execution)
         if graph:
@@ -112,6 +112,14 @@ def uncompiled(model: Any) -> Any:
 
 _TRANSFORMED = ("BatchedTensorImpl", "TensorWrapper")
 """How torch's errors name the tensors that its function transforms pass to a model."""
+
+
+def _lone_argument(execution: Execution, chosen: Chosen, arguments: list[tuple[str, Tensor]]) -> str | None:
+    """Return what the argument is called that is the only source, None if there are several, or it is none."""
+    if list(execution.sources) != ["input"]:
+        return None
+    names = [name for name, tensor in arguments if any(tensor is one for one in chosen.tensors.values())]
+    return names[0] if names else None
 
 
 def record_again(call: ModelCall, inputs: Mapping[str, Tensor]) -> Execution:
