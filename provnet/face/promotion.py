@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from provnet.semirings.base import Semiring
-from provnet.semirings.counting import Counting
 from provnet.torch_backend.counts.bounds import EXACT_FLOAT, LARGEST
 from provnet.torch_backend.walk.evaluate import Evaluation, WalkQuestion
 
@@ -23,8 +22,9 @@ WHOLE = ("relevance", "bias", "lost", "passed", "totals", "dropped", "sums")
 
 
 def promotes(semiring: Semiring) -> bool:
-    """Return whether a semiring is plain counting in int64, and in float64 where that is too small."""
-    return type(semiring) is Counting and semiring.overflow == "promote"
+    """Return whether a semiring's elements are single counts, held in int64 and in float64 where that is too small."""
+    carriers = [one.dtype for one in semiring.ladder()]
+    return semiring.counts and not semiring.element_shape and carriers == [torch.int64, torch.float64]
 
 
 def first_rung(semiring: Semiring) -> Semiring:

@@ -132,7 +132,7 @@ PIECE = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)
-class Shares:
+class ReachedShares:
     """Of outputs [batch, outputs]: which are `reached` (relevance came and z is not 0), and their `share`.
 
     share            1 / z, or 1 / |z| of absolute thresholds; 0 elsewhere
@@ -147,24 +147,24 @@ class Shares:
     lost: bool
 
 
-def shares(z: Tensor, came: Tensor, absolute: bool) -> Shares:
+def shares(z: Tensor, came: Tensor, absolute: bool) -> ReachedShares:
     """Return what of the outputs takes part. `came`: [batch, outputs], truth values."""
     return _shares_compiled(z, came, absolute) if _compiles(z) else shares_by_torch(z, came, absolute)
 
 
-def shares_by_torch(z: Tensor, came: Tensor, absolute: bool) -> Shares:
+def shares_by_torch(z: Tensor, came: Tensor, absolute: bool) -> ReachedShares:
     """Return the same on any device."""
     size, defined = z.abs(), z != 0
     reached = came & defined
     zero, infinite = (torch.full((), x, dtype=z.dtype, device=z.device) for x in (0.0, torch.inf))
     share = torch.where(reached, 1 / (size if absolute else z), zero)
     if not z.numel():
-        return Shares(reached, share, torch.inf, 0.0, False)
+        return ReachedShares(reached, share, torch.inf, 0.0, False)
     ends = float(torch.where(reached, size, infinite).amin()), float(torch.where(reached, size, zero).amax())
-    return Shares(reached, share, *ends, bool((came & ~defined).any()))
+    return ReachedShares(reached, share, *ends, bool((came & ~defined).any()))
 
 
-def _shares_compiled(z: Tensor, came: Tensor, absolute: bool) -> Shares:
+def _shares_compiled(z: Tensor, came: Tensor, absolute: bool) -> ReachedShares:
     z, came = z.contiguous(), came.contiguous()
     reached, share = torch.empty(z.shape, dtype=torch.bool), torch.empty(z.shape, dtype=z.dtype)
     spans = _spans(z)
@@ -177,7 +177,7 @@ def _shares_compiled(z: Tensor, came: Tensor, absolute: bool) -> Shares:
     )
     lost, nan = told.any(0).tolist()
     least, greatest = float(ends[:, 0].min()), float(ends[:, 1].max())
-    return Shares(reached, share, *((torch.nan, torch.nan) if nan else (least, greatest)), lost)
+    return ReachedShares(reached, share, *((torch.nan, torch.nan) if nan else (least, greatest)), lost)
 
 
 def passes(score: Tensor, low: float, high: float) -> tuple[Tensor, bool]:

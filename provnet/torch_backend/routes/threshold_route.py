@@ -16,7 +16,7 @@ from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions.base import Engine
 from provnet.torch_backend.contractions.body import MAX_TIMES, MAX_TIMES_ABS, SCORE
 from provnet.torch_backend.contractions.input_edges import columns_of
-from provnet.torch_backend.contractions.score_passes import Shares, passes, shares
+from provnet.torch_backend.contractions.score_passes import ReachedShares, passes, shares
 from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route, register
 from provnet.torch_backend.routes.passing import divisors
 
@@ -62,7 +62,7 @@ class ThresholdScores(Route):
         return found
 
 
-def _safe(asked: Shares, theta: float, prepared: Prepared) -> bool:
+def _safe(asked: ReachedShares, theta: float, prepared: Prepared) -> bool:
     """Whether a score that comes near θ is rounded finely all the way.
 
     It is a normal number itself. Contributions near it are θ z; the score's factors are 1 / z, w / z and a, or a w,
@@ -139,7 +139,9 @@ def _pull(prepared: Prepared, question: BlockQuestion, reached: Tensor, theta: f
     return into.narrow(1, 0, prepared.block.wiring.inputs)
 
 
-def _contracted(engine: Engine, prepared: Prepared, question: BlockQuestion, asked: Shares, theta: float) -> Tensor:
+def _contracted(
+    engine: Engine, prepared: Prepared, question: BlockQuestion, asked: ReachedShares, theta: float
+) -> Tensor:
     """The same by a compiled contraction: [batch, inputs]."""
     z, reached = divisors(prepared, question), asked.reached
     score = _scores(engine, prepared, asked, question.annotation.absolute)  # type: ignore[attr-defined]
@@ -156,7 +158,7 @@ def _contracted(engine: Engine, prepared: Prepared, question: BlockQuestion, ask
     return found
 
 
-def _scores(engine: Engine, prepared: Prepared, asked: Shares, absolute: bool) -> Tensor:
+def _scores(engine: Engine, prepared: Prepared, asked: ReachedShares, absolute: bool) -> Tensor:
     """Return the best score of each input, or 0, [batch, inputs]. The shares are overwritten.
 
     θ > 0: only a positive score can pass, so that none is less than 0, what the fold starts from.
