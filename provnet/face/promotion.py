@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from provnet.semirings.base import Semiring
-from provnet.semirings.counting import Counting
 from provnet.torch_backend.counts.bounds import EXACT_FLOAT, LARGEST
 from provnet.torch_backend.walk.evaluate import Evaluation, WalkQuestion
 
@@ -22,15 +21,10 @@ WHOLE = ("relevance", "bias", "lost", "passed", "totals", "dropped", "sums")
 """What an evaluation holds of counts."""
 
 
-def promotes(semiring: Semiring) -> bool:
-    """Return whether a semiring is plain counting in int64, and in float64 where that is too small."""
-    return type(semiring) is Counting and semiring.overflow == "promote"
-
-
 def first_rung(semiring: Semiring) -> Semiring:
     """Return the carrier in which a question is asked first: the highest where semirings are plain counts."""
     ladder = semiring.ladder()
-    return ladder[-1] if promotes(semiring) else ladder[0]
+    return ladder[-1] if semiring.promotes else ladder[0]
 
 
 def are_exact(evaluations: Sequence[Evaluation], questions: Sequence[WalkQuestion]) -> bool:

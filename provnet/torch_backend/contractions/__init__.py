@@ -75,10 +75,11 @@ def in_registers(
     reached: Tensor,
     near: Tensor | None = None,
     dtype: torch.dtype | None = None,
+    folds: int = 1,
 ) -> Tensor | None:
     """Return v of every input of a block, [batch, inputs], None where `Engine.in_registers` does not serve."""
     given = scalars, reached, near, (), 0, dtype or weights.dtype
-    return engine.in_registers(body, Operands(_geometry(prepared), "pull", weights, *given))
+    return engine.in_registers(body, Operands(_geometry(prepared), "pull", weights, *given), folds)
 
 
 def _geometry(prepared: Prepared) -> Geometry:

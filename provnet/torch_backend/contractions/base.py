@@ -54,9 +54,10 @@ class Engine(Protocol):
         """Return v of every near end, [batch, near neurons]."""
         ...
 
-    def in_registers(self, body: Body, operands: Operands) -> Tensor | None:
-        """Return the same where edges are dense and most far ends are reached, None elsewhere.
+    def in_registers(self, body: Body, operands: Operands, folds: int = 1) -> Tensor | None:
+        """Return the same where edges are dense and enough far ends are reached, None elsewhere.
 
-        A body may then take more operations an edge, for each costs less: routes ask before they fold twice.
+        A body may then take more operations an edge, for each costs less: routes ask before they fold twice, or
+        `folds` times.
         """
         ...

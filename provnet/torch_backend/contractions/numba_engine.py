@@ -81,9 +81,9 @@ class NumbaEngine:
             call.run()
         return out
 
-    def in_registers(self, body: Body, operands: Operands) -> Tensor | None:
+    def in_registers(self, body: Body, operands: Operands, folds: int = 1) -> Tensor | None:
         """Return what `contract` does, by `panels`; None where they do not serve, and lists of far ends are better."""
-        return panels.contract(body, operands, _types(operands))
+        return panels.contract(body, operands, _types(operands), folds)
 
 
 @dataclass(eq=False)

@@ -35,8 +35,9 @@ ALONE = 1 << 21
 Types = tuple[tuple[str, torch.dtype], ...]
 
 
-def contract(body: Body, operands: Operands, types: Types) -> Tensor | None:
-    """Return v of every near end, [batch, near neurons], as an engine does; None where panels do not serve."""
+def contract(body: Body, operands: Operands, types: Types, folds: int = 1) -> Tensor | None:
+    """Return v of every near end, [batch, near neurons], as an engine does; None where panels do not serve, or lists
+    take less though they are folded `folds` times."""
     shape = _Shape.of(operands)
     if shape is None or not _serves(body, types):
         return None
@@ -45,7 +46,9 @@ def contract(body: Body, operands: Operands, types: Types) -> Tensor | None:
     if shape.groups > 1 and shape.rows * shape.near * shape.far < SMALL_GROUPS:
         return None
     alive = int(operands.reached.count_nonzero())
-    if alive < operands.reached.numel() and (body.unreached is None or alive < ALIVE * operands.reached.numel()):
+    if alive < operands.reached.numel() and (
+        body.unreached is None or alive * folds < ALIVE * operands.reached.numel()
+    ):
         return None
     return _Fold(body, operands, types, shape).run()
 
