@@ -118,7 +118,7 @@ class Circuit(DescribedCircuit):
         self.session.check_fresh()
         with plain_torch(), torch.inference_mode(False), torch.no_grad():
             data = replace(recording.circuit_on(given, check), parameters=self.session.data.parameters)
-            return Circuit(Session(data, recording=recording))
+            return Circuit(Session(data, recording=recording, before=self.session))
 
     # -- evaluation ----------------------------------------------------------------------------------------------------
 

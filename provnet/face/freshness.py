@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
-from provnet.circuit.blocks import BlockCircuit
+from provnet.circuit.blocks import BlockCircuit, Kept
 from provnet.errors import StaleCircuitError
 from provnet.torch_backend.imprint import Imprint
 from provnet.torch_backend.settings import plain_torch
@@ -19,10 +21,14 @@ class Freshness:
     """
 
     @plain_torch()
-    def __init__(self, circuit: BlockCircuit, whole: bool = False) -> None:
-        """`whole`: compare every bit of large tensors too."""
+    def __init__(self, circuit: BlockCircuit, whole: bool = False, before: Freshness | None = None) -> None:
+        """`whole`: compare every bit of large tensors too. `before`: of a circuit that has just been checked, whose
+        imprint of the model's tensors serves this one too, if they are the same."""
         self._kept = circuit.kept
-        self._weights = Imprint({kept.name: kept.handle for kept in circuit.kept}, whole)
+        if before is not None and _same_tensors(before._kept, self._kept):
+            self._weights = before._weights
+        else:
+            self._weights = Imprint({kept.name: kept.handle for kept in circuit.kept}, whole)
         self._recorded = Imprint(_recorded(circuit), whole)
 
     def check(self) -> None:
@@ -49,6 +55,13 @@ class Freshness:
                 f"the recorded {_listed(changed)} changed after tracing: the circuit holds the tensor itself, and so "
                 "does a hook, an attribute of the model or another variable. Trace again, and change a copy: t.clone()."
             )
+
+
+def _same_tensors(some: Sequence[Kept], others: Sequence[Kept]) -> bool:
+    """Return whether two circuits refer to the same tensors of a model, by the same names."""
+    return len(some) == len(others) and all(
+        one.name == other.name and one.handle is other.handle for one, other in zip(some, others, strict=True)
+    )
 
 
 def _recorded(circuit: BlockCircuit) -> dict[str, Tensor]:

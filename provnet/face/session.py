@@ -31,10 +31,12 @@ class Session:
         with_graph: BlockCircuit | None = None,
         recording: Recording | None = None,
         watch_all: bool = False,
+        before: Session | None = None,
     ) -> None:
-        """`watch_all`: compare every bit of large tensors too, to see whether they changed."""
+        """`watch_all`: compare every bit of large tensors too, to see whether they changed. `before`: a session of the
+        same model on other inputs, which has just been found fresh."""
         self.data, self.with_graph, self.recording = data, with_graph, recording
-        self._freshness = Freshness(data, watch_all)
+        self._freshness = Freshness(data, watch_all, None if before is None else before._freshness)
         self._workspaces = Workspaces()
         self._classes: tuple[str, ...] = ()
 

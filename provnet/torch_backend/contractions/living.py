@@ -6,8 +6,9 @@ whole layers take a dozen. Arithmetic is the definition's, so that no guard look
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import isfinite, nan
 from typing import Any
 
@@ -99,8 +100,8 @@ class Layer:
 
     @property
     def alone(self) -> bool:
-        """Whether threads cost more than they save."""
-        return self.rows * self.near * self.far <= FEW
+        """Whether one thread does it: others are not there, or cost more than they save."""
+        return torch.get_num_threads() == 1 or self.rows * self.near * self.far <= FEW
 
     def walk(self, kernel: Callable[..., None], dtype: torch.dtype, middle: tuple[Any, ...], rooms: Any, more: Any = None) -> Walked:
         """Run a kernel over all rows, in this thread and others. `rooms()` gives the scratch arrays of a task."""
@@ -124,12 +125,9 @@ def reached(layer: Layer, theta: float, strict: bool, absolute: bool) -> Walked:
     """Return which inputs an output of truth values passes to by a coefficient of θ > 0 or more."""
     number = layer.a.dtype.type
     limits = map(number, (SAFE, layer.floor, MARGIN * layer.limits.eps, layer.limits.max))
-    return layer.walk(
-        living_kernels().reach,
-        torch.bool,
-        (layer.w, layer.b, layer.z, layer.r.view(np.uint8), number(theta), strict, absolute, *limits),
-        lambda: (room("living inputs", np.int32, layer.near + 1), room("living index", np.int64, layer.far + 1)),
-    )
+    given = (layer.w, layer.b, layer.z, layer.r.view(np.uint8), number(theta), strict, absolute, *limits)
+    scratch = (np.int64, layer.near + 1), (np.int64, layer.far + 1)
+    return layer.walk(living_kernels().reach, torch.bool, given, lambda: _carved(scratch))
 
 
 def counted(layer: Layer, theta: float, strict: bool, absolute: bool, held: torch.dtype, found: torch.dtype) -> Walked:
@@ -138,44 +136,60 @@ def counted(layer: Layer, theta: float, strict: bool, absolute: bool, held: torc
     number = layer.a.dtype
     sums, whole = (np.float32 if held == torch.float32 else np.float64), np.dtype(f"i{number.itemsize}")
     listed = 2 * layer.far + 8  # absolute thresholds list each output twice, and lists are padded
+    scratch = (
+        (sums, layer.width),
+        *((kind, listed) for kind in (np.int64, np.int64, number, number, number, sums)),
+        (number, 2 * layer.width),
+    )
 
     def rooms() -> tuple[Array, ...]:
-        index, sides = (room(f"living {name}", np.int64, listed) for name in ("index", "sides"))
-        size, tried, least = (room(f"living {name}", number, listed) for name in ("size", "tried", "least"))
-        worth, v = room("living worth", sums, listed), room("living v", sums, layer.width)
-        return v, index, sides, size, tried, tried.view(whole), least, worth, room("living x", number, 2 * layer.width)
+        v, index, sides, size, tried, least, worth, x = _carved(scratch)
+        return v, index, sides, size, tried, tried.view(whole), least, worth, x
 
     limits = map(number.type, (SAFE, layer.floor, layer.limits.max))
     weights = _with_block("weights", layer.w)
     weights[: layer.w.size] = layer.w
-    middle = (weights, layer.b, layer.z, layer.r, number.type(theta), strict, absolute, *limits)
-    return layer.walk(living_kernels().count, found, middle, rooms)
+    given = (weights, layer.b, layer.z, layer.r, number.type(theta), strict, absolute, *limits)
+    return layer.walk(living_kernels().count, found, given, rooms)
 
 
-def best(layer: Layer, given: Tensor | None, highest: float) -> Walked | None:
-    """Return the best product of shares of each output's largest contribution: `given`, [batch, outputs], or its own.
+def best(layer: Layer, known: Tensor | None, highest: float) -> Walked | None:
+    """Return the best product of shares of each output's largest contribution: `known`, [batch, outputs], or its own.
 
     None: a number on the way is not finite. Memory: two copies of the weights.
     """
-    number, bad, whole = layer.a.dtype.type, np.zeros(1, np.uint8), np.dtype(f"i{layer.a.dtype.itemsize}")
-    small, slack = outer.NORMAL[layer.weights.dtype], 1 + 16 * layer.limits.eps
+    number, whole = layer.a.dtype, np.dtype(f"i{layer.a.dtype.itemsize}")
+    bad, most = np.zeros(1, np.uint8), max(layer.near, layer.far) + BLOCK
     sizes, across = (_with_block(name, layer.w) for name in ("sizes", "across"))
     matrix = layer.weights.reshape(layer.far, layer.near)
     for out, part in ((sizes, matrix), (across, matrix.T)):
         torch.abs(part, out=torch.from_numpy(out[: layer.w.size]).view(part.shape))
+    kinds = (np.int64, number, number, number, number, np.int64)
+    scratch = ((number, layer.width), *((kind, most) for kind in kinds))
 
     def rooms() -> tuple[Array, ...]:
-        index, of = (room(f"living {name}", np.int64, max(layer.near, layer.far) + BLOCK) for name in ("index", "of"))
-        names = ("top", "share", "height", "largest")
-        top, *rest = (room(f"living {name}", number, max(layer.near, layer.far) + BLOCK) for name in names)
-        v = room("living v", number, layer.width)
-        return (v, v.view(whole), index, top, *rest, of)
+        v, *rest = _carved(scratch)
+        return (v, v.view(whole), *rest)
 
-    known = layer.w[:0] if given is None else _flat(given)
-    limits = map(number, (small, slack, layer.limits.max, highest))
-    middle = (sizes, layer.b, across, layer.r, known, *limits)
-    found = layer.walk(living_kernels().best, layer.weights.dtype, middle, rooms, lambda total: (bad, total.view(whole)))
+    limits = (outer.NORMAL[layer.weights.dtype], 1 + 16 * layer.limits.eps, layer.limits.max, highest)
+    found = layer.walk(
+        living_kernels().best,
+        layer.weights.dtype,
+        (sizes, layer.b, across, layer.r, layer.w[:0] if known is None else _flat(known), *map(number.type, limits)),
+        rooms,
+        lambda total: (bad, total.view(whole)),
+    )
     return None if bad[0] else found
+
+
+def _carved(parts: Sequence[tuple[Any, int]]) -> list[Array]:
+    """Return scratch arrays of some types and sizes, in one room: each begins on a cache line."""
+    sizes = [-(-np.dtype(kind).itemsize * size // 64) * 64 for kind, size in parts]
+    ends = list(accumulate(sizes))
+    held = room("living", np.uint8, ends[-1])
+    return [
+        held[end - size : end].view(kind)[:wanted] for (kind, wanted), size, end in zip(parts, sizes, ends, strict=True)
+    ]
 
 
 def _with_block(name: str, weights: Array) -> Array:

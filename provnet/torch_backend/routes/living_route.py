@@ -63,6 +63,7 @@ def _walked(prepared: Prepared, question: BlockQuestion, relevance: Tensor) -> W
 
 
 def _pulled(prepared: Prepared, semiring: Semiring, walked: Walked) -> Pulled:
-    bias, lost, total = (semiring.sum(ends, 1) for ends in (walked.bias, walked.lost, walked.total))
+    each = (walked.bias, walked.lost, walked.total)
+    bias, lost, total = (ends.select(1, 0) if ends.shape[1] == 1 else semiring.sum(ends, 1) for ends in each)
     some = bool((lost != 0).any())
     return Pulled(walked.inputs, None if prepared.b is None else bias, lost if some else None, total)

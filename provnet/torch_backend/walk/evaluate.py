@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import cached_property, reduce
 
 import torch
 from torch import Tensor
@@ -46,12 +46,11 @@ class WalkQuestion:
 
     def shares_elements(self, other: WalkQuestion) -> bool:
         """Whether both jobs give every edge the same element."""
-        return (
-            self.semiring.key() == other.semiring.key()
-            and self.annotation.key() == other.annotation.key()
-            and self.start.dtype == other.start.dtype
-            and self.rule == other.rule
-        )
+        return self is other or (self._element_key == other._element_key and self.rule == other.rule)
+
+    @cached_property
+    def _element_key(self) -> tuple[object, ...]:
+        return self.semiring.key(), self.annotation.key(), self.start.dtype
 
 
 @dataclass(frozen=True)
@@ -272,7 +271,8 @@ def _record(
         evaluation.lost[index] = lost
     if semiring.ring or block.output in evaluation.keep:
         where = f"{block.path}, all neurons together"
-        counting.check_total(where, block.op, semiring, [one.inputs for one in parts])
+        if any(one.total is None for one in parts):  # a route that gives a total has seen to it that none wraps
+            counting.check_total(where, block.op, semiring, [one.inputs for one in parts])
         whole = len(parts) == 1 and parts[0].inputs is came
         arrived = _total(semiring, block.output, came, evaluation) if semiring.ring or whole else None
         totals = [semiring.sum(one.inputs, 1) if one.total is None else one.total for one in parts if not whole]
