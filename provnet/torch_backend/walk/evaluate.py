@@ -118,10 +118,11 @@ def evaluate(
         _restrict(jobs, found, block.output)
         reached = [n for n in range(len(jobs)) if block.output in found[n].relevance]
         reached = reached if any(i in wanted for i in block.inputs) else []
+        made: dict[Rule, Ready] = {}  # jobs of one rule need the block made ready once
         while reached:
             group = [n for n in reached if jobs[n].shares_elements(jobs[reached[0]])]
             reached = [n for n in reached if n not in group]
-            _pull_block(workspace, index, [jobs[n] for n in group], [found[n] for n in group], route, tile)
+            _pull_block(workspace, index, [jobs[n] for n in group], [found[n] for n in group], made, route, tile)
         for evaluation in found:
             evaluation.sums.pop(block.output, None)
             if block.output not in keep:
@@ -156,7 +157,13 @@ def _restrict(jobs: Sequence[WalkQuestion], found: list[Evaluation], activation:
 
 
 def _pull_block(
-    workspace: Workspace, index: int, jobs: list[WalkQuestion], found: list[Evaluation], route: str, tile: int | None
+    workspace: Workspace,
+    index: int,
+    jobs: list[WalkQuestion],
+    found: list[Evaluation],
+    made: dict[Rule, Ready],
+    route: str,
+    tile: int | None,
 ) -> None:
     """Pull the relevance of one block's output to its inputs, for jobs that share their elements."""
     block = workspace.circuit.blocks[index]
@@ -167,7 +174,8 @@ def _pull_block(
     else:
 
         def pull(tile: int | None) -> tuple[list[Operands], Step]:
-            return _pull_edges(workspace, index, job, relevance, route, tile)
+            ready = made[job.rule] = made.get(job.rule) or workspace.prepared(index, job.rule)
+            return _pull_edges(workspace, index, ready, job, relevance, route, tile)
 
         (pulled, step), remark = with_smaller_tiles(block, tile, relevance[0].device, pull)
         step = replace(step, why=step.why + remark)
@@ -184,10 +192,15 @@ def _pull_block(
 
 
 def _pull_edges(
-    workspace: Workspace, index: int, job: WalkQuestion, relevance: list[Tensor], route: str, tile: int | None
+    workspace: Workspace,
+    index: int,
+    prepared: Ready,
+    job: WalkQuestion,
+    relevance: list[Tensor],
+    route: str,
+    tile: int | None,
 ) -> tuple[list[Operands], Step]:
     """Pull relevance through a block of variables, counts checked before."""
-    prepared = workspace.prepared(index, job.rule)
     annotation = workspace.theta(index, job.annotation)
     question = BlockQuestion(job.semiring, annotation, tile)
     for r in relevance:
