@@ -25,9 +25,9 @@ class Accumulator:
     """A monoid over examples: `empty(semiring, shape, like)`, `add(state, semiring, classes, x)` and
     `join(semiring, x, y)`.
 
-    `add` may write into the state; x is [batch, *neurons, *element], `classes` the class of each example. An accumulator
-    that sums has a `part(semiring, classes, count, x)`, [count, *neurons]: what a batch adds to the states of `count`
-    classes. Tensors that share their memory, as those on both sides of a ReLU do, then need it once.
+    `add` may write into the state; x is [batch, *neurons, *element], `classes` the class of each example. One that sums
+    has a `part(semiring, classes, count, x)`, [count, *neurons]: what a batch adds to the states of `count` classes.
+    Tensors that share their memory, as those on both sides of a ReLU do, need it once.
     """
 
     empty: Callable[[Semiring, tuple[int, ...], Tensor], Tensor]
@@ -37,7 +37,8 @@ class Accumulator:
 
 
 def _summing(
-    empty: Callable[[Semiring, tuple[int, ...], Tensor], Tensor], part: Callable[[Semiring, Tensor, int, Tensor], Tensor]
+    empty: Callable[[Semiring, tuple[int, ...], Tensor], Tensor],
+    part: Callable[[Semiring, Tensor, int, Tensor], Tensor],
 ) -> Accumulator:
     """Return the accumulator that adds up parts."""
     return Accumulator(

@@ -1,4 +1,4 @@
-"""Dense layers of many examples, walked over living neurons alone: outputs to which relevance came, inputs that are not 0.
+"""Dense layers of many examples, folded over living neurons alone: outputs to which relevance came, inputs that are not 0.
 
 One pass an example gives what the inputs get, what the bias takes, what is lost and the total, where contractions of
 whole layers take a dozen. Arithmetic is the definition's, so that no guard looks at the layer before or after.
@@ -41,8 +41,8 @@ MARGIN = 4
 """Ulp: θ |z|, its bound and the quotient are rounded by half of one each."""
 
 
-def walkable(prepared: Prepared) -> bool:
-    """Return whether a block can be walked: a dense layer of single products whose weights fit a cache, by numba."""
+def foldable(prepared: Prepared) -> bool:
+    """Return whether a block can be folded: a dense layer of single products whose weights fit a cache, by numba."""
     wiring = prepared.block.wiring
     if not isinstance(wiring, Dense) or wiring.fan * wiring.channels > LARGEST:
         return False
@@ -51,9 +51,9 @@ def walkable(prepared: Prepared) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Walked:
-    """What a walk gives: `inputs` [batch, inputs], and of each row of each example, [batch, rows], what the bias took,
-    what was lost, and the total of the inputs: ⊕ in the semiring of the walk."""
+class Folded:
+    """What a fold gives: `inputs` [batch, inputs], and of each row of each example, [batch, rows], what the bias took,
+    what was lost, and the total of the inputs: ⊕ in the semiring of the fold."""
 
     inputs: Tensor
     bias: Tensor
@@ -62,13 +62,13 @@ class Walked:
 
 
 class Layer:
-    """One walkable block as arrays, with relevance at its outputs."""
+    """One foldable block as arrays, with relevance at its outputs."""
 
     def __init__(self, prepared: Prepared, relevance: Tensor) -> None:
         wiring = prepared.block.wiring
-        assert isinstance(wiring, Dense), "walkable"
+        assert isinstance(wiring, Dense), "foldable"
         weights = outer.weights_of(prepared, signed=True)
-        assert weights is not None, "walkable"
+        assert weights is not None, "foldable"
         self._prepared = prepared
         self.near, self.far, self.batch = wiring.fan, wiring.channels, prepared.batch
         self.rows = prepared.batch * wiring.rows
@@ -103,34 +103,45 @@ class Layer:
         """Whether one thread does it: others are not there, or cost more than they save."""
         return torch.get_num_threads() == 1 or self.rows * self.near * self.far <= FEW
 
-    def walk(self, kernel: Callable[..., None], dtype: torch.dtype, middle: tuple[Any, ...], rooms: Any, more: Any = None) -> Walked:
-        """Run a kernel over all rows, in this thread and others. `rooms()` gives the scratch arrays of a task."""
+    def fold(
+        self,
+        kernel: Callable[..., None],
+        dtype: torch.dtype,
+        given: tuple[Any, ...],
+        rooms: Callable[[], Sequence[Array]],
+        more: Callable[[Array], tuple[Array, ...]] | None = None,
+    ) -> Folded:
+        """Run a kernel over all rows, in this thread and others.
+
+        given   what it reads behind a.   rooms   gives the scratch arrays of a task.   more   what else it writes, made
+        of the array of totals.
+        """
         inputs = torch.empty((self.batch, self.rows // max(self.batch, 1) * self.near), dtype=dtype)
         ends = torch.empty((3, self.batch, self.rows // max(self.batch, 1)), dtype=dtype)
         out = [_flat(x) for x in (inputs, *ends)]
         if dtype == torch.bool:
             out = [x.view(np.uint8) for x in out]
+        extra = () if more is None else more(out[-1])
         step = max(1, self.rows if self.alone else -(-self.rows // (4 * torch.get_num_threads())))
 
         def task(first: int) -> Callable[[], None]:
             last = min(first + step, self.rows)
-            return lambda: kernel(first, last, self.near, self.far, self.a, *middle, *out, *extra, *rooms())
+            return lambda: kernel(first, last, self.near, self.far, self.a, *given, *out, *extra, *rooms())
 
-        extra = () if more is None else more(out[-1])
         run((task(first) for first in range(0, self.rows, step)), self.alone)
-        return Walked(inputs, *ends)
+        return Folded(inputs, *ends)
 
 
-def reached(layer: Layer, theta: float, strict: bool, absolute: bool) -> Walked:
+def reached(layer: Layer, theta: float, strict: bool, absolute: bool) -> Folded:
     """Return which inputs an output of truth values passes to by a coefficient of θ > 0 or more."""
     number = layer.a.dtype.type
     limits = map(number, (SAFE, layer.floor, MARGIN * layer.limits.eps, layer.limits.max))
     given = (layer.w, layer.b, layer.z, layer.r.view(np.uint8), number(theta), strict, absolute, *limits)
     scratch = (np.int64, layer.near + 1), (np.int64, layer.far + 1)
-    return layer.walk(living_kernels().reach, torch.bool, given, lambda: _carved(scratch))
+    return layer.fold(living_kernels().reach, torch.bool, given, lambda: _carved(scratch))
 
 
-def counted(layer: Layer, theta: float, strict: bool, absolute: bool, held: torch.dtype, found: torch.dtype) -> Walked:
+def counted(layer: Layer, theta: float, strict: bool, absolute: bool, held: torch.dtype, found: torch.dtype) -> Folded:
     """Return how many paths reach each input, where outputs hold counts. Sums are made in `held`, which must be
     exact."""
     number = layer.a.dtype
@@ -150,10 +161,10 @@ def counted(layer: Layer, theta: float, strict: bool, absolute: bool, held: torc
     weights = _with_block("weights", layer.w)
     weights[: layer.w.size] = layer.w
     given = (weights, layer.b, layer.z, layer.r, number.type(theta), strict, absolute, *limits)
-    return layer.walk(living_kernels().count, found, given, rooms)
+    return layer.fold(living_kernels().count, found, given, rooms)
 
 
-def best(layer: Layer, known: Tensor | None, highest: float) -> Walked | None:
+def best(layer: Layer, known: Tensor | None, highest: float) -> Folded | None:
     """Return the best product of shares of each output's largest contribution: `known`, [batch, outputs], or its own.
 
     None: a number on the way is not finite. Memory: two copies of the weights.
@@ -172,7 +183,7 @@ def best(layer: Layer, known: Tensor | None, highest: float) -> Walked | None:
         return (v, v.view(whole), *rest)
 
     limits = (outer.NORMAL[layer.weights.dtype], 1 + 16 * layer.limits.eps, layer.limits.max, highest)
-    found = layer.walk(
+    found = layer.fold(
         living_kernels().best,
         layer.weights.dtype,
         (sizes, layer.b, across, layer.r, layer.w[:0] if known is None else _flat(known), *map(number.type, limits)),

@@ -1,10 +1,10 @@
-"""Dense layers walked example by example over living neurons alone: outputs to which relevance came, inputs that are not
-0. Compiled from a copy on disk, as `numba_least` is.
+"""Dense layers folded example by example over living neurons: outputs that relevance came to, inputs that are not 0.
+Compiled from a copy on disk, as `numba_least` is.
 
-Arrays are flat: a [rows, near], w [far, near], b [far] or empty, z and r [rows, far]. What comes out is written, whatever
-lay there: into [rows, near]; bias, lost and total [rows]. Inputs that are 0 contribute 0, which passes no θ > 0 and wins
-no maximum, so that leaving them out is the definition. Scratch arrays are one task's own. Lists are padded to eights by
-entries that do nothing, for eight outputs at a time keep the vectors busy.
+Arrays are flat: a [rows, near], w [far, near], b [far] or empty, z and r [rows, far]. What comes out is written,
+whatever lay there: into [rows, near]; bias, lost and total [rows]. Inputs that are 0 contribute 0, which passes no θ > 0
+and wins no maximum, so that leaving them out is the definition. Scratch arrays are one task's own. Lists are padded to
+eights by entries that do nothing, for eight outputs at a time keep the vectors busy.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 from numba import njit, uint64
 
 BLOCK = 32
-"""Inputs that are folded side by side: compiled loops take so many a turn, and what is left over one by one. So rows are
-read up to a whole block: behind the weights lie BLOCK numbers more, and what is read there meets inputs of 0."""
+"""Inputs that are folded side by side: compiled loops take so many a turn, and what is left over one by one. So rows
+are read up to a whole block: behind the weights lie BLOCK numbers more, and what is read there meets inputs of 0."""
 
 FEW = 4
 """Inputs of which it costs less to divide than to find out when that is spared."""
@@ -56,7 +56,7 @@ def is_lost(a, w, b, at, row, near, k, z, most):
         return True
     if len(b) and abs(b[k] / z) <= most:
         return False
-    for j in range(near):
+    for j in range(near):  # noqa: SIM110  # numba compiles loops
         if abs(a[at + j] * w[row + j] / z) <= most:
             return False
     return True
@@ -93,8 +93,8 @@ def reach(
 ):  # fmt: skip
     """R_j = some output k with R_k passes: each is asked for those inputs only that no other has passed to.
 
-    `floor` is the |z| from which on no quotient is infinite, NaN if there is none. `margin` is four ulp, more than θ |z|
-    and a quotient are rounded by: a contribution that is farther from θ |z| needs no division.
+    `floor` is the |z| from which on no quotient is infinite, NaN if there is none. `margin` is four ulp, more than
+    θ |z| and a quotient are rounded by: a contribution that is farther from θ |z| needs no division.
     """
     for e in range(first, last):
         at, o = uint64(e * near), uint64(e * far)

@@ -1,4 +1,4 @@
-"""Dense layers of many examples, walked over living neurons: Boolean and counting above a threshold, and best products."""
+"""Dense layers folded over living neurons: what passes a threshold, or-ed or counted, and best products."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from provnet.semirings.base import Semiring
 from provnet.torch_backend.blocks.prepared import Prepared
-from provnet.torch_backend.contractions.living import Layer, Walked, best, counted, reached, walkable
+from provnet.torch_backend.contractions.living import Folded, Layer, best, counted, foldable, reached
 from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route, register
 
 EXACT = {torch.float32: 1 << 24, torch.float64: 1 << 53}
@@ -20,7 +20,8 @@ EXACT = {torch.float32: 1 << 24, torch.float64: 1 << 53}
 class Living(Route):
     """R_j = ⊕_k Θ(d)_jk ⊗ R_k over the outputs k that relevance came to and the inputs j that are not 0.
 
-    Truth values and counts are the definition's to the bit, products of floats within 8 ulp. Memory: the block's inputs.
+    Truth values and counts are the definition's to the bit, products of floats within 8 ulp. Memory: the block's
+    inputs, two copies of its weights.
     """
 
     name = "living"
@@ -31,18 +32,18 @@ class Living(Route):
         decides = theta.form == "threshold" and theta.uses == "d" and theta.theta > 0  # type: ignore[attr-defined]
         counts = semiring.counts and semiring.family == "sum-product"
         shares = semiring.family == "max-times" and theta.form == "normalised"
-        if not (decides and (counts or semiring.family == "or-and") or shares) or not walkable(prepared):
+        if not ((decides and (counts or semiring.family == "or-and")) or shares) or not foldable(prepared):
             return None
         return "example by example, dead inputs and outputs left out (numba)"
 
     def pull(self, prepared: Prepared, question: BlockQuestion, relevance: Sequence[Tensor]) -> list[Pulled] | None:
-        found = [_walked(prepared, question, r) for r in relevance]
-        if any(walked is None for walked in found):
+        found = [_folded(prepared, question, r) for r in relevance]
+        if any(folded is None for folded in found):
             return None
-        return [_pulled(prepared, question.semiring, walked) for walked in found if walked is not None]
+        return [_pulled(prepared, question.semiring, folded) for folded in found if folded is not None]
 
 
-def _walked(prepared: Prepared, question: BlockQuestion, relevance: Tensor) -> Walked | None:
+def _folded(prepared: Prepared, question: BlockQuestion, relevance: Tensor) -> Folded | None:
     semiring, theta, layer = question.semiring, question.annotation, Layer(prepared, relevance)
     number = prepared.a[0].dtype
     if semiring.family == "max-times":
@@ -62,8 +63,8 @@ def _walked(prepared: Prepared, question: BlockQuestion, relevance: Tensor) -> W
     return counted(layer, *decision, held, relevance.dtype)
 
 
-def _pulled(prepared: Prepared, semiring: Semiring, walked: Walked) -> Pulled:
-    each = (walked.bias, walked.lost, walked.total)
+def _pulled(prepared: Prepared, semiring: Semiring, folded: Folded) -> Pulled:
+    each = (folded.bias, folded.lost, folded.total)
     bias, lost, total = (ends.select(1, 0) if ends.shape[1] == 1 else semiring.sum(ends, 1) for ends in each)
     some = bool((lost != 0).any())
-    return Pulled(walked.inputs, None if prepared.b is None else bias, lost if some else None, total)
+    return Pulled(folded.inputs, None if prepared.b is None else bias, lost if some else None, total)
