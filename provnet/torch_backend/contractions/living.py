@@ -1,4 +1,4 @@
-"""Dense layers of many examples, folded over living neurons alone: outputs to which relevance came, inputs that are not 0.
+"""Dense layers of many examples, folded over living neurons: outputs that relevance came to, inputs that are not 0.
 
 One pass an example gives what the inputs get, what the bias takes, what is lost and the total, where contractions of
 whole layers take a dozen. Arithmetic is the definition's, so that no guard looks at the layer before or after.

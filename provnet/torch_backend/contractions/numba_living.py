@@ -2,9 +2,9 @@
 Compiled from a copy on disk, as `numba_least` is.
 
 Arrays are flat: a [rows, near], w [far, near], b [far] or empty, z and r [rows, far]. What comes out is written,
-whatever lay there: into [rows, near]; bias, lost and total [rows]. Inputs that are 0 contribute 0, which passes no θ > 0
-and wins no maximum, so that leaving them out is the definition. Scratch arrays are one task's own. Lists are padded to
-eights by entries that do nothing, for eight outputs at a time keep the vectors busy.
+whatever lay there: into [rows, near]; bias, lost and total [rows]. Inputs that are 0 contribute 0, which passes no θ
+above 0 and wins no maximum, so that leaving them out is the definition. Scratch arrays are one task's own. Lists are
+padded to eights by entries that do nothing, for eight outputs at a time keep the vectors busy.
 """
 
 from __future__ import annotations
@@ -299,8 +299,8 @@ def best_literally(p, w, j, m, index, top, height):
 
 @njit(nogil=True, error_model="numpy")
 def best(
-    first, last, near, far, a, w, b, across, r, given, small, slack, most, highest, into, bias, lost, total, bad, total_bits,
-    v, v_bits, index, top, share, height, largest, of,
+    first, last, near, far, a, w, b, across, r, given, small, slack, most, highest, into, bias, lost, total, bad,
+    total_bits, v, v_bits, index, top, share, height, largest, of,
 ):  # fmt: skip
     """R_j = max over the outputs k of |a_j w_jk| / m_k · R_k, with m_k the largest |a w| of k, or what is `given`
     [rows, far]. w and `across`, [near, far], hold sizes |w|.
