@@ -42,8 +42,9 @@ ROUTE = REGISTRY.get("living")()
 def numbers(generator: np.random.Generator, shape: tuple[int, ...], dtype: torch.dtype, odd: bool, alike: bool) -> Any:
     """Return numbers of both signs, near one (`alike`) or of any scale, with many zeros and perhaps NaN and Inf."""
     scales = (1.0,) if alike else (*WORST, *(ODD if odd else ()))
-    found = generator.choice(scales, shape) * generator.choice([1.0, -1.0, 0.5, 3.0, 0.1], shape)
-    return torch.tensor(found * (generator.random(shape) < 0.6)).to(dtype).numpy()
+    found = generator.choice(scales, shape) * generator.choice([1.0, -1.0, 0.5, 3.0, -0.1], shape)
+    found *= np.where(generator.random(shape) < 0.5, 1.0, generator.random(shape))  # ties, and roundings of all kinds
+    return torch.tensor(np.where(generator.random(shape) < 0.6, found, 0.0)).to(dtype).numpy()
 
 
 class Net:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from provnet.circuit.wiring import Dense
 from provnet.torch_backend.blocks import outer_products as outer
+from provnet.torch_backend.blocks.denormals import largest_input
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions import engine_for
 from provnet.torch_backend.contractions.contraction_memory import room
@@ -84,14 +85,23 @@ class Layer:
         return _flat(self._prepared.z[0])
 
     @property
+    def weight(self) -> float:
+        """The largest |g(w)|; NaN if there is one among them."""
+        return self._sizes[0]
+
+    @property
     def floor(self) -> float:
         """The |z| from which on p / z is finite for every contribution p, NaN if there is none such."""
+        weight, bias = self._sizes
+        largest = max(largest_input(self._prepared) * weight, bias)
+        return max(4 * largest / self.limits.max, self.limits.tiny) if isfinite(largest) else nan
+
+    @property
+    def _sizes(self) -> tuple[float, float]:
         extent = self._prepared.extent
         if extent.first is None:
             extent.first = outer.size(self.weights), outer.size(self._bias)
-        weight, bias = extent.first
-        largest = max(outer.size(self._prepared.a[0]) * weight, bias)
-        return max(4 * largest / self.limits.max, self.limits.tiny) if isfinite(largest) else nan
+        return extent.first
 
     @property
     def width(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ def _folded(prepared: Prepared, question: BlockQuestion, relevance: Tensor) -> F
     semiring, theta, layer = question.semiring, question.annotation, Layer(prepared, relevance)
     number = prepared.a[0].dtype
     if semiring.family == "max-times":
-        if relevance.dtype != number or not bool(torch.isfinite(layer.weights.sum())):
+        if relevance.dtype != number or not isfinite(layer.weight):
             return None
         ceiling = torch.inf if semiring.bounds is None else semiring.bounds[1]
         return best(layer, prepared.extent.contributions, ceiling)
