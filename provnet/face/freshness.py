@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container
 
 from torch import Tensor
 
-from provnet.circuit.blocks import BlockCircuit, Kept
+from provnet.capture.imprint import Imprint
+from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import StaleCircuitError
-from provnet.torch_backend.imprint import Imprint
 from provnet.torch_backend.settings import plain_torch
 
 WAY_OUT = "Trace again, or trace with copy=True"
@@ -21,15 +21,18 @@ class Freshness:
     """
 
     @plain_torch()
-    def __init__(self, circuit: BlockCircuit, whole: bool = False, before: Freshness | None = None) -> None:
-        """`whole`: compare every bit of large tensors too. `before`: of a circuit that has just been checked, whose
-        imprint of the model's tensors serves this one too, if they are the same."""
+    def __init__(self, circuit: BlockCircuit, whole: bool, found: Imprint | None, unshared: Container[int]) -> None:
+        """`whole`: compare every bit of large tensors too. `found`: the imprint of the model's own tensors, if there
+        is one. `unshared`: where memory lies that nobody else can write to."""
         self._kept = circuit.kept
-        if before is not None and _same_tensors(before._kept, self._kept):
-            self._weights = before._weights
-        else:
-            self._weights = Imprint({kept.name: kept.handle for kept in circuit.kept}, whole)
-        self._recorded = Imprint(_recorded(circuit), whole)
+        own = None if whole else found
+        self._names = {kept.name for kept in circuit.kept if own is not None and own.covers(kept.name, kept.handle)}
+        self._own = own if self._names else None
+        others = {kept.name: kept.handle for kept in circuit.kept if kept.name not in self._names}
+        self._others = Imprint(others, whole)
+        recorded = _recorded(circuit).items()
+        watched = {name: held for name, held in recorded if held.untyped_storage().data_ptr() not in unshared}
+        self._recorded = Imprint(watched, whole)
 
     def check(self) -> None:
         """Raise `StaleCircuitError` if any of the tensors was changed."""
@@ -39,7 +42,8 @@ class Freshness:
                     f"{kept.name!r} was changed in place after tracing (version {kept.version}, now "
                     f"{kept.handle._version}), so activations and weights no longer belong together. {WAY_OUT}."
                 )
-        changed = self._weights.changed()
+        changed = [] if self._own is None else self._own.changed(self._names)
+        changed += self._others.changed()
         if changed:
             raise StaleCircuitError(
                 f"{_listed(changed)} changed after tracing, by a way that torch does not count (.data, numpy, a fused "
@@ -55,13 +59,6 @@ class Freshness:
                 f"the recorded {_listed(changed)} changed after tracing: the circuit holds the tensor itself, and so "
                 "does a hook, an attribute of the model or another variable. Trace again, and change a copy: t.clone()."
             )
-
-
-def _same_tensors(some: Sequence[Kept], others: Sequence[Kept]) -> bool:
-    """Return whether two circuits refer to the same tensors of a model, by the same names."""
-    return len(some) == len(others) and all(
-        one.name == other.name and one.handle is other.handle for one, other in zip(some, others, strict=True)
-    )
 
 
 def _recorded(circuit: BlockCircuit) -> dict[str, Tensor]:

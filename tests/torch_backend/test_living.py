@@ -42,7 +42,8 @@ ROUTE = REGISTRY.get("living")()
 def numbers(generator: np.random.Generator, shape: tuple[int, ...], dtype: torch.dtype, odd: bool, alike: bool) -> Any:
     """Return numbers of both signs, near one (`alike`) or of any scale, with many zeros and perhaps NaN and Inf."""
     scales = (1.0,) if alike else (*WORST, *(ODD if odd else ()))
-    found = generator.choice(scales, shape) * generator.choice([1.0, -1.0, 0.5, 3.0, -0.1], shape)
+    drawn = generator.choice(scales, shape if generator.random() < 0.5 else (1,) * len(shape))  # mixed, or one for all
+    found = drawn * generator.choice([1.0, -1.0, 0.5, 3.0, -0.1], shape)
     found *= np.where(generator.random(shape) < 0.5, 1.0, generator.random(shape))  # ties, and roundings of all kinds
     return torch.tensor(np.where(generator.random(shape) < 0.6, found, 0.0)).to(dtype).numpy()
 
@@ -75,9 +76,8 @@ class Net:
         self.z = other if alike else np.where(generator.random(near.shape) < 0.7, near, other)
         self.alive = generator.random(near.shape) < 0.7
         self.counts = generator.choice([1, 2, 7, 10**5, 10**9, 10**12], near.shape) * self.alive
-        self.shares = (generator.random(near.shape) * generator.choice([1.0, 1e-20, 1e-37], near.shape)).astype(
-            self.z.dtype
-        )
+        heights = generator.random(near.shape) * generator.choice([1.0, 1e-20, 1e-37], (len(near), 1))
+        self.shares = heights.astype(self.z.dtype)
         self.shares *= self.alive
 
     def prepared(self) -> Prepared:
@@ -113,8 +113,9 @@ def asked(net: Net, semiring: str, theta: Annotation) -> Pulled | None:
 
 
 @pytest.fixture(autouse=True)
-def _however_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contractions, "FEW_EDGES", 0)
+def _however_small() -> Iterator[None]:
+    with contractions.engine_chosen("numba"):
+        yield
 
 
 def passing(net: Net, theta: Threshold, relevance: Any) -> tuple[Any, Any, Any]:

@@ -1,20 +1,12 @@
-"""Bounds of what denormal numbers do to sums of products: the real route's result must be far above them.
+"""What numbers too small for floats do to sums of products, and how the real route keeps them out of reach.
 
-The definition sums fl(fl(p / z) R) with p = fl(a w), the route multiplies a by the sum of w (R / z). Both are right to
-rounding as long as every factor and product that matters is a normal number. One that is not, or has become 0, is off
-by a denormal number at most, and so is what it is multiplied with, times that:
-
-    on the way            off by at most                 because of
-    w s                   |a| η                          the route's products
-    s = R / z             |a w| η                        the route's shares (only if some are denormal)
-    p = a w               |s| η                          the definition's contributions
-    p / z                 |R| η                          the definition's coefficients
-    w = base · scale      |a s| η, |a base| η            weights that a batch norm was fused into
+Relevance enters a block times `lift`, an exact power of two, and leaves it divided by that. R = f(a) · gᵀ(R / z) is
+linear, so the digits are the same; but what is rounded coarsely on the way lies that much lower. With η the least float
+above 0 and n outputs, each product w · s of a normal share s = lift · R / z is off by η at most, their sum by n η, and
+the result by n |a| η / lift: by less than η if n |a| <= lift, so that nothing at all needs to be looked at.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -24,46 +16,25 @@ from provnet.torch_backend.blocks import outer_products as outer
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.blocks.weight_factors import ScaledRows, Structured, weights
 
-
-@dataclass(eq=False)
-class Sizes:
-    """What is known of the shares s = R / z of a block: the largest |s| and |z|, and whether some s may be denormal."""
-
-    share: float = 0.0
-    z: float = 0.0
-    faint: bool = False
-
-
-def least_size(x: Tensor) -> float:
-    """Return the least |x| that is not 0, inf if there is none; x is flat.
-
-    By the bits of floats, which are ordered as their sizes are: with the sign bit set, and one less, 0 becomes the
-    largest number. Three cheap passes, where masks take ten times as long.
-    """
-    if not x.numel():
-        return torch.inf
-    whole = torch.int32 if x.dtype == torch.float32 else torch.int64
-    sign = torch.iinfo(whole).min
-    low = torch.bitwise_or(x.view(whole), sign).sub_(1).min().add_(1)
-    return float((low ^ sign).view(x.dtype)) if int(low) != sign else torch.inf
+LIFTS = {torch.float32: (2.0**60, 1.0), torch.float64: (2.0**480, 1.0)}
+"""By what relevance is multiplied, one after the other, until nothing overflows and what is rounded does not matter."""
 
 
 def largest_weight(prepared: Prepared) -> float:
     """Return a bound of |g(w)| over the products; of weights in two factors, of base, and of base · scale. Kept."""
-    if prepared.extent.weight is not None:
-        return prepared.extent.weight
-    held = raw(prepared, "w")
-    if held is None:
-        found = [1.0]
-    elif isinstance(held, Structured) and (bound := held.bound()) is not None:
-        found = [bound]
-    elif isinstance(held, ScaledRows):
-        base = outer.size(held.base)
-        found = [base, base * outer.size(held.scale)]
-    else:
-        w = weights(prepared)
-        found = [outer.size(product.weights(w)) for product in prepared.rule.products]
-    prepared.extent.weight = max(found)
+    if prepared.extent.weight is None:
+        held = raw(prepared, "w")
+        if held is None:
+            found = [1.0]
+        elif isinstance(held, Structured) and (bound := held.bound()) is not None:
+            found = [bound]
+        elif isinstance(held, ScaledRows):
+            base = outer.size(held.base)
+            found = [base, base * outer.size(held.scale)]
+        else:
+            w = weights(prepared)
+            found = [outer.size(product.weights(w)) for product in prepared.rule.products]
+        prepared.extent.weight = max(found)
     return prepared.extent.weight
 
 
@@ -79,36 +50,29 @@ def largest_bias(prepared: Prepared) -> float:
     return 0.0 if prepared.b is None else max(outer.size(p.biases(prepared.b)) for p in prepared.rule.products)
 
 
-def least_certain(prepared: Prepared, sizes: Sizes) -> float:
-    """Return how large the largest number that a block passes back must be, so that what denormal numbers did to it is
-    rounding."""
-    a, s = largest_input(prepared), sizes.share
-    parts = [1.0, a, s, s * sizes.z]
-    if isinstance(raw(prepared, "w"), ScaledRows):
-        w = largest_weight(prepared)
-        if w * max(a, 1.0) > torch.finfo(prepared.a[0].dtype).max:
-            return torch.inf  # the definition's w or p may be infinite, and no coefficient then; the factors are not
-        parts += [a * s, a * w]
-    if sizes.faint:
-        parts += [a * largest_weight(prepared), largest_bias(prepared)]
-    return prepared.block.wiring.outputs * torch.finfo(prepared.a[0].dtype).tiny * max(parts)
+def may_be_denormal(prepared: Prepared, number: int, lift: float) -> bool:
+    """Return whether a branch's lift · factor · R / z may be denormal, or 0 for that reason, for some R."""
+    size = lift * abs(prepared.rule.branches[number].factor)
+    return prepared.extent.divisors[number].most > size * torch.finfo(prepared.a[0].dtype).eps
 
 
-def certain(
-    prepared: Prepared, sizes: Sizes, relevance: Tensor, inputs: Tensor, total: Tensor, bias: Tensor | None
+def negligible(
+    prepared: Prepared, relevance: Tensor, lift: float, faint: bool, inputs: Tensor, bias: Tensor | None
 ) -> bool:
-    """Return whether the relevance of the inputs, [batch, inputs], with its total [batch], and that of the biases,
-    [batch], is right to rounding of the largest.
+    """Return whether what was rounded coarsely is within the rounding of the largest number an example passes back.
 
-    An example that no relevance came to is; one whose inputs are all 0 is, if its bias's relevance is large enough.
+    relevance     what came, [batch, outputs]; faint: whether some R · lift / z may be denormal, or 0 for that reason
+    inputs, bias  what is passed back, still times `lift`, [batch, inputs] and [batch]
     """
-    least = least_certain(prepared, sizes)
-    unsure = total.abs() <= least * inputs.shape[1]  # the largest entry is no less than the mean: one pass is spared
-    if not bool(unsure.any()):
+    largest = largest_input(prepared)
+    if faint or isinstance(raw(prepared, "w"), ScaledRows):
+        largest = max(largest * max(largest_weight(prepared), 1.0), largest_bias(prepared))
+    noise = prepared.block.wiring.outputs * max(largest, 1.0)
+    if noise <= lift:
         return True
-    some = unsure.nonzero().squeeze(1)
-    some = some[torch.linalg.vector_norm(inputs[some], torch.inf, dim=1) <= least]
-    silent = torch.stack([(a[some] == 0).all(1) for a in prepared.a]).all(0)
-    if bias is not None and largest_bias(prepared) > 0:
-        silent &= bias[some].abs() > least
-    return bool((silent | (relevance[some] == 0).all(1)).all())
+    least = noise * torch.finfo(inputs.dtype).tiny
+    sure = (torch.linalg.vector_norm(inputs, torch.inf, dim=1) >= least) | (relevance == 0).all(1)
+    silent = torch.stack([(a == 0).all(1) for a in prepared.a]).all(0)
+    if bias is not None:
+        silent &= (bias.abs() >= least) | (largest_bias(prepared) == 0)
+    return bool((sure | silent).all())

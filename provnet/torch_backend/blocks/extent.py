@@ -4,7 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DivisorRange:
+    """The least |z| that is not 0 and the largest that is finite, and whether some z is 0."""
+
+    least: float = torch.inf
+    most: float = 0.0
+    zero: bool = False
+
+    def with_piece(self, z: Tensor) -> DivisorRange:
+        """Return the ends of these numbers and of z."""
+        if not z.numel():
+            return self
+        size = z.abs()
+        least, most = (float(end) for end in size.aminmax())
+        zero = least == 0
+        if zero:
+            least = float(torch.where(size == 0, torch.inf, size).min())
+        if most == torch.inf:
+            most = float(torch.where(torch.isfinite(size), size, 0.0).max())
+        return DivisorRange(min(self.least, least), max(self.most, most), self.zero or zero)
 
 
 @dataclass(eq=False)
@@ -16,7 +39,7 @@ class Extent:
     first          the largest |g(w)| and |g(b)| of the first product
     heaviest       the largest |g(w)| of the edges of each near end, [groups, near]
     contributions  the largest |p| of each output's slots, bias included, [batch, outputs]
-    divisors       by branch, the largest |z|
+    divisors       by branch, what its z lie between
     masked         whether a weight that stands on no edge is something, so that leaving its mask out would be seen
     """
 
@@ -26,4 +49,4 @@ class Extent:
     heaviest: Tensor | None = None
     contributions: Tensor | None = None
     masked: bool | None = None
-    divisors: dict[int, float] = field(default_factory=dict)
+    divisors: dict[int, DivisorRange] = field(default_factory=dict)

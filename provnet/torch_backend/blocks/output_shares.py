@@ -9,11 +9,11 @@ from torch import Tensor
 
 from provnet.circuit.deferred import raw
 from provnet.torch_backend.blocks import outer_products as outer
-from provnet.torch_backend.blocks.denormals import Sizes, largest_weight, least_size
+from provnet.torch_backend.blocks.denormals import largest_weight
+from provnet.torch_backend.blocks.extent import DivisorRange
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.blocks.scratch import take
 from provnet.torch_backend.blocks.sums import Denominators
-from provnet.torch_backend.blocks.weight_factors import ScaledRows
 
 PIECE = 1 << 17
 """Outputs at a time: they stay in the processor's cache from one step to the next."""
@@ -22,9 +22,8 @@ SMALLEST = {torch.float32: 1e-15, torch.float64: 1e-150}
 """Above this, |p / z| stays finite unless |p| is above 3e23 (1e158 in float64)."""
 
 
-def shares(prepared: Prepared, relevance: Tensor, sizes: Sizes) -> Iterator[tuple[int, Tensor] | None]:
-    """Yield (branch's number, factor · R / z' [batch, outputs]) for each branch that relevance came to. What is learnt
-    of them on the way is noted in `sizes`.
+def shares(prepared: Prepared, relevance: Tensor, lift: float) -> Iterator[tuple[int, Tensor] | None]:
+    """Yield (branch's number, lift · factor · R / z' [batch, outputs]) for each branch that relevance came to.
 
     A share is 0 where the branch's pool is empty. It is valid until the next one is asked for. None is yielded where
     some d = p / z may leave the floats: it is undefined then, which R / z does not show.
@@ -38,69 +37,36 @@ def shares(prepared: Prepared, relevance: Tensor, sizes: Sizes) -> Iterator[tupl
             raw_sums, z = z is not None, held.branch(number) if z is None else z
         else:
             raw_sums, z = False, prepared.z[number]
-        found = _share(prepared, number, z, relevance, raw_sums, sizes)
+        found = _share(prepared, number, z, relevance, raw_sums, lift)
         yield None if found is None else (number, found)
 
 
-def _share(
-    prepared: Prepared, number: int, z: Tensor, relevance: Tensor, raw_sums: bool, sizes: Sizes
-) -> Tensor | None:
-    """Return factor · R / z', with z' = stabilise(z) where z holds `raw_sums`."""
-    branch = prepared.rule.branches[number]
+def _share(prepared: Prepared, number: int, z: Tensor, relevance: Tensor, raw_sums: bool, lift: float) -> Tensor | None:
+    """Return lift · factor · R / z', with z' = stabilise(z) where z holds `raw_sums`."""
+    factor = prepared.rule.branches[number].factor
     share = take(prepared.scratch, relevance.shape, relevance, "share")
-    safe = prepared.rule.floor >= SMALLEST[z.dtype] and branch.divided
     flat = share.view(-1), relevance.reshape(-1), z.reshape(-1)
-    least = faintest = torch.inf
-    looked = number in prepared.extent.divisors
-    largest = prepared.extent.divisors.get(number, 0.0)
+    known = prepared.extent.divisors.get(number)
+    ends = DivisorRange() if known is None else known
     for into, r, part in zip(*(tensor.split(PIECE) for tensor in flat), strict=True):
         divisor = prepared.rule.stabilise(part[None])[0] if raw_sums else part
-        torch.div(r, divisor, out=into)
-        if not safe:
-            least = min(least, _least(divisor, into))
-        if branch.factor != 1:
-            into.mul_(branch.factor)
-        largest = largest if looked else max(largest, _largest(divisor))
-        sizes.share = max(sizes.share, outer.size(into))
-        faintest = min(faintest, least_size(r))
-    prepared.extent.divisors[number] = largest
-    sizes.z = max(sizes.z, largest)
-    held = raw(prepared, "w")
-    scale = 1.0 if not isinstance(held, ScaledRows) else min(1.0, least_size(held.scale))
-    normal = torch.finfo(z.dtype).tiny
-    sizes.faint |= faintest * min(abs(branch.factor), 1.0) * scale < 2 * normal * max(largest, 1.0)
-    return None if least < SMALLEST[z.dtype] and _some_overflow(prepared, least) else share
-
-
-def _largest(z: Tensor) -> float:
-    """Return the largest finite |z|."""
-    found = outer.size(z)
-    return found if found < torch.inf else outer.size(torch.where(torch.isfinite(z), z, 0.0))
-
-
-def _least(z: Tensor, share: Tensor) -> float:
-    """Return the least |z| that is not 0; where z is 0, put 0 into the share: nothing passes an empty pool."""
-    size = z.abs()
-    least = float(size.min())
-    if least > 0:
-        return least
-    empty = size == 0
-    share.masked_fill_(empty, 0)
-    return float(size.masked_fill_(empty, torch.inf).min())
+        torch.mul(r, lift * factor, out=into).div_(divisor)
+        if known is None:
+            ends = ends.with_piece(divisor)
+        if ends.zero:
+            into.masked_fill_(divisor == 0, 0)  # nothing passes an empty pool
+    prepared.extent.divisors[number] = ends
+    return None if _some_overflow(prepared, ends.least) else share
 
 
 def _some_overflow(prepared: Prepared, least: float) -> bool:
     """Return whether p / z may overflow with a denominator as small as `least`: only then are the weights looked at."""
-    largest = largest_weight(prepared) * sum(float(a.abs().max()) for a in prepared.a)
-    largest = max(largest, 0.0 if prepared.b is None else float(prepared.b.abs().max()))
-    return largest >= least * torch.finfo(prepared.a[0].dtype).max
+    if least >= SMALLEST[prepared.a[0].dtype]:
+        return False
+    largest = largest_weight(prepared) * sum(outer.size(a) for a in prepared.a)
+    return max(largest, outer.size(prepared.b)) >= least * torch.finfo(prepared.a[0].dtype).max
 
 
 def some_overflow(prepared: Prepared) -> bool:
     """Return whether some d = p / z may leave the floats: it is undefined then, which R / z does not show."""
-    for z in prepared.z:
-        size = torch.where(z == 0, torch.inf, z.abs())
-        least = float(size.min()) if size.numel() else torch.inf
-        if least < SMALLEST[z.dtype] and _some_overflow(prepared, least):
-            return True
-    return False
+    return any(_some_overflow(prepared, DivisorRange().with_piece(z).least) for z in prepared.z)

@@ -1,5 +1,5 @@
 """Dense layers folded example by example over living neurons: outputs that relevance came to, inputs that are not 0.
-Compiled from a copy on disk, as `numba_least` is.
+Compiled from a copy on disk, which numba keeps what it compiled beside.
 
 Arrays are flat: a [rows, near], w [far, near], b [far] or empty, z and r [rows, far]. What comes out is written,
 whatever lay there: into [rows, near]; bias, lost and total [rows]. Inputs that are 0 contribute 0, which passes no θ

@@ -107,12 +107,6 @@ def kernels(body: Body, types: Types) -> ModuleType:
 
 
 @lru_cache(maxsize=1)
-def least_kernel() -> ModuleType:
-    """Return the module of `numba_least`, compiled at its first call or taken from the disk."""
-    return _announced(generated_module("least", _cached(_text("numba_least.py"))), "thresholds")
-
-
-@lru_cache(maxsize=1)
 def living_kernels() -> ModuleType:
     """Return the module of `numba_living`, compiled at its first call or taken from the disk."""
     return _announced(generated_module("living", _cached(_text("numba_living.py"))), "layers of living neurons")

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from provnet.circuit.deferred import raw
 from provnet.rules.lrp.factors import Factors
-from provnet.torch_backend.blocks import linear_maps
-from provnet.torch_backend.blocks.denormals import Sizes, certain
+from provnet.torch_backend.blocks import denormals, linear_maps
 from provnet.torch_backend.blocks.output_shares import shares, some_overflow
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.blocks.weight_factors import Structured, factored, mapped
@@ -54,18 +53,27 @@ class Transpose(Route):
 
 
 def _pull(parts: Sequence[Prepared], relevance: Tensor) -> tuple[Pulled, ...] | None:
-    """Return what each operand gets: what an output hands to its edges, R / z', is the same for all."""
+    """Return what each operand gets, None where numbers that leave the floats may have a part in it."""
+    lifted = (_lifted(parts, relevance, lift) for lift in denormals.LIFTS[relevance.dtype])
+    return next((found for found in lifted if found is not None), None)
+
+
+def _lifted(parts: Sequence[Prepared], relevance: Tensor, lift: float) -> tuple[Pulled, ...] | None:
+    """Return what each operand gets: what an output hands to its edges, R / z', is the same for all.
+
+    Relevance is taken times `lift`, a power of two, and what is passed back divided by it (see `denormals`).
+    """
     first = parts[-1]  # the last operand has the bias
     rule, wiring = first.rule, first.block.wiring
     starts = list(accumulate((len(branch.products) for branch in rule.branches), initial=0))
     inputs: list[Tensor | None] = [None] * len(parts)
-    bias: Tensor | None = None
-    sizes = Sizes()
-    for found in shares(first, relevance, sizes):
+    bias, faint = None, False
+    for found in shares(first, relevance, lift):
         if found is None:
             return None
         number, share = found
         products = rule.branches[number].products
+        faint |= denormals.may_be_denormal(first, number, lift)
         if first.b is not None:
             taken = [linear_maps.bias_total(wiring, share, p.biases(first.b)) for p in products if p.bias]
             bias = _sum([*taken, *([] if bias is None else [bias])])
@@ -79,13 +87,18 @@ def _pull(parts: Sequence[Prepared], relevance: Tensor) -> tuple[Pulled, ...] | 
                 if back is None:
                     return None
                 inputs[n] = back if held is None else held.add_(back)
-    return _checked(parts, relevance, inputs, bias, sizes)
+    return _lowered(parts, relevance, lift, inputs, bias, faint)
 
 
-def _checked(
-    parts: Sequence[Prepared], relevance: Tensor, inputs: list[Tensor | None], bias: Tensor | None, sizes: Sizes
+def _lowered(
+    parts: Sequence[Prepared],
+    relevance: Tensor,
+    lift: float,
+    inputs: list[Tensor | None],
+    bias: Tensor | None,
+    faint: bool,
 ) -> tuple[Pulled, ...] | None:
-    """Return what was found, None where denormal or infinite numbers may have had a part in it."""
+    """Return what was found, divided by `lift`; None where denormal or infinite numbers may have had a part in it."""
     found = []
     for part, held in zip(parts, inputs, strict=True):
         mine = part.b is not None
@@ -94,9 +107,9 @@ def _checked(
             bias = relevance.new_zeros(part.batch) if mine else bias
         total, taken = held.sum(1), bias if mine else None
         finite = bool(torch.isfinite(total if taken is None else total + taken).all())
-        if not (finite and certain(part, sizes, relevance, held, total, taken)):
+        if not (finite and denormals.negligible(part, relevance, lift, faint, held, taken)):
             return None
-        found.append(Pulled(held, taken, None, total))
+        found.append(Pulled(held.mul_(1 / lift), None if taken is None else taken / lift, None, total.mul_(1 / lift)))
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ from provnet.torch_backend.blocks import outer_products as outer
 from provnet.torch_backend.blocks.outer_products import OuterTile
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions.base import Engine
-from provnet.torch_backend.contractions.body import MAX_TIMES, MAX_TIMES_ABS
+from provnet.torch_backend.contractions.body import MAX_TIMES, MAX_TIMES_ABS, SCORE
 from provnet.torch_backend.contractions.input_edges import columns_of
 from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route, register
 from provnet.torch_backend.routes.passing import divisors
@@ -63,14 +63,14 @@ class ThresholdScores(Route):
 def _safe(z: Tensor, defined: Tensor, theta: float, a: Tensor) -> bool:
     """Whether a score that comes near θ is rounded finely all the way.
 
-    Contributions near it are θ z; the score's factors are 1 / z, w / z and a, and a w / z that came out too small to
-    be rounded finely must stay below θ whatever a is.
+    It is a normal number itself. Contributions near it are θ z; the score's factors are 1 / z, w / z and a, or a w,
+    and what of them came out too small to be rounded finely must stay below θ whatever the others are.
     """
     small = outer.NORMAL[z.dtype]
     if not z.numel() or not a.numel():
         return True
     least, greatest = (float(end) for end in torch.where(defined, z.abs(), torch.ones_like(z)).aminmax())
-    return least * theta >= small and greatest <= 1 / small and outer.size(a) * small < theta / 2
+    return theta >= small and least * theta >= small and greatest <= 1 / small and outer.size(a) * small < theta / 2
 
 
 def _lost(undefined: Tensor) -> Tensor | None:
@@ -83,8 +83,12 @@ def _bias(prepared: Prepared, question: BlockQuestion, reached: Tensor) -> Tenso
     b = outer.bias_column(prepared)
     if b is None:
         return None
+    if not bool(b.any()):  # θ > 0
+        return torch.zeros(len(reached), dtype=torch.bool, device=reached.device)
     z, reached = outer.by_bias(prepared, divisors(prepared, question)), outer.by_bias(prepared, reached)
-    passed = torch.zeros(len(z), dtype=torch.bool, device=z.device)
+    passed = _bias_at_ends(b, z, reached, question)
+    if bool(passed.all()):
+        return passed
     infinite = torch.full((), torch.inf, dtype=z.dtype, device=z.device)
     for sign in (1, -1):
         side = reached & (z > 0 if sign > 0 else z < 0)
@@ -97,6 +101,16 @@ def _bias(prepared: Prepared, question: BlockQuestion, reached: Tensor) -> Tenso
         found = question.annotation.passes(d) & torch.isfinite(d)  # type: ignore[attr-defined]
         passed |= (found & torch.isfinite(near)).flatten(1).any(1)
     return passed
+
+
+def _bias_at_ends(b: Tensor, z: Tensor, reached: Tensor, question: BlockQuestion) -> Tensor:
+    """Return whether the bias is reached from the first or the last of the outputs that share it, [batch]: most often
+    it is, and the others need not be looked at."""
+    ends = [0, -1] if z.shape[2] > 1 else [0]
+    near = z[:, :, ends]
+    d = torch.where(reached[:, :, ends], b / near, torch.zeros((), dtype=z.dtype, device=z.device))
+    passes = question.annotation.passes(d) & torch.isfinite(d)  # type: ignore[attr-defined]
+    return passes.flatten(1).any(1)
 
 
 def _pull(prepared: Prepared, question: BlockQuestion, reached: Tensor, theta: float) -> Tensor:
@@ -138,12 +152,7 @@ def _contracted(engine: Engine, prepared: Prepared, question: BlockQuestion, rea
     assert weights is not None, "engine_for has seen them"
     if absolute:
         share, a = share.abs_(), a.abs()
-    body = MAX_TIMES_ABS if absolute else MAX_TIMES
-    # θ > 0: only a positive score can pass, so that none is less than 0, what the fold starts from.
-    score = a * contractions.contract(engine, body, prepared, "pull", weights, (share,), reached)
-    if not absolute and bool((a < 0).count_nonzero()):
-        least = contractions.contract(engine, body, prepared, "pull", weights, (share.neg_(),), reached)
-        score = torch.where(a < 0, a.neg() * least, score)
+    score = _scores(engine, prepared, weights, a, share, reached, absolute)
     margin = 8 * torch.finfo(z.dtype).eps
     passes, below = score > theta * (1 + margin), score < theta * (1 - margin)
     # Counted, not summed: a sum of truth values makes a whole number of each first.
@@ -156,6 +165,27 @@ def _contracted(engine: Engine, prepared: Prepared, question: BlockQuestion, rea
             found = question.annotation.passes(d) & decided  # type: ignore[attr-defined]
             passes[column.batch[:, 0], column.inputs] = found.any(1)
     return passes
+
+
+def _scores(
+    engine: Engine, prepared: Prepared, weights: Tensor, a: Tensor, share: Tensor, reached: Tensor, absolute: bool
+) -> Tensor:
+    """Return the best score of each input, or 0, [batch, inputs]. `share` is overwritten.
+
+    θ > 0: only a positive score can pass, so that none is less than 0, what the fold starts from.
+    """
+    signed = not absolute and bool((a < 0).count_nonzero())
+    if signed:
+        # fl(fl(a w) share) is as near as a times a maximum: an a w that is rounded coarsely is far below θ z.
+        found = contractions.in_registers(engine, SCORE, prepared, weights, (share,), reached, a)
+        if found is not None:
+            return found
+    body = MAX_TIMES_ABS if absolute else MAX_TIMES
+    score = a * contractions.contract(engine, body, prepared, "pull", weights, (share,), reached)
+    if signed:
+        least = contractions.contract(engine, body, prepared, "pull", weights, (share.neg_(),), reached)
+        score = torch.where(a < 0, a.neg() * least, score)
+    return score
 
 
 def _decided(
