@@ -27,6 +27,7 @@ from provnet.torch_backend import contractions
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions import living
 from provnet.torch_backend.contractions.numba_engine import NUMBA
+from provnet.torch_backend.routes import living_route
 from provnet.torch_backend.routes.base import REGISTRY, BlockQuestion, Pulled
 
 pytestmark = pytest.mark.skipif(not NUMBA, reason="numba is not installed")
@@ -113,7 +114,8 @@ def asked(net: Net, semiring: str, theta: Annotation) -> Pulled | None:
 
 
 @pytest.fixture(autouse=True)
-def _however_small() -> Iterator[None]:
+def _however_small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(living_route, "SPARSE", 1.0)
     with contractions.engine_chosen("numba"):
         yield
 
@@ -212,6 +214,17 @@ def test_counts_that_float32_rounds_are_held_in_float64() -> None:
     inputs, _, _ = passing(net, Threshold(1e-9), net.counts)
     found = asked(net, "counting", Threshold(1e-9))
     assert found is not None and found.inputs.tolist() == inputs.tolist() and (inputs % 2).any()
+
+
+def test_layers_of_living_neurons_are_left_to_those_that_fold_them_in_registers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(living_route, "SPARSE", 1 / 3)
+    net = Net(3, torch.float32, alike=True)
+    net.a[:, ::2] = 0
+    assert all(asked(net, *question) for question in ASKED)
+    net.a[:], net.counts[:], net.shares[:] = 1, 1, 1
+    assert [asked(net, *question) is None for question in ASKED] == [False, True, True]
 
 
 def test_layers_that_no_cache_holds_are_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,11 @@ EXACT = {torch.float32: 1 << 24, torch.float64: 1 << 53}
 """Whole numbers that floats hold exactly, up to here."""
 
 
+SPARSE = 1 / 3
+"""The part of the edges that join living neurons up to which it costs less to look for them than to fold all edges in
+registers, as `max-times` and `passing` do. Boolean stops at the first edge that passes, so it is asked anyway."""
+
+
 @register("living")
 class Living(Route):
     """R_j = ⊕_k Θ(d)_jk ⊗ R_k over the outputs k that relevance came to and the inputs j that are not 0.
@@ -47,6 +52,8 @@ class Living(Route):
 def _folded(prepared: Prepared, question: BlockQuestion, relevance: Tensor) -> Folded | None:
     semiring, theta, layer = question.semiring, question.annotation, Layer(prepared, relevance)
     number = prepared.a[0].dtype
+    if semiring.family != "or-and" and _alive(relevance) * _alive(prepared.a[0]) > SPARSE:
+        return None
     if semiring.family == "max-times":
         if relevance.dtype != number or not isfinite(layer.weight):
             return None
@@ -62,6 +69,11 @@ def _folded(prepared: Prepared, question: BlockQuestion, relevance: Tensor) -> F
     if held is None or most * prepared.block.wiring.inputs >= (1 << 62 if relevance.dtype == torch.int64 else 1 << 53):
         return None
     return counted(layer, *decision, held, relevance.dtype)
+
+
+def _alive(x: Tensor) -> float:
+    """Return which part of some numbers is not 0."""
+    return int(x.count_nonzero()) / max(x.numel(), 1)
 
 
 def _pulled(prepared: Prepared, semiring: Semiring, folded: Folded) -> Pulled:
