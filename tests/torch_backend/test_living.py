@@ -141,6 +141,9 @@ decisions = st.builds(
 )  # fmt: skip
 
 
+@pytest.mark.guarantee(
+    "Boolean and counting over living neurons are a loop over single edges to the bit, whatever the numbers"
+)
 @pytest.mark.parametrize("semiring", ["boolean", "counting"])
 @settings(max_examples=25)
 @given(
@@ -150,7 +153,21 @@ decisions = st.builds(
 def test_thresholds_are_the_definitions_to_the_bit(
     semiring: str, seed: int, dtype: torch.dtype, theta: Threshold, odd: bool, alike: bool, biased: bool
 ) -> None:
-    net = Net(seed, dtype, theta.theta or 1.0, odd, alike, biased)
+    check_decisions(Net(seed, dtype, theta.theta or 1.0, odd, alike, biased), semiring, theta)
+
+
+@pytest.mark.parametrize("semiring", ["boolean", "counting"])
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("strict", [False, True])
+def test_thresholds_on_attained_coefficients_are_the_definitions(semiring: str, absolute: bool, strict: bool) -> None:
+    for seed in range(4):
+        for number in (1e-9, 0.3, 1.0):
+            theta = Threshold(number, strict=strict, absolute=absolute)
+            check_decisions(Net(seed, DTYPES[seed % 2], number, alike=True), semiring, theta)
+
+
+def check_decisions(net: Net, semiring: str, theta: Threshold) -> None:
+    """Hold the route against the definition, edge by edge."""
     found = asked(net, semiring, theta)
     inputs, bias, lost = passing(net, theta, net.counts if semiring == "counting" else net.alive)
     if semiring == "boolean":
@@ -175,8 +192,32 @@ def test_thresholds_are_the_definitions_to_the_bit(
 def test_best_products_are_the_definitions_within_8_ulp(
     seed: int, dtype: torch.dtype, odd: bool, alike: bool, known: bool
 ) -> None:
-    net = Net(seed, dtype, 1.0, odd, alike)
-    prepared, question = net.prepared(), BlockQuestion(get("viterbi"), annotations.get("max-normalised"))
+    check_best(Net(seed, dtype, 1.0, odd, alike), odd, known)
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize(("size", "height"), [(1e3, 1e-37), (1e-20, 1.0), (1e-10, 1e-30), (1e-22, 1e-20)])
+def test_products_near_the_denormal_numbers_are_the_definitions(size: float, height: float, known: bool) -> None:
+    net = Net(11, torch.float32, alike=True)
+    net.a, net.w = (x * np.float32(size) for x in (net.a, net.w))
+    assert net.b is not None
+    net.b = net.b * np.float32(size) * np.float32(size)
+    net.shares = (np.random.default_rng(0).random(net.alive.shape) * height * net.alive).astype(np.float32)
+    check_best(net, False, known)
+
+
+def test_a_product_of_weights_and_shares_that_overflows_is_the_definitions() -> None:
+    net = Net(11, torch.float32, alike=True)
+    net.a[:, 0], net.a[:, 1], net.w[:, :2] = 0.0, 1e-38, 3e38  # m is about 3, and |w| R / m infinite for a small R / m
+    net.a[:, 2:] *= np.float32(1e-3)
+    net.shares = 100 * net.alive.astype(np.float32)
+    check_best(net, False, False, "max-times")
+
+
+def check_best(net: Net, odd: bool, known: bool, semiring: str = "viterbi") -> None:
+    """Hold the route against the definition, edge by edge. `odd`: some numbers are NaN or Inf, and it may step aside.
+    `known`: it is told the largest contributions."""
+    prepared, question = net.prepared(), BlockQuestion(get(semiring), annotations.get("max-normalised"))
     shape, relevance = (BATCH * ROWS, FAR), net.relevance("viterbi")
     largest, wanted = np.zeros(shape, net.z.dtype), np.zeros((BATCH * ROWS, NEAR + 1), net.z.dtype)
     with np.errstate(all="ignore"):
@@ -195,11 +236,11 @@ def test_best_products_are_the_definitions_within_8_ulp(
     lost = np.where(largest == 0, net.shares, 0).reshape(BATCH, -1).max(1)
     inputs, bias = wanted[:, :NEAR].reshape(BATCH, -1), wanted[:, NEAR].reshape(BATCH, -1).max(1)
     assert found.bias is not None and found.total is not None
-    limits = torch.finfo(dtype)
+    limits = torch.finfo(net.dtype)
     for mine, its in ((found.inputs, inputs), (found.bias, bias), (found.total, inputs.max(1))):
         its = torch.tensor(its)
         assert bool(((mine - its).abs() <= 8 * limits.eps * its + 2 * limits.tiny * limits.eps).all())
-    assert torch.equal(torch.zeros(BATCH, dtype=dtype) if found.lost is None else found.lost, torch.tensor(lost))
+    assert torch.equal(torch.zeros(BATCH, dtype=net.dtype) if found.lost is None else found.lost, torch.tensor(lost))
 
 
 def test_a_count_that_floats_may_not_hold_is_left_to_others() -> None:

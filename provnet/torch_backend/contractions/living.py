@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from typing import Any
 
 import numpy as np
@@ -85,9 +85,9 @@ class Layer:
         return _flat(self._prepared.z[0])
 
     @property
-    def weight(self) -> float:
-        """The largest |g(w)|; NaN if there is one among them."""
-        return self._sizes[0]
+    def finite(self) -> bool:
+        """Whether all inputs, weights and biases are finite numbers."""
+        return all(isfinite(size) for size in (largest_input(self._prepared), *self._sizes))
 
     @property
     def floor(self) -> float:
@@ -192,6 +192,7 @@ def best(layer: Layer, known: Tensor | None, highest: float) -> Folded | None:
         v, *rest = _carved(scratch)
         return (v, v.view(whole), *rest)
 
+    highest = highest if highest <= layer.limits.max else inf
     limits = (outer.NORMAL[layer.weights.dtype], 1 + 16 * layer.limits.eps, layer.limits.max, highest)
     found = layer.fold(
         living_kernels().best,

@@ -73,7 +73,7 @@ def ceiling_of(z, most):
 def is_normal(z, theta, safe, most):
     """Whether θ |z| and what lies near it are normal numbers, so that bounds in ulp hold."""
     c = theta * abs(z)
-    return safe < theta and theta * safe < 1 and safe < c and c < most / 4 and abs(z) < most
+    return safe < theta and safe < c and c < most / 4 and abs(z) < most
 
 
 @njit(error_model="numpy")
@@ -291,7 +291,7 @@ def best_eight(begin, end, w, i, index, share, v):
 @njit(error_model="numpy")
 def best_literally(p, w, j, m, index, top, height):
     """Return max over the listed outputs of fl(fl(|p w| / top) R) of one input."""
-    found = p * 0
+    found = abs(p) * 0
     for i in range(m):
         found = greater(abs(p * w[index[i] + j]) / top[i] * height[i], found)
     return found
@@ -370,7 +370,7 @@ def best(
         end, unsure, greatest = min(end, near), 0, 0
         for j in range(begin, end):
             x = abs(a[at + j])
-            found = x * v[j]
+            found = x * v[j] if x != 0 else x  # where v has overflown, 0 v is no number
             sure = found if v[j] >= small else -small
             sure = sure if x != 0 else least
             v[j] = (found if found < highest else highest) if least <= sure <= most else -small

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
 
 import torch
 from torch import Tensor
@@ -55,7 +54,7 @@ def _folded(prepared: Prepared, question: BlockQuestion, relevance: Tensor) -> F
     if semiring.family != "or-and" and _alive(relevance) * _alive(prepared.a[0]) > SPARSE:
         return None
     if semiring.family == "max-times":
-        if relevance.dtype != number or not isfinite(layer.weight):
+        if relevance.dtype != number or not layer.finite:
             return None
         ceiling = torch.inf if semiring.bounds is None else semiring.bounds[1]
         return best(layer, prepared.extent.contributions, ceiling)
