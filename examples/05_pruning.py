@@ -18,10 +18,9 @@ for _ in range(100):
     optimiser.step()
 model.eval()
 
-rankings = {
-    name: ranking(relevance_scores(model, train, "0", name, target="label"))
-    for name in ("real", "boolean", "counting", "viterbi")
-}
+semirings = ("real", "boolean", "counting", "viterbi")
+scores = relevance_scores(model, train, "0", semirings, target="label")  # one sweep for all
+rankings = {name: ranking(one) for name, one in zip(semirings, scores, strict=True)}
 for name in ("l1", "l2", "random", "activation", "gradient_times_activation"):
     rankings[name] = ranking(baseline_scores(model, train, "0", name))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +13,30 @@ from provnet.applications.ablation import Score, masked_copy, score
 from provnet.applications.datasets.batches import batches_of
 from provnet.applications.datasets.sweep import sweep
 from provnet.errors import OptionError, UnknownNameError
+from provnet.semirings.base import Semiring
 
 BASELINES = ("l1", "l2", "random", "activation", "gradient_times_activation")
 
 
+@overload
 def relevance_scores(
-    model: nn.Module, data: Any, layer: str, semiring: Any = "real", fold: str = "mean_abs", **options: Any
-) -> Tensor:
+    model: nn.Module, data: Any, layer: str, semiring: str | Semiring = ..., fold: str = ..., **options: Any
+) -> Tensor: ...
+@overload
+def relevance_scores(
+    model: nn.Module, data: Any, layer: str, semiring: Sequence[str | Semiring], fold: str = ..., **options: Any
+) -> list[Tensor]: ...
+def relevance_scores(
+    model: nn.Module,
+    data: Any,
+    layer: str,
+    semiring: str | Semiring | Sequence[str | Semiring] = "real",
+    fold: str = "mean_abs",
+    **options: Any,
+) -> Tensor | list[Tensor]:
     """Return how relevant each output of a layer is over a dataset, [outputs], channels joined over positions by ⊕.
 
+    semiring   name or object; of several, a list of scores, which one sweep finds together.
     fold     "mean_abs", or "mean" for the absolute value of the mean: signs of two examples may cancel there. For costs
              (tropical) "mean_finite": then low is relevant, and scores come back negated, −∞ where nothing is.
     options  for `provnet.sweep` and `Circuit.evaluate` (target=, rule=, annotation=, batch_size=, …).
@@ -30,8 +45,9 @@ def relevance_scores(
     if fold not in ("mean", "mean_abs", "mean_finite"):
         raise OptionError(f"fold={fold!r}; expected 'mean', 'mean_abs' or 'mean_finite'.")
     tally = sweep(model, data, semiring, at=layer, combine=fold, over="positions", **options)
-    found = tally[fold].double()
-    return -found.nan_to_num(nan=float("inf")) if fold == "mean_finite" else found.abs()
+    found = [tally.of(fold, label).double() for label in tally.semirings]
+    found = [-one.nan_to_num(nan=float("inf")) if fold == "mean_finite" else one.abs() for one in found]
+    return found if isinstance(semiring, list | tuple) else found[0]
 
 
 def baseline_scores(model: nn.Module, data: Any, layer: str, method: str, seed: int = 0) -> Tensor:

@@ -241,16 +241,17 @@ def prune_layer(
     if not 0 < cut < len(x):
         raise OptionError(f"--ranked {cut} of {len(x)} examples leaves none to rank on, or none to measure.")
     train, held = (x[:cut], y[:cut]), (x[cut:], y[cut:])
+    scores = {name: baseline_scores(network, train, layer, name, seed) for name in by if name in BASELINES}
+    folded: dict[str, list[str]] = {}  # one sweep for all semirings that are folded alike
+    for name in by:
+        if name not in BASELINES:
+            folded.setdefault("mean_finite" if get_semiring(name).zero == float("inf") else fold, []).append(name)
+    for chosen, names in folded.items():
+        found = relevance_scores(network, train, layer, names, chosen, target="label", batch_size=batch_size, **asked)
+        scores |= zip(names, found, strict=True)
     rows = {}
     for name in by:
-        if name in BASELINES:
-            scores = baseline_scores(network, train, layer, name, seed)
-        else:
-            folded = "mean_finite" if get_semiring(name).zero == float("inf") else fold
-            scores = relevance_scores(
-                network, train, layer, name, folded, target="label", batch_size=batch_size, **asked
-            )
-        order = ranking(scores, seed)
+        order = ranking(scores[name], seed)
         rows[name] = order.ties, pruning_curve(network, held, layer, order, steps, bias)
     if as_json:
         plain = {

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from provnet.circuit.blocks import Block
 from provnet.circuit.conventions import Conventions
+from provnet.circuit.gates import Neuron
 from provnet.errors import CountOverflowError, NonFiniteError, OptionError
 from provnet.face.lists import EdgeQuestion
 from provnet.face.promotion import are_exact, first_rung, in_whole_numbers, surely_overflow
@@ -66,17 +67,22 @@ class QuestionSetting:
         targets = self.target if isinstance(self.target, Targets) else (self.target,)
         return [target_neurons(one, held, self.session.data.batch, self.session.classes) for one in targets]
 
+    @cached_property
+    def _explained(self) -> tuple[tuple[Neuron, ...] | None, ...]:
+        """For each target the explained neurons."""
+        held = self.session.data.activations[self.output]
+        return tuple(neurons_explained(numbers, held) for numbers in self.neurons)
+
     def _question(self, question: WalkQuestion) -> Question:
         """Return what the results of a question remember."""
         held = self.session.data.activations[self.output]
-        explained = tuple(neurons_explained(numbers, held) for numbers in self.neurons)
         return Question(
             question.semiring,
             question.rule,
             question.annotation,
             self.target,
             held.name,
-            explained,
+            self._explained,
             self.session.classes,
             self.start,
             self.conventions,

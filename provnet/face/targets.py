@@ -96,6 +96,9 @@ def _one_each(target: Sequence[Target], output: Activation, batch: int) -> list[
             f"target lists {len(target)} classes for {batch} examples; give one per example, one int for all, or "
             "Targets(...) for several results."
         )
+    whole = np.asarray(target) if all(type(one) is int for one in target) and _single_axis(output) else None
+    if whole is not None and len(whole) and -output.size <= whole.min() and whole.max() < output.size:
+        return (whole % output.size).tolist()  # what `_neuron` gives, for all at once
     return [_neuron(one, output) for one in target]
 
 

@@ -74,7 +74,7 @@ def batches_of(data: Any, batch_size: int, keeps_order: bool) -> Batches:
     """
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
         raise OptionError(f"batch_size={batch_size!r}; expected a whole number from 1 on.")
-    loader = data if isinstance(data, DataLoader) else DataLoader(_dataset(data), batch_size)
+    loader = data if isinstance(data, DataLoader) else _loader(_dataset(data), batch_size)
     iterable = isinstance(loader.dataset, IterableDataset)
     if keeps_order and not iterable and not isinstance(loader.sampler, SequentialSampler):
         raise OptionError(
@@ -87,15 +87,35 @@ def batches_of(data: Any, batch_size: int, keeps_order: bool) -> Batches:
     return Batches(loader, count)
 
 
+class _InMemory(TensorDataset):
+    """Tensors of all examples, of which a batch is taken at once: stacking its examples costs more than a small model's
+    forward pass."""
+
+    def __getitems__(self, numbers: list[int]) -> list[Tensor]:
+        """Return a batch, by the numbers of its examples: contiguous, as stacked examples are."""
+        if numbers == list(range(numbers[0], numbers[0] + len(numbers))):
+            return [tensor[numbers[0] : numbers[-1] + 1].contiguous() for tensor in self.tensors]
+        return [tensor[numbers] for tensor in self.tensors]
+
+
+def _loader(dataset: Any, batch_size: int) -> DataLoader[Any]:
+    """Return a loader of batches in the data's order."""
+    return DataLoader(dataset, batch_size, collate_fn=_as_it_is if isinstance(dataset, _InMemory) else None)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
 def _dataset(data: Any) -> Any:
     if isinstance(data, Tensor):
-        return TensorDataset(data)
+        return _InMemory(data)
     if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
         if len(data[0]) != len(data[1]):
             raise InputError(
                 f"{len(data[0])} examples came with {len(data[1])} labels. Give one label for each example."
             )
-        return TensorDataset(*data)
+        return _InMemory(*data)
     if isinstance(data, Dataset) or (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         return data
     raise InputError(

@@ -25,33 +25,85 @@ class Accumulator:
     """A monoid over examples: `empty(semiring, shape, like)`, `add(state, semiring, classes, x)` and
     `join(semiring, x, y)`.
 
-    `add` may write into the state; x is [batch, *neurons, *element], `classes` the class of each example.
+    `add` may write into the state; x is [batch, *neurons, *element], `classes` the class of each example. One that sums
+    has a `part(semiring, classes, count, x)`, [count, *neurons]: what a batch adds to the states of `count` classes.
+    Tensors that share their memory, as those on both sides of a ReLU do, need it once.
     """
 
     empty: Callable[[Semiring, tuple[int, ...], Tensor], Tensor]
     add: Callable[[Tensor, Semiring, Tensor, Tensor], Tensor]
     join: Callable[[Semiring, Tensor, Tensor], Tensor]
+    part: Callable[[Semiring, Tensor, int, Tensor], Tensor] | None = None
+
+
+def _summing(
+    empty: Callable[[Semiring, tuple[int, ...], Tensor], Tensor],
+    part: Callable[[Semiring, Tensor, int, Tensor], Tensor],
+) -> Accumulator:
+    """Return the accumulator that adds up parts."""
+    return Accumulator(
+        empty,
+        lambda state, semiring, classes, x: add_part(state, part(semiring, classes, len(state), x)),
+        lambda semiring, x, y: x + y,
+        part,
+    )
+
+
+def add_part(state: Tensor, part: Tensor) -> Tensor:
+    """Add what a batch gave to a state. Raises: `CountOverflowError` for sums that may not fit."""
+    if not state.is_floating_point() and state.numel():
+        _check_fits(largest(state) + largest(part))
+    return state.add_(part)
+
+
+def largest(x: Tensor) -> float:
+    """Return the largest size of whole numbers, 0 of none."""
+    return max(abs(int(end)) for end in x.aminmax()) if x.numel() else 0.0
+
+
+def _check_fits(bound: float) -> None:
+    if bound > LARGEST:
+        raise CountOverflowError(
+            f"sums of counts over this dataset may exceed 2^62 (about {bound:.3g}). Sweep with "
+            "semiring=provnet.semirings.Counting('float64'), or fewer examples at a time."
+        )
 
 
 def nonzero(semiring: Semiring, x: Tensor) -> Tensor:
     """Return where elements are not the semiring's zero: which neurons are relevant at all. [batch, *neurons]."""
+    if x.dtype == torch.bool and semiring.zero is False and not semiring.element_shape:
+        return x
     differs = x != semiring.full((), semiring.zero, x)
     return differs.flatten(x.dim() - len(semiring.element_shape)).any(-1) if semiring.element_shape else differs
 
 
-def _sum_by_class(state: Tensor, classes: Tensor, x: Tensor) -> Tensor:
-    """Add x to the rows of its classes. Floats go through one product with a 0/1 matrix, integers are added."""
-    if state.is_floating_point():
-        chosen = torch.nn.functional.one_hot(classes, len(state)).to(state.dtype)
-        state += (chosen.T @ x.to(state.dtype).reshape(len(x), -1)).reshape(state.shape)
-        return state
-    rough = state.double().abs().amax() + x.double().abs().sum(0).amax() if x.numel() else torch.zeros(())
-    if float(rough) > LARGEST:
-        raise CountOverflowError(
-            f"sums of counts over this dataset may exceed 2^62 (about {float(rough):.3g}). Sweep with "
-            "semiring=provnet.semirings.Counting('float64'), or fewer examples at a time."
-        )
-    return state.index_add_(0, classes, x.to(state.dtype))
+def _sum_by_class(classes: Tensor, count: int, x: Tensor) -> Tensor:
+    """Return the sums of x over the examples of each class, [count, *neurons], in float64 or int64.
+
+    Floats go through one product with a 0/1 matrix, integers are added.
+    """
+    if x.dtype == torch.bool:
+        return _counted(classes, count, x)
+    if x.is_floating_point():
+        if count == 1:
+            return x.sum(0, dtype=torch.float64)[None]
+        chosen = torch.nn.functional.one_hot(classes, count).to(torch.float64)
+        return (chosen.T @ x.double().reshape(len(x), -1)).reshape(count, *x.shape[1:])
+    if largest(x) * len(x) > LARGEST:  # only then it is looked at which neurons they are
+        _check_fits(float(x.double().abs().sum(0).amax()))
+    if count == 1:
+        return x.sum(0, dtype=torch.int64)[None]
+    found = torch.zeros((count, *x.shape[1:]), dtype=torch.int64, device=x.device)
+    return found.index_add_(0, classes, x.to(torch.int64))
+
+
+def _counted(classes: Tensor, count: int, x: Tensor) -> Tensor:
+    """Return how many examples of each class are true, [count, *neurons]."""
+    if count == 1:
+        return x.view(torch.uint8).sum(0, dtype=torch.int32)[None].to(torch.int64)
+    # Counts of a batch are far below 2^24, so that float32 sums them exactly, and fast.
+    chosen = torch.nn.functional.one_hot(classes, count).float()
+    return (chosen.T @ x.reshape(len(x), -1).float()).to(torch.int64).reshape(count, *x.shape[1:])
 
 
 def _sum_dtype(x: Tensor) -> torch.dtype:
@@ -71,17 +123,19 @@ def _total(of: Callable[[Tensor], Tensor], finite_only: bool = False) -> Accumul
         _numbers(semiring, "mean")
         return torch.zeros(shape, dtype=_sum_dtype(like), device=like.device)
 
-    def add(state: Tensor, semiring: Semiring, classes: Tensor, x: Tensor) -> Tensor:
+    def part(semiring: Semiring, classes: Tensor, count: int, x: Tensor) -> Tensor:
         if finite_only and x.is_floating_point():
             x = torch.where(torch.isfinite(x), x, torch.zeros((), dtype=x.dtype, device=x.device))
-        elif x.is_floating_point() and not bool(torch.isfinite(x.sum())) and not bool(torch.isfinite(x).all()):
+        found = _sum_by_class(classes, count, of(x))
+        # A sum is finite only if every number is; that of finite numbers may not be, and then they are looked at.
+        if found.is_floating_point() and not bool(torch.isfinite(found.sum())) and not bool(torch.isfinite(x).all()):
             raise UnsupportedOperationError(
                 f"the mean of {semiring.name!r} over examples is infinite wherever one of them has no path. Take "
                 "'mean_finite', the mean over the examples that have one, beside 'frequency', the share of these."
             )
-        return _sum_by_class(state, classes, of(x))
+        return found
 
-    return Accumulator(empty, add, lambda semiring, x, y: x + y)
+    return _summing(empty, part)
 
 
 def _count(of: Callable[[Semiring, Tensor], Tensor]) -> Accumulator:
@@ -89,15 +143,10 @@ def _count(of: Callable[[Semiring, Tensor], Tensor]) -> Accumulator:
         shape = shape[: len(shape) - len(semiring.element_shape)]
         return torch.zeros(shape, dtype=torch.int64, device=like.device)
 
-    def add(state: Tensor, semiring: Semiring, classes: Tensor, x: Tensor) -> Tensor:
-        found = of(semiring, x)
-        # Counts of a batch are far below 2^24, so that float32 sums them exactly, and fast.
-        chosen = torch.nn.functional.one_hot(classes, len(state)).float()
-        counted = (chosen.T @ found.reshape(len(found), -1).float()).to(torch.int64)
-        state += counted.reshape(state.shape)
-        return state
+    def part(semiring: Semiring, classes: Tensor, count: int, x: Tensor) -> Tensor:
+        return _counted(classes, count, of(semiring, x).contiguous())
 
-    return Accumulator(empty, add, lambda semiring, x, y: x + y)
+    return _summing(empty, part)
 
 
 def _extreme(largest: bool) -> Accumulator:
@@ -136,10 +185,16 @@ def _join_plus(semiring: Semiring, x: Tensor, y: Tensor) -> Tensor:
     return semiring.plus(x, y)
 
 
+def _sizes(x: Tensor) -> Tensor:
+    """Return |x|; x itself where nothing is negative."""
+    whole = not x.is_floating_point()
+    return x if x.dtype == torch.bool or (whole and x.numel() and int(x.min()) >= 0) else x.abs()
+
+
 ACCUMULATORS: dict[str, Accumulator] = {
     "total": _total(lambda x: x),
     "finite_total": _total(lambda x: x, finite_only=True),
-    "absolute_total": _total(lambda x: x if x.dtype == torch.bool else x.abs()),
+    "absolute_total": _total(_sizes),
     "relevant": _count(nonzero),
     "finite": _count(lambda semiring, x: torch.isfinite(x) if x.is_floating_point() else torch.ones_like(x).bool()),
     "min": _extreme(largest=False),

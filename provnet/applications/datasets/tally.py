@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from provnet.applications.datasets.folds import ACCUMULATORS, FOLDS
+from provnet.applications.datasets.folds import ACCUMULATORS, FOLDS, add_part
 from provnet.applications.datasets.sketch import quantile_of
 from provnet.applications.datasets.tensor_file import read_tensors, write_tensors
 from provnet.errors import FileFormatError, OptionError, UnknownNameError
@@ -58,13 +58,20 @@ class Tally:
         relevance, classes   what a sweep gives for a batch: relevance by semiring and tensor, and each example's class.
         """
         self.examples += torch.bincount(classes.cpu(), minlength=self.classes)
+        parts: dict[tuple[Any, ...], Tensor] = {}
         for (semiring, tensor), x in relevance.items():
             algebra = self.semirings[semiring]
             for name in self.accumulators:
                 key, accumulator = (semiring, tensor, name), ACCUMULATORS[name]
                 if key not in self.states:
                     self.states[key] = accumulator.empty(algebra, (self.classes, *x.shape[1:]), x)
-                self.states[key] = accumulator.add(self.states[key], algebra, classes.to(x.device), x)
+                if accumulator.part is None:
+                    self.states[key] = accumulator.add(self.states[key], algebra, classes.to(x.device), x)
+                    continue
+                memory = (semiring, name, x.data_ptr(), x.shape, x.stride())
+                if memory not in parts:
+                    parts[memory] = accumulator.part(algebra, classes.to(x.device), self.classes, x)
+                self.states[key] = add_part(self.states[key], parts[memory])
 
     def __add__(self, other: Tally) -> Tally:
         """Return the tally of the examples of both, in this order. Raises `OptionError` for other questions.

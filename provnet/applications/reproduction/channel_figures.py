@@ -26,7 +26,7 @@ def channel_chapter(model: nn.Sequential, digits: Digits, sizes: StudySizes, fol
     (x, y), (held, labels) = digits.ranked(sizes.ranked // 4), digits.first(sizes.measured)
     train, test = (x.reshape(square), y), (held.reshape(square), labels)
     asked = {"target": "label", "batch_size": 128, "progress": False}
-    scores = {name: relevance_scores(model, train, BATCH_NORM, name, **asked) for name in SEMIRINGS}
+    scores = dict(zip(SEMIRINGS, relevance_scores(model, train, BATCH_NORM, SEMIRINGS, **asked), strict=True))
     scores |= {name: baseline_scores(model, train, LAYER, name) for name in BASELINES}
     orders = {name: ranking(one) for name, one in scores.items()}
     curves = {
@@ -93,17 +93,16 @@ def castle_pruning_chapter(subject: ImageSubject, x: Tensor, folder: Path) -> Ch
     """Prune channels by the relevance of one photograph, and follow the probability of its class."""
     label = torch.tensor([CASTLE])
     data = (x, label)
-    scores = {
-        name: relevance_scores(subject.model, data, subject.pruned, name, target="label", progress=False)
-        for name in ("real", "viterbi")
-    }
+    both = ("real", "viterbi")
+    found = relevance_scores(subject.model, data, subject.pruned, both, target="label", progress=False)
+    scores = dict(zip(both, found, strict=True))
     scores |= {name: baseline_scores(subject.model, x, subject.pruned, name) for name in ("l1", "l2", "random")}
-    found = {}
+    probabilities = {}
     with torch.no_grad():
         for name, one in scores.items():
             order = ranking(one)
             kept = [order.keep(len(one) - round(fraction * len(one))) for fraction in FRACTIONS]
-            found[name] = [
+            probabilities[name] = [
                 float(masked_copy(subject.model, {subject.pruned: mask})(x).softmax(1)[0, CASTLE]) for mask in kept
             ]
     chapter = Chapter(
@@ -113,19 +112,19 @@ def castle_pruning_chapter(subject: ImageSubject, x: Tensor, folder: Path) -> Ch
     )
     places = [100 * fraction for fraction in FRACTIONS]
     curves_of(
-        {"probability of castle": {name: (places, values) for name, values in found.items()}},
+        {"probability of castle": {name: (places, values) for name, values in probabilities.items()}},
         folder / "castle-pruning.png",
         "pruned channels, %",
     )
     chapter.pictures.append(FigureFile("castle-pruning.png", "The probability of castle as channels go."))
     middle = FRACTIONS.index(0.5)
-    halves = {name: values[middle] for name, values in found.items()}
+    halves = {name: values[middle] for name, values in probabilities.items()}
     norm = max(halves["l1"], halves["l2"])
     chapter.claims.append(
         Claim(
             BEYOND,
             "Relevance finds the channels that an answer needs",
-            f"With half of the channels gone the probability of castle, {found['real'][0]:.2f} at first, is "
+            f"With half of the channels gone the probability of castle, {probabilities['real'][0]:.2f} at first, is "
             f"{', '.join(f'{v:.2f} ({n})' for n, v in halves.items())}. It would need real and Viterbi above "
             "the norms.",
             verdict(min(halves["real"], halves["viterbi"]) > norm, max(halves["real"], halves["viterbi"]) > norm),

@@ -63,7 +63,7 @@ def _curves(
             model, train, "0", "real", "mean_abs", rule=notebook_rule(), start="logit", **asked
         ),
     }
-    scores |= {name: relevance_scores(model, train, "0", name, "mean", **asked) for name in SEMIRINGS}
+    scores |= zip(SEMIRINGS, relevance_scores(model, train, "0", SEMIRINGS, "mean", **asked), strict=True)
     scores |= {name: baseline_scores(model, train, "0", name) for name in BASELINES}
     found = {}
     for name, one in scores.items():

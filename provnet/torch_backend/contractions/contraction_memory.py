@@ -1,6 +1,6 @@
 """Scratch memory that outlives a contraction, as long as an evaluation runs: fresh pages cost more than the work.
 
-Small rooms stay for the next evaluation in the same thread: five names, KEPT bytes each.
+Small rooms stay for the next evaluation in the same thread: a dozen names, KEPT bytes each.
 """
 
 from __future__ import annotations

@@ -106,6 +106,12 @@ def kernels(body: Body, types: Types) -> ModuleType:
     return _announced(generated_module(body.name, source_of(body, types)), body.name)
 
 
+@lru_cache(maxsize=1)
+def living_kernels() -> ModuleType:
+    """Return the module of `numba_living`, compiled at its first call or taken from the disk."""
+    return _announced(generated_module("living", _cached(_text("numba_living.py"))), "layers of living neurons")
+
+
 def _announced(module: ModuleType, what: str) -> ModuleType:
     """Say on a terminal that the kernels of a module will be compiled, if numba has kept none of them on the disk."""
     file = Path(str(module.__file__))

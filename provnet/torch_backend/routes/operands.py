@@ -36,6 +36,8 @@ def fits(route: Route, ready: Ready, question: BlockQuestion) -> str | None:
         return route.fits(ready, question)  # type: ignore[arg-type]  # it takes both
     if isinstance(ready, Joined) and ready.selects:
         return None
+    if isinstance(ready, Prepared) and (why := route.fits(ready, question)) is not None:
+        return why
     found = [_view(route, part, question) for part in ready.parts]
     whys = [None if one is None else route.fits(one[0], question) for one in found]
     return None if None in whys else whys[0]

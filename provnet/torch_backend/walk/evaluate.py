@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import cached_property, reduce
 
 import torch
 from torch import Tensor
@@ -46,12 +46,11 @@ class WalkQuestion:
 
     def shares_elements(self, other: WalkQuestion) -> bool:
         """Whether both jobs give every edge the same element."""
-        return (
-            self.semiring.key() == other.semiring.key()
-            and self.annotation.key() == other.annotation.key()
-            and self.start.dtype == other.start.dtype
-            and self.rule == other.rule
-        )
+        return self is other or (self._element_key == other._element_key and self.rule == other.rule)
+
+    @cached_property
+    def _element_key(self) -> tuple[object, ...]:
+        return self.semiring.key(), self.annotation.key(), self.start.dtype
 
 
 @dataclass(frozen=True)
@@ -119,10 +118,11 @@ def evaluate(
         _restrict(jobs, found, block.output)
         reached = [n for n in range(len(jobs)) if block.output in found[n].relevance]
         reached = reached if any(i in wanted for i in block.inputs) else []
+        made: dict[Rule, Ready] = {}  # jobs of one rule need the block made ready once
         while reached:
             group = [n for n in reached if jobs[n].shares_elements(jobs[reached[0]])]
             reached = [n for n in reached if n not in group]
-            _pull_block(workspace, index, [jobs[n] for n in group], [found[n] for n in group], route, tile)
+            _pull_block(workspace, index, [jobs[n] for n in group], [found[n] for n in group], made, route, tile)
         for evaluation in found:
             evaluation.sums.pop(block.output, None)
             if block.output not in keep:
@@ -157,7 +157,13 @@ def _restrict(jobs: Sequence[WalkQuestion], found: list[Evaluation], activation:
 
 
 def _pull_block(
-    workspace: Workspace, index: int, jobs: list[WalkQuestion], found: list[Evaluation], route: str, tile: int | None
+    workspace: Workspace,
+    index: int,
+    jobs: list[WalkQuestion],
+    found: list[Evaluation],
+    made: dict[Rule, Ready],
+    route: str,
+    tile: int | None,
 ) -> None:
     """Pull the relevance of one block's output to its inputs, for jobs that share their elements."""
     block = workspace.circuit.blocks[index]
@@ -168,7 +174,8 @@ def _pull_block(
     else:
 
         def pull(tile: int | None) -> tuple[list[Operands], Step]:
-            return _pull_edges(workspace, index, job, relevance, route, tile)
+            ready = made[job.rule] = made.get(job.rule) or workspace.prepared(index, job.rule)
+            return _pull_edges(workspace, index, ready, job, relevance, route, tile)
 
         (pulled, step), remark = with_smaller_tiles(block, tile, relevance[0].device, pull)
         step = replace(step, why=step.why + remark)
@@ -185,10 +192,15 @@ def _pull_block(
 
 
 def _pull_edges(
-    workspace: Workspace, index: int, job: WalkQuestion, relevance: list[Tensor], route: str, tile: int | None
+    workspace: Workspace,
+    index: int,
+    prepared: Ready,
+    job: WalkQuestion,
+    relevance: list[Tensor],
+    route: str,
+    tile: int | None,
 ) -> tuple[list[Operands], Step]:
     """Pull relevance through a block of variables, counts checked before."""
-    prepared = workspace.prepared(index, job.rule)
     annotation = workspace.theta(index, job.annotation)
     question = BlockQuestion(job.semiring, annotation, tile)
     for r in relevance:
@@ -271,7 +283,8 @@ def _record(
         evaluation.lost[index] = lost
     if semiring.ring or block.output in evaluation.keep:
         where = f"{block.path}, all neurons together"
-        counting.check_total(where, block.op, semiring, [one.inputs for one in parts])
+        if any(one.total is None for one in parts):  # a route that gives a total has seen to it that none wraps
+            counting.check_total(where, block.op, semiring, [one.inputs for one in parts])
         whole = len(parts) == 1 and parts[0].inputs is came
         arrived = _total(semiring, block.output, came, evaluation) if semiring.ring or whole else None
         totals = [semiring.sum(one.inputs, 1) if one.total is None else one.total for one in parts if not whole]

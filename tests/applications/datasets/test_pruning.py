@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 import provnet
+from provnet.applications import pruning
 from provnet.applications.ablation import score
+from provnet.applications.datasets.sweep import sweep
 from provnet.applications.pruning import BASELINES, baseline_scores, pruning_curve, ranking, relevance_scores
 from provnet.errors import OptionError, UnknownNameError
 from tests.nets import perceptron, seeded, small_cnn
@@ -34,6 +36,19 @@ def test_scores_are_means_of_relevance(model: Any, data: tuple[Tensor, Tensor], 
     r = provnet.trace(model, data[0]).evaluate(semiring, at="0")["0"].double()
     expected = r.mean(0).abs() if fold == "mean" else r.abs().mean(0)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_several_semirings_take_one_sweep_and_get_what_each_gets_alone(
+    model: Any, data: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ["viterbi", "boolean", "viterbi"]
+    alone = [relevance_scores(model, data, "0", semiring) for semiring in asked]
+    sweeps: list[Any] = []
+    monkeypatch.setattr(pruning, "sweep", lambda *args, **options: sweeps.append(args) or sweep(*args, **options))
+    together = relevance_scores(model, data, "0", asked)
+    assert len(sweeps) == 1 and len(together) == 3
+    for one, other in zip(together, alone, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_costs_are_turned_round(model: Any, data: tuple[Tensor, Tensor]) -> None:

@@ -1,0 +1,225 @@
+"""Dense layers of many examples, folded over living neurons: outputs that relevance came to, inputs that are not 0.
+
+One pass an example gives what the inputs get, what the bias takes, what is lost and the total, where contractions of
+whole layers take a dozen. Arithmetic is the definition's, so that no guard looks at the layer before or after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import inf, isfinite, nan
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from provnet.circuit.wiring import Dense
+from provnet.torch_backend.blocks import outer_products as outer
+from provnet.torch_backend.blocks.denormals import largest_input
+from provnet.torch_backend.blocks.prepared import Prepared
+from provnet.torch_backend.contractions import engine_for
+from provnet.torch_backend.contractions.contraction_memory import room
+from provnet.torch_backend.contractions.least_passing import SAFE
+from provnet.torch_backend.contractions.numba_source import living_kernels
+from provnet.torch_backend.contractions.workers import run
+
+Array = NDArray[Any]
+
+LARGEST = 1 << 20
+"""Edges of a row up to which its weights stay in a cache from one example to the next."""
+
+FEW = 1 << 18
+"""Edges of all rows below which threads cost more than they save."""
+
+BLOCK = 32
+"""As in `numba_living`, which is not imported where there is no numba."""
+
+MARGIN = 4
+"""Ulp: θ |z|, its bound and the quotient are rounded by half of one each."""
+
+
+def foldable(prepared: Prepared) -> bool:
+    """Return whether a block can be folded: a dense layer of single products whose weights fit a cache, by numba."""
+    wiring = prepared.block.wiring
+    if not isinstance(wiring, Dense) or wiring.fan * wiring.channels > LARGEST:
+        return False
+    engine = engine_for(prepared)
+    return engine is not None and engine.name == "numba"
+
+
+@dataclass(frozen=True, eq=False)
+class Folded:
+    """What a fold gives: `inputs` [batch, inputs], and of each row of each example, [batch, rows], what the bias took,
+    what was lost, and the total of the inputs: ⊕ in the semiring of the fold."""
+
+    inputs: Tensor
+    bias: Tensor
+    lost: Tensor
+    total: Tensor
+
+
+class Layer:
+    """One foldable block as arrays, with relevance at its outputs."""
+
+    def __init__(self, prepared: Prepared, relevance: Tensor) -> None:
+        wiring = prepared.block.wiring
+        assert isinstance(wiring, Dense), "foldable"
+        weights = outer.weights_of(prepared, signed=True)
+        assert weights is not None, "foldable"
+        self._prepared = prepared
+        self.near, self.far, self.batch = wiring.fan, wiring.channels, prepared.batch
+        self.rows = prepared.batch * wiring.rows
+        b = None if prepared.b is None else prepared.rule.products[0].biases(prepared.b)
+        self.weights, self._bias = weights, b
+        self.a, self.w, self.r = _flat(prepared.a[0]), _flat(weights), _flat(relevance)
+        self.b = self.w[:0] if b is None else _flat(b)
+        self.limits = torch.finfo(weights.dtype)
+
+    @property
+    def z(self) -> Array:
+        """Denominators, [rows · far]."""
+        return _flat(self._prepared.z[0])
+
+    @property
+    def finite(self) -> bool:
+        """Whether all inputs, weights and biases are finite numbers."""
+        return all(isfinite(size) for size in (largest_input(self._prepared), *self._sizes))
+
+    @property
+    def floor(self) -> float:
+        """The |z| from which on p / z is finite for every contribution p, NaN if there is none such."""
+        weight, bias = self._sizes
+        largest = max(largest_input(self._prepared) * weight, bias)
+        return max(4 * largest / self.limits.max, self.limits.tiny) if isfinite(largest) else nan
+
+    @property
+    def _sizes(self) -> tuple[float, float]:
+        extent = self._prepared.extent
+        if extent.first is None:
+            extent.first = outer.size(self.weights), outer.size(self._bias)
+        return extent.first
+
+    @property
+    def width(self) -> int:
+        """The inputs of a row, up to a whole block."""
+        return -(-self.near // BLOCK) * BLOCK
+
+    @property
+    def alone(self) -> bool:
+        """Whether one thread does it: others are not there, or cost more than they save."""
+        return torch.get_num_threads() == 1 or self.rows * self.near * self.far <= FEW
+
+    def fold(
+        self,
+        kernel: Callable[..., None],
+        dtype: torch.dtype,
+        given: tuple[Any, ...],
+        rooms: Callable[[], Sequence[Array]],
+        more: Callable[[Array], tuple[Array, ...]] | None = None,
+    ) -> Folded:
+        """Run a kernel over all rows, in this thread and others.
+
+        given   what it reads behind a.   rooms   gives the scratch arrays of a task.   more   what else it writes, made
+        of the array of totals.
+        """
+        inputs = torch.empty((self.batch, self.rows // max(self.batch, 1) * self.near), dtype=dtype)
+        ends = torch.empty((3, self.batch, self.rows // max(self.batch, 1)), dtype=dtype)
+        out = [_flat(x) for x in (inputs, *ends)]
+        if dtype == torch.bool:
+            out = [x.view(np.uint8) for x in out]
+        extra = () if more is None else more(out[-1])
+        step = max(1, self.rows if self.alone else -(-self.rows // (4 * torch.get_num_threads())))
+
+        def task(first: int) -> Callable[[], None]:
+            last = min(first + step, self.rows)
+            return lambda: kernel(first, last, self.near, self.far, self.a, *given, *out, *extra, *rooms())
+
+        run((task(first) for first in range(0, self.rows, step)), self.alone)
+        return Folded(inputs, *ends)
+
+
+def reached(layer: Layer, theta: float, strict: bool, absolute: bool) -> Folded:
+    """Return which inputs an output of truth values passes to by a coefficient of θ > 0 or more."""
+    number = layer.a.dtype.type
+    limits = map(number, (SAFE, layer.floor, MARGIN * layer.limits.eps, layer.limits.max))
+    given = (layer.w, layer.b, layer.z, layer.r.view(np.uint8), number(theta), strict, absolute, *limits)
+    scratch = (np.int64, layer.near + 1), (np.int64, layer.far + 1)
+    return layer.fold(living_kernels().reach, torch.bool, given, lambda: _carved(scratch))
+
+
+def counted(layer: Layer, theta: float, strict: bool, absolute: bool, held: torch.dtype, found: torch.dtype) -> Folded:
+    """Return how many paths reach each input, where outputs hold counts. Sums are made in `held`, which must be
+    exact."""
+    number = layer.a.dtype
+    sums, whole = (np.float32 if held == torch.float32 else np.float64), np.dtype(f"i{number.itemsize}")
+    listed = 2 * layer.far + 8  # absolute thresholds list each output twice, and lists are padded
+    scratch = (
+        (sums, layer.width),
+        *((kind, listed) for kind in (np.int64, np.int64, number, number, number, sums)),
+        (number, 2 * layer.width),
+    )
+
+    def rooms() -> tuple[Array, ...]:
+        v, index, sides, size, tried, least, worth, x = _carved(scratch)
+        return v, index, sides, size, tried, tried.view(whole), least, worth, x
+
+    limits = map(number.type, (SAFE, layer.floor, layer.limits.max))
+    weights = _with_block("weights", layer.w)
+    weights[: layer.w.size] = layer.w
+    given = (weights, layer.b, layer.z, layer.r, number.type(theta), strict, absolute, *limits)
+    return layer.fold(living_kernels().count, found, given, rooms)
+
+
+def best(layer: Layer, known: Tensor | None, highest: float) -> Folded | None:
+    """Return the best product of shares of each output's largest contribution: `known`, [batch, outputs], or its own.
+
+    None: a number on the way is not finite. Memory: two copies of the weights.
+    """
+    number, whole = layer.a.dtype, np.dtype(f"i{layer.a.dtype.itemsize}")
+    bad, most = np.zeros(1, np.uint8), max(layer.near, layer.far) + BLOCK
+    sizes, across = (_with_block(name, layer.w) for name in ("sizes", "across"))
+    matrix = layer.weights.reshape(layer.far, layer.near)
+    for out, part in ((sizes, matrix), (across, matrix.T)):
+        torch.abs(part, out=torch.from_numpy(out[: layer.w.size]).view(part.shape))
+    kinds = (np.int64, number, number, number, number, np.int64)
+    scratch = ((number, layer.width), *((kind, most) for kind in kinds))
+
+    def rooms() -> tuple[Array, ...]:
+        v, *rest = _carved(scratch)
+        return (v, v.view(whole), *rest)
+
+    highest = highest if highest <= layer.limits.max else inf
+    limits = (outer.NORMAL[layer.weights.dtype], 1 + 16 * layer.limits.eps, layer.limits.max, highest)
+    found = layer.fold(
+        living_kernels().best,
+        layer.weights.dtype,
+        (sizes, layer.b, across, layer.r, layer.w[:0] if known is None else _flat(known), *map(number.type, limits)),
+        rooms,
+        lambda total: (bad, total.view(whole)),
+    )
+    return None if bad[0] else found
+
+
+def _carved(parts: Sequence[tuple[Any, int]]) -> list[Array]:
+    """Return scratch arrays of some types and sizes, in one room: each begins on a cache line."""
+    sizes = [-(-np.dtype(kind).itemsize * size // 64) * 64 for kind, size in parts]
+    ends = list(accumulate(sizes))
+    held = room("living", np.uint8, ends[-1])
+    return [
+        held[end - size : end].view(kind)[:wanted] for (kind, wanted), size, end in zip(parts, sizes, ends, strict=True)
+    ]
+
+
+def _with_block(name: str, weights: Array) -> Array:
+    """Return room for weights, with a block behind them that holds 0."""
+    found = room(f"living {name}", weights.dtype, weights.size + BLOCK)
+    found[weights.size :] = 0
+    return found
+
+
+def _flat(x: Tensor) -> Array:
+    return x.detach().contiguous().reshape(-1).numpy()
