@@ -6,7 +6,7 @@ of a block is not multiplied by the condition of those after it. The tolerances 
 
     viterbi       8 ulp of each entry: three roundings in another order
     tropical      8 ulp of max(1, cost): a share's rounding is an error of that size in its logarithm
-    real          64 ulp of the example's largest entry: sums of up to 32 terms, two roundings each, in another order
+    real          64 ulp of the example's largest sum of sizes: up to 32 terms, two roundings each, in another order
     min-plus, …   8 ulp of max(1, cost): the two libraries' logarithms; the rest of the compiled semirings: to the bit
 
 and two of the least denormal numbers, for results that are denormal themselves. They are measured from the exact
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -125,8 +126,8 @@ def agree(semiring: Semiring, prepared: Prepared, came: Tensor, fast: Pulled, sl
     held = semiring.name in ("viterbi", "tropical", "real") and WIDE and not prepared.selects
     exact = exact_pull(prepared, semiring.name, came) if held else None
     for what, found, wanted in parts(semiring, fast, slow):
-        if exact is not None and what != "lost":
-            assert excess(semiring.name, found, wanted, getattr(exact, what), exact.inputs) <= 1, (what, found, wanted)
+        if exact is not None and what != "lost" and not np.isnan(exact.inputs).any():
+            assert excess(semiring.name, what, found, wanted, exact) <= 1, (what, found, wanted)
             continue
         finite = torch.isfinite(wanted)
         assert torch.equal(found[~finite], wanted[~finite]), what
