@@ -14,12 +14,14 @@ import torch
 from typer.testing import CliRunner
 
 import provnet
+from provnet.applications.ablation import score
 from provnet.applications.datasets.checkpoint import Checkpoint
 from provnet.applications.datasets.masks import class_masks
 from provnet.applications.datasets.tally import Tally
 from provnet.applications.evidence import evidence, table
 from provnet.applications.perturbation import perturbation_curve
 from provnet.applications.pruning import pruning_curve, ranking, relevance_scores
+from provnet.applications.subnetworks import read_subnetworks, subnetworks
 from provnet.cli import app
 
 SOURCE = """
@@ -104,6 +106,20 @@ def test_masks_say_what_classes_have_in_common(net: str) -> None:
     assert json.loads(good("masks", *given, "--json"))["sizes"] == wanted.sum(1).tolist()
 
 
+def test_subnetworks_say_what_classes_need(net: str) -> None:
+    given = [net, "x.npy", "--labels", "y.npy", "--theta", "0.1"]
+    said = good("subnetworks", *given, "--out", "s.safetensors")
+    wanted = subnetworks(model_of(net), data(), annotation=provnet.annotations.Threshold(0.1))
+    for one, written in zip(wanted, read_subnetworks("s.safetensors"), strict=True):
+        assert one.overlap(written) == one.overlap(written, edges=False) == 1
+        assert all(str(int(mask.sum())) in said for mask in one.weights.values())
+    found = json.loads(good("subnetworks", *given, "--share", "0.5", "--at", "1", "--weights", "0.weight", "--json"))
+    half = subnetworks(model_of(net), data(), 0.5, "1", ["0.weight"], annotation=provnet.annotations.Threshold(0.1))
+    assert [size["0.weight"] for size in found["sizes"]] == [int(one.weights["0.weight"].sum()) for one in half]
+    x, y = data()
+    assert found["accuracy_alone"][2] == score(half[2].model(model_of(net)), (x[y == 2], y[y == 2])).accuracy
+
+
 def test_prune_ranks_on_one_part_and_measures_on_the_other(net: str) -> None:
     x, y = data()
     given = [net, "x.npy", "--labels", "y.npy", "--by", "viterbi", "--by", "l1", "--by", "tropical"]
@@ -179,6 +195,9 @@ def test_bad_data_is_refused(net: str) -> None:
         ("masks", net, "x.npy"): "needs labels",
         ("masks", net, "x.npy", *labelled, "--share", "2"): "share=",
         ("masks", net, "x.npy", *labelled, "--out", "m.png"): ".npy",
+        ("subnetworks", net, "x.npy"): "needs labels",
+        ("subnetworks", net, "x.npy", *labelled, "--weights", "9.weight"): "9.weight",
+        ("subnetworks", net, "x.npy", *labelled, "--out", "y.npy"): "--force",
         ("prune", net, "x.npy"): "needs labels",
         ("prune", net, "x.npy", *labelled, "--ranked", "12"): "none to rank on, or none to measure",
         ("prune", net, "x.npy", *labelled, "--layer", "1"): "1",

@@ -105,7 +105,17 @@ def test_two_digits(tmp_path: Path):
     assert shares[0] < shares[1] and "the strongest pixel" in found
 
 
+def test_subnetworks(tmp_path: Path):
+    pytest.importorskip("sklearn")
+    found = printed("10_subnetworks.py", tmp_path)
+    ours, luck = re.findall(r"%: (\d+)% right of \d+%; as many drawn by lot: (\d+)%", found)[0]
+    assert int(ours) > int(luck)
+    near, far = re.findall(r"with 8: (\d+)%, with 0: (\d+)%", found)[0]
+    assert int(near) > int(far)
+
+
 @pytest.mark.guarantee("Each application on datasets has an example of fewer than 40 lines that the suite runs")
 def test_examples_are_short():
-    for name in ("04_sweep", "05_pruning", "06_evidence", "07_masks", "08_perturbation", "09_two_digits"):
+    names = "04_sweep 05_pruning 06_evidence 07_masks 08_perturbation 09_two_digits 10_subnetworks"
+    for name in names.split():
         assert len((ROOT / "examples" / f"{name}.py").read_text("utf-8").splitlines()) < 40

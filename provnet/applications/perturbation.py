@@ -214,20 +214,34 @@ def attacked(
     Raises: `OptionError`, `NonFiniteError`.
     """
     size = x[0].numel()
-    if not 0 <= count <= size or draws < 1 or not temperature > 0:
-        raise OptionError(
-            f"count={count}, draws={draws}, temperature={temperature}; expected 0 to {size} inputs, draws from 1 on, a "
-            "temperature above 0."
-        )
-    scores = torch.zeros(len(x), size, dtype=torch.float64) if relevance is None else _scores(x, relevance)
-    generator = torch.Generator().manual_seed(seed)
+    if not 0 <= count <= size:
+        raise OptionError(f"count={count}; expected 0 to {size} inputs.")
     other = change(x).expand_as(x)
+    for ranks in attack_ranks(x, relevance, temperature, draws, seed):
+        yield torch.where(ranks < count, other, x)
+
+
+def attack_ranks(
+    x: Tensor, relevance: Tensor | None, temperature: float = 1.0, draws: int = 1, seed: int = 0
+) -> Iterator[Tensor]:
+    """Yield when each input is drawn, 0 for the first, once for each of `draws`: [batch, …], of the shape of x.
+
+    `ranks < count` are the inputs that `attacked` changes; one draw serves for every count of a curve.
+    x, relevance, temperature, draws, seed   as of `attacked`.
+    Raises: `OptionError`, `NonFiniteError`.
+    """
+    if draws < 1 or not temperature > 0:
+        raise OptionError(
+            f"draws={draws}, temperature={temperature}; expected draws from 1 on, and a temperature above 0."
+        )
+    scores = torch.zeros(x.flatten(1).shape, dtype=torch.float64) if relevance is None else _scores(x, relevance)
+    generator = torch.Generator().manual_seed(seed)
+    places = torch.arange(scores.shape[1]).expand_as(scores)
     for _ in range(draws):
-        # The largest of −R + Gumbel noise are a draw without replacement by softmax(−R): Gumbel-top-k.
+        # In descending order −R + Gumbel noise is a draw without replacement by softmax(−R): Gumbel-top-k.
         noise = -torch.rand(scores.shape, dtype=torch.float64, generator=generator).clamp(min=1e-300).log()
-        chosen = (-scores / temperature - noise.log()).topk(count, 1).indices
-        mask = torch.zeros(scores.shape, dtype=torch.bool).scatter_(1, chosen, True).to(x.device).reshape(x.shape)
-        yield torch.where(mask, other, x)
+        order = (-scores / temperature - noise.log()).argsort(1, descending=True)
+        yield torch.empty_like(order).scatter_(1, order, places).to(x.device).reshape(x.shape)
 
 
 def _scores(x: Tensor, relevance: Tensor) -> Tensor:

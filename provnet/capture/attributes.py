@@ -15,6 +15,9 @@ from torch import nn
 CONTAINERS = (dict, OrderedDict, list, set)
 """Types of attributes whose elements are put back, too; by their exact type, for others may refuse."""
 
+_HOLDING = frozenset((*CONTAINERS, tuple))
+"""Types that modules are looked for in."""
+
 
 class Attributes:
     """The attributes of some modules at one time, and of modules that these keep in lists, tuples and dicts."""
@@ -55,12 +58,14 @@ def _reachable(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
         if id(module) not in seen:
             seen.add(id(module))
             yield module
-            waiting += _modules_in(tuple(vars(module).values()))
+            for value in vars(module).values():
+                if type(value) in _HOLDING or isinstance(value, nn.Module):  # few are
+                    waiting += _modules_in(value)
 
 
 def _modules_in(value: Any, depth: int = 3) -> Iterator[nn.Module]:
     if isinstance(value, nn.Module):
         yield value
-    elif depth and type(value) in (*CONTAINERS, tuple):
+    elif depth and type(value) in _HOLDING:
         for part in value.values() if isinstance(value, dict) else value:
             yield from _modules_in(part, depth - 1)

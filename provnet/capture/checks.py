@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
 
+from provnet.capture.imprint import Imprint
+from provnet.capture.sound_weights import known_sound, remember_sound
 from provnet.capture.sources import is_finite
 from provnet.capture.special_tensors import kind_of
 from provnet.errors import (
@@ -24,8 +26,11 @@ from provnet.errors import (
 )
 
 
-def check_model(model: Any, modules: Mapping[str, nn.Module]) -> None:
-    """Raise `InputError`, `TrainingModeError`, `CrossExampleError` or `NonFiniteError` if the model will not do."""
+def check_model(model: Any, modules: Mapping[str, nn.Module]) -> Imprint | None:
+    """Return the imprint of a module's parameters and buffers, None for a function's, or if some are of other kinds.
+
+    Raises: `InputError`, `TrainingModeError`, `CrossExampleError` or `NonFiniteError` if the model will not do.
+    """
     if not callable(model):
         raise InputError(f"a model is an nn.Module or a function, but {type(model).__name__} came.")
     _check_training(modules)
@@ -35,21 +40,42 @@ def check_model(model: Any, modules: Mapping[str, nn.Module]) -> None:
         for name, tensor in (*module._parameters.items(), *module._buffers.items())
         if tensor is not None
     ]
-    if not _all_finite([tensor for _, tensor, _ in owned]):
-        for name, tensor, is_parameter in owned:
-            _check_owned(name, tensor, is_parameter)
+    if not all(_is_usual(tensor) for _, tensor, _ in owned):
+        _check_each(owned)
+        return None
+    distinct = {id(tensor): tensor for _, tensor, _ in owned}
+    if not isinstance(model, nn.Module):
+        if not _all_finite(distinct.values()):
+            _check_each(owned)
+        return None
+    firsts: dict[str, Tensor] = {}
+    for name, tensor, _ in owned:
+        if distinct.pop(id(tensor), None) is not None:
+            firsts[name] = tensor
+    known = known_sound(model, firsts)
+    if known is not None:
+        return known
+    if not _all_finite(firsts.values()):
+        _check_each(owned)
+    return remember_sound(model, firsts)
 
 
-def _all_finite(tensors: list[Tensor]) -> bool:
+def _is_usual(tensor: Tensor) -> bool:
+    return not is_lazy(tensor) and not tensor.is_meta and kind_of(tensor) is None
+
+
+def _check_each(owned: Iterable[tuple[str, Tensor, bool]]) -> None:
+    for name, tensor, is_parameter in owned:
+        _check_owned(name, tensor, is_parameter)
+
+
+def _all_finite(tensors: Iterable[Tensor]) -> bool:
     """Return whether the sums of all tensors are finite, which says that all entries are; False may mean nothing.
 
     One look at all sums: a deep net has a hundred small tensors, and a look at each costs more than its sum.
     """
-    plain = [t for t in tensors if not is_lazy(t) and not t.is_meta and kind_of(t) is None]
-    if len(plain) < len(tensors):
-        return False
     by_device: dict[torch.device, list[Tensor]] = {}
-    for tensor in plain:
+    for tensor in tensors:
         if tensor.is_floating_point():
             by_device.setdefault(tensor.device, []).append(tensor.detach().sum().float())
     return all(bool(torch.isfinite(torch.stack(sums)).all()) for sums in by_device.values())

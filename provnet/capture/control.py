@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from provnet.capture.replay import run_call
-from provnet.capture.steps import RecordedStep, refs_in
+from provnet.capture.steps import RecordedStep
 from provnet.capture.store import ConstantOrigin, StoreEntry
 from provnet.errors import CrossExampleError
 
@@ -28,7 +28,7 @@ def constants_made(steps: Sequence[RecordedStep], entries: Sequence[StoreEntry])
     """Return the ops that made constants of traced floats which take a share, in the order in which they are read."""
     found: dict[ConstantOrigin, None] = {}
     for step in steps:
-        for value in refs_in((step.args, step.kwargs)):
+        for value in step.reads:
             origin = entries[value].origin
             if origin is None:
                 continue
@@ -57,7 +57,7 @@ def check_control(
     looked = {
         value
         for step in steps
-        for value in refs_in((step.args, step.kwargs))
+        for value in step.reads
         if entries[value].origin is not None and _compares(entries[value].tensor)
     }
     if batch < 2 or not looked:
@@ -88,7 +88,7 @@ def _cone(recorded: Sequence[RecordedStep], looked: set[int]) -> list[RecordedSt
     for step in reversed(recorded):
         if any(value in wanted for value in step.outputs if value is not None):
             found.append(step)
-            wanted.update(refs_in((step.args, step.kwargs)))
+            wanted.update(step.reads)
     return found[::-1]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from torch import Tensor
@@ -16,6 +17,30 @@ class Ref:
     """Stands in an op's arguments where a tensor stood. Ops hold value ids, never tensors."""
 
     id: int
+
+
+_PLAIN = frozenset({int, float, bool, str, type(None)})
+
+
+def refs_in(argument: Any) -> list[int]:
+    """Return the ids of the references in an op's arguments, however deep, in order."""
+    found: list[int] = []
+    _collect(argument, found)
+    return found
+
+
+def _collect(argument: Any, found: list[int]) -> None:
+    kind = type(argument)
+    if kind is Ref:
+        found.append(argument.id)
+    elif kind in _PLAIN:  # most arguments; the checks for containers cost ten times as much
+        return
+    elif isinstance(argument, list | tuple):
+        for part in argument:
+            _collect(part, found)
+    elif isinstance(argument, Mapping):
+        for part in argument.values():
+            _collect(part, found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +88,11 @@ class TracedOp:
     call: str = ""
     classes: tuple[str, ...] = ()
 
+    @cached_property
+    def reads(self) -> tuple[int, ...]:
+        """The ids of what its arguments refer to, in order, repetitions kept."""
+        return tuple(refs_in((self.args, self.kwargs)))
+
 
 @dataclass(frozen=True, eq=False)
 class ModuleCall:
@@ -100,6 +130,10 @@ class Execution:
     """The `ModelCall` that was recorded, for who wants to call the model again."""
     fixed: tuple[str, ...] = ()
     """Why its ops cannot be run again on other inputs, a phrase for each reason; see `provnet.capture.dependence`."""
+    unshared: frozenset[int] = frozenset()
+    """Where the storages lie that nobody but this holds: no hook, no variable, no attribute of the model."""
+    imprint: Any = None
+    """The `Imprint` of the model's parameters and buffers as they were found; None if they were not looked at."""
 
     def tensor(self, ref: Ref | int) -> Tensor:
         """Return the recorded tensor behind a reference."""

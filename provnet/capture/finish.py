@@ -8,21 +8,26 @@ from collections.abc import Container, Iterable, Mapping
 from provnet.capture.execution import Execution, ModuleCall, TracedOp, Value
 from provnet.capture.mode import Recorder
 from provnet.capture.module_names import Frame, free_name
-from provnet.capture.steps import RecordedStep, refs_in
+from provnet.capture.steps import RecordedStep
 from provnet.capture.store import ConstantOrigin, StoreEntry
 
 
 def finish(
-    recorder: Recorder, sources: Mapping[str, int], outputs: Mapping[str, int], batch: int, batch_dim: int, copy: bool
+    recorder: Recorder,
+    steps: list[RecordedStep],
+    sources: Mapping[str, int],
+    outputs: Mapping[str, int],
+    batch: int,
+    batch_dim: int,
+    copy: bool,
 ) -> Execution:
-    """Return the execution: active ops that an output depends on, and the values that these refer to.
+    """Return the execution: the `needed` steps, and the values that these refer to.
 
     With `copy`, the model's tensors are copied, and have no owner.
     """
     entries = recorder.store.entries
-    steps = _needed(recorder.steps, entries, set(outputs.values()))
     computed = {value for step in steps for value in step.outputs if value is not None}
-    used = {ref for step in steps for ref in refs_in((step.args, step.kwargs))}
+    used = {ref for step in steps for ref in step.reads}
     kept = sorted(used | computed | set(sources.values()) | set(outputs.values()))
     names = {value: name for name, value in sources.items()}
     frames = recorder.names.calls
@@ -60,18 +65,15 @@ def finish(
     )
 
 
-def _needed(steps: list[RecordedStep], entries: list[StoreEntry], wanted: set[int]) -> list[RecordedStep]:
-    found: list[RecordedStep] = []
-    for step in reversed(steps):
-        if any(value in wanted and entries[value].active for value in step.outputs if value is not None):
-            found.append(step)
-            wanted.update(refs_in((step.args, step.kwargs)))
-    return found[::-1]
-
-
 def needed(recorder: Recorder, outputs: Mapping[str, int]) -> list[RecordedStep]:
     """Return the active steps that an output depends on."""
-    return _needed(recorder.steps, recorder.store.entries, set(outputs.values()))
+    entries, wanted = recorder.store.entries, set(outputs.values())
+    found: list[RecordedStep] = []
+    for step in reversed(recorder.steps):
+        if any(value in wanted and entries[value].active for value in step.outputs if value is not None):
+            found.append(step)
+            wanted.update(step.reads)
+    return found[::-1]
 
 
 def _origin_names(

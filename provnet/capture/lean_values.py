@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from provnet.capture.execution import Execution, Ref, TracedOp
+from provnet.capture.execution import Execution, TracedOp
 from provnet.capture.replay import results_of
 from provnet.capture.segments import Life, choose_cuts, crossing_values
 from provnet.errors import StaleCircuitError
@@ -45,29 +45,38 @@ class Lean:
         self._cuts = choose_cuts(len(self._ops), lives)
         keep = set(execution.sources.values()) | set(execution.outputs.values()) | crossing_values(self._cuts, lives)
         keep |= {v for op in self._ops if op.index in execution.opaque for v in op.outputs if v is not None}
-        self.kept: dict[int, Tensor] = {value: execution.values[value].tensor for value in keep}
+        read = {value for op in self._ops for value in op.reads}
+        self.kept: dict[int, Tensor] = {
+            value: execution.values[value].tensor if value in read else _by_itself(execution.values[value].tensor)
+            for value in keep
+        }
         self._thread = _Thread()
         for stretch in range(len(self._cuts) + 1):
             self._make(stretch, execution)
 
     def _lives(self, execution: Execution, groups: list[list[int]]) -> dict[int, Life]:
-        """Return the life of every computed value that is looked at. Views of one memory count once, by the largest."""
+        """Return the life of every computed value that is looked at.
+
+        Of the values that lie in one memory the first made has its size, and lives as long as any of them: one that is
+        kept holds all of it.
+        """
         last = {value: self._maker[value] for value in self._asked}
         for op in self._ops:
-            for value in _references((op.args, op.kwargs)):
+            for value in op.reads:
                 if value in self._maker:
                     last[value] = op.index
         for group in groups:
             end = max((self._maker[value] for value in group), default=0)
             for value in group:
                 last[value] = max(last[value], end)
-        owner: dict[int, int] = {}
+        sharing: dict[int, list[int]] = {}
+        for value in sorted(last, key=self._maker.__getitem__):
+            sharing.setdefault(execution.values[value].tensor.untyped_storage().data_ptr(), []).append(value)
         lives = {}
-        for value, end in last.items():
-            tensor = execution.values[value].tensor
-            first = owner.setdefault(tensor.untyped_storage().data_ptr(), value)
-            size = tensor.untyped_storage().nbytes() if first == value else 0
-            lives[value] = Life(self._maker[value], end, size)
+        for values in sharing.values():
+            size = execution.values[values[0]].tensor.untyped_storage().nbytes()
+            lives |= {value: Life(self._maker[value], last[value], 0) for value in values}
+            lives[values[0]] = Life(self._maker[values[0]], max(last[value] for value in values), size)
         return lives
 
     @property
@@ -104,7 +113,7 @@ class Lean:
 
         `like` is the tensor as the circuit shows it: the recorded one, or a view of it with an axis taken apart.
         """
-        return like if value in self.kept else Again(self, value, like)
+        return self.kept[value].reshape(like.shape) if value in self.kept else Again(self, value, like)
 
     # -- making --------------------------------------------------------------------------------------------------------
 
@@ -178,7 +187,7 @@ Constant = tuple[Tensor, str | None, Tensor | None, int | None]
 
 def _constants(execution: Execution, made: Mapping[int, int]) -> dict[int, Constant]:
     """Return the tensors that ops read and none makes, each with its name and the version to watch."""
-    read = {value for op in execution.ops for value in _references((op.args, op.kwargs))}
+    read = {value for op in execution.ops for value in op.reads}
     found = {}
     for value in read - set(made) - set(execution.sources.values()):
         held = execution.values[value]
@@ -186,15 +195,10 @@ def _constants(execution: Execution, made: Mapping[int, int]) -> dict[int, Const
     return found
 
 
-def _references(tree: Any) -> Iterator[int]:
-    if isinstance(tree, Ref):
-        yield tree.id
-    elif isinstance(tree, tuple | list):
-        for part in tree:
-            yield from _references(part)
-    elif isinstance(tree, Mapping):
-        for part in tree.values():
-            yield from _references(part)
+def _by_itself(tensor: Tensor) -> Tensor:
+    """Return a tensor, a copy if it is a small part of its memory: the scores of one token, say, of those of all."""
+    few = 2 * tensor.numel() * tensor.element_size() < tensor.untyped_storage().nbytes()
+    return tensor.clone() if few else tensor
 
 
 def _same(result: Tensor, recorded: Tensor) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor
 from provnet.capture.execution import Ref
 from provnet.capture.operations import Facts
 from provnet.capture.replay import run_call
-from provnet.capture.steps import RecordedStep, refs_in
+from provnet.capture.steps import RecordedStep
 from provnet.capture.store import StoreEntry
 from provnet.errors import CrossExampleError, InputError
 
@@ -147,7 +147,7 @@ class Lookups:
         for step in reversed(steps):
             if any(output in wanted for output in step.outputs if output is not None):
                 way.append(step)
-                wanted.update(refs_in((step.args, step.kwargs)))
+                wanted.update(step.reads)
         return way[::-1], wanted & set(self.numbers)
 
     def revive(self, entries: Sequence[StoreEntry]) -> None:
@@ -225,7 +225,7 @@ def _rerun(
     for step in steps:
         if step.renumbers:
             like = next(entries[o].tensor for o in step.outputs if o is not None)
-            first = next(made[r] for r in refs_in((step.args, step.kwargs)) if r in made)
+            first = next(made[r] for r in step.reads if r in made)
             results: Any = (first.expand(like.shape),)
         else:
             results = step.function(*resolve(step.args), **{k: resolve(v) for k, v in step.kwargs.items()})

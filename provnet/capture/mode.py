@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from typing import Any
 
@@ -23,6 +22,7 @@ from provnet.capture.operations import Facts, facts_of
 from provnet.capture.remarks import Remarks
 from provnet.capture.special_tensors import kind_of
 from provnet.capture.steps import RecordedStep
+from provnet.capture.storage_identity import is_plain
 from provnet.capture.store import ConstantOrigin, Store
 from provnet.capture.structure import replace_tensors, tensors_in
 from provnet.errors import TraceError
@@ -33,6 +33,8 @@ _ROUNDING = frozenset(["round", "floor", "ceil", "trunc", "fix", "floor_divide"]
 """They stay near their input, and are unit edges."""
 _LOOKS = frozenset(["_local_scalar_dense", "as_strided", "is_nonzero", "equal"])
 """Their results are no tensors, or only speak of memory."""
+_ORDINARY = frozenset([torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.bool])
+"""Dtypes of which tensors are dense and real, if they are plain."""
 
 
 class Recorder(TorchDispatchMode):
@@ -48,23 +50,31 @@ class Recorder(TorchDispatchMode):
         self.source_modules: dict[str, set[int] | None] = {}
         self.remarks = Remarks(model)
         self.dependence = Dependence()
-        self._quiet = False
+        self.quiet = False
 
     # --- what happens between ops -------------------------------------------------------------------------------------
 
     def find(self, tensor: Tensor) -> int | None:
         """Return the id of the active value that `tensor` shows."""
-        with self._paused():
-            return self.store.find(tensor)
+        return self.active((tensor,))[0]
+
+    def active(self, tensors: Iterable[Tensor]) -> list[int | None]:
+        """Return the ids of the active values that tensors show, None for a tensor that shows none."""
+        with _Paused(self):
+            return [self.store.find(tensor) for tensor in tensors]
 
     def enter(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> None:
         """A module is about to be called (its frame stands on the stack)."""
-        with self._paused():
+        if not self.opaque.modes:
+            return
+        with _Paused(self):
             self.opaque.enter(path, module, args, kwargs, len(self.names.stack))
 
     def leave(self, output: Any) -> Any:
         """The innermost module has returned (its frame still stands). Return what its caller is to get."""
-        with self._paused():
+        if not (self.opaque.modes or self.source_modules):
+            return output
+        with _Paused(self):
             self.opaque.leave(output, len(self.names.stack))
             here = self.names.here
             calls = self.source_modules.get(here.path, set())
@@ -86,16 +96,6 @@ class Recorder(TorchDispatchMode):
             return copies[id(tensor)]
 
         return replace_tensors(output, copied)
-
-    @contextmanager
-    def _paused(self) -> Iterator[None]:
-        """Let ops of our own, such as copies, pass by, and looks at a tensor's shape not go round by `Escapes`."""
-        quiet, self._quiet = self._quiet, True
-        try:
-            with torch._C.DisableTorchFunction():
-                yield
-        finally:
-            self._quiet = quiet
 
     def close(self) -> None:
         """Let go of all values. Recorder and store refer to each other, so the collector would find them late."""
@@ -124,13 +124,14 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if self._quiet:
+        if self.quiet:
             return func(*args, **kwargs)
         # Else each look at a tensor's shape would go round by way of `Escapes`, which doubles the cost of an op.
         with torch._C.DisableTorchFunction():
             return self._step(func, args, kwargs)
 
     def _step(self, func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        self.store.look_again()
         facts = facts_of(func)
         if facts.composite:
             with self:
@@ -138,9 +139,10 @@ class Recorder(TorchDispatchMode):
         if facts.view and self.store.is_stale(args[0]):
             # Nothing is read yet. Reading now would make a buffer filled step by step cost steps times its size.
             return func(*args, **kwargs)
-        targets = facts.targets(args, kwargs)
-        read = _tensors(*facts.read(args, kwargs))
-        active = [t for t in read if self.store.find(t) is not None]
+        targets = facts.targets(args, kwargs) if facts.writes else []
+        read = _tensors(*(facts.read(args, kwargs) if facts.overwrites else (args, kwargs)))
+        find = self.store.find
+        active = [t for t in read if find(t) is not None]
         if self.opaque.hidden:
             self.opaque.refuse_hidden(read, self.names.here.path)
         if facts.random and func not in DECOMPOSED:
@@ -163,7 +165,7 @@ class Recorder(TorchDispatchMode):
             if self.store.has_origins and not facts.constant:
                 self._follow(facts, args, kwargs, result, read)
             return result
-        if active and is_decomposed(func, args, lambda tensor: self.store.find(tensor) is not None):
+        if active and func in DECOMPOSED and is_decomposed(func, args, lambda tensor: find(tensor) is not None):
             with self:
                 results = DECOMPOSED[func](*args, **kwargs)
             return completed(func, results, args, kwargs)
@@ -217,7 +219,7 @@ class Recorder(TorchDispatchMode):
                 self.dependence.bind(output)
         # A view of a value in the same order, such as detach(), is that value.
         new = [isinstance(o, Tensor) and self.store.known(o) is None for o in outputs]
-        origin = self._origin(facts, active)
+        origin = None if all(flags) else self._origin(facts, active)
         if not any(flag and fresh for flag, fresh in zip(flags, new, strict=True)):
             if origin is not None and facts.base not in _LOOKS:
                 self._freeze(facts, args, kwargs, result, origin)
@@ -293,9 +295,10 @@ class Recorder(TorchDispatchMode):
         made = made_again(facts.function, *self._refs(args, kwargs), layout) if torch.is_grad_enabled() else None
         self.lookups.found.append(Found(source, argument, frame.path, frame.call, made=made))
 
-    def _carries(self, output: Tensor, facts: Facts, active: list[Tensor]) -> bool:
-        """Return whether an output depends on a source, given the op's active inputs. An empty one depends on none."""
-        if not output.numel():
+    def _carries(self, output: Tensor, facts: Facts, active: list[Tensor], resized: bool = False) -> bool:
+        """Return whether an output depends on a source, given the op's active inputs. An empty one depends on none,
+        unless it is yet to be `resized`."""
+        if not output.numel() and not resized:
             return False
         if output.is_floating_point() or output.is_complex() or output.is_quantized:
             return True
@@ -333,7 +336,8 @@ class Recorder(TorchDispatchMode):
         hidden = (bound or bool(active)) and facts.base not in SHAPE_ONLY
         origin = self._written_origin(facts, active, _tensors(*facts.read(args, kwargs)))
         active = [] if facts.constant or facts.steps else active
-        carried = [t for t in targets if active and facts.form != "mixed" and self._carries(t, facts, active)]
+        resized = facts.form == "out"  # an empty tensor is made to fit the result
+        carried = [t for t in targets if active and facts.form != "mixed" and self._carries(t, facts, active, resized)]
         if carried:
             self._refuse_kinds(facts, args, kwargs, ())
         if carried and facts.base in ("copy_", "fill_"):
@@ -343,6 +347,8 @@ class Recorder(TorchDispatchMode):
         for target in targets:
             self.store.before_write(target, bool(carried))
         result = func(*args, **kwargs)
+        self.store.look_again()  # what `out=` names may have another size now
+        carried = [target for target in carried if target.numel()]
         if hidden and not carried:
             self.dependence.bind(targets)
         if facts.form == "mixed":
@@ -409,6 +415,7 @@ class Recorder(TorchDispatchMode):
                 )
         refs, named = self._refs(args, kwargs)
         result = func(*args, **kwargs)
+        self.store.look_again()
         # What set_, resize_ and as_strided_ show now is found by its place in memory, and read as a window.
         moved = facts.base in ("set_", "resize_", "resize_as_", "as_strided_")
         if not moved and self.store.known(args[0]) is None:
@@ -452,6 +459,8 @@ class Recorder(TorchDispatchMode):
                 "Trace the model as it was before it was quantised, or keep the module whole with opaque=."
             )
         for tensor in _tensors((*args, *outputs), kwargs):
+            if tensor.dtype in _ORDINARY and is_plain(tensor):
+                continue
             kind = kind_of(tensor)
             if kind is not None:
                 shape = "" if kind == "nested" else f" of shape {tuple(tensor.shape)}"
@@ -459,6 +468,22 @@ class Recorder(TorchDispatchMode):
                     f"{facts.name!r} (in {self.names.here.path!r}) has a {kind} tensor{shape}: "
                     "only dense real tensors can be traced. Convert it, or keep its module whole with opaque=."
                 )
+
+
+class _Paused:
+    """Lets ops of our own, such as copies, pass by, and looks at a tensor's shape not go round by `Escapes`."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder, self._direct = recorder, torch._C.DisableTorchFunction()
+
+    def __enter__(self) -> None:
+        self._recorder.store.look_again()
+        self._before, self._recorder.quiet = self._recorder.quiet, True
+        self._direct.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._direct.__exit__(*error)
+        self._recorder.quiet = self._before
 
 
 def _tensors(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:

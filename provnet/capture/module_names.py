@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from provnet.capture.structure import tensors_in
 class Watcher(Protocol):
     """Who knows the values of tensors, and wants to hear of module calls."""
 
-    def find(self, tensor: Tensor) -> int | None: ...
+    def active(self, tensors: Iterable[Tensor]) -> list[int | None]: ...
 
     def enter(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> None: ...
 
@@ -172,7 +172,7 @@ class CallNames:
         def before(owner: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if threading.get_ident() != self.thread:
                 return
-            found = (self.watcher.find(tensor) for _, tensor in tensors_in((*args, kwargs)))
+            found = self.watcher.active([tensor for _, tensor in tensors_in((*args, kwargs))])
             inputs = tuple(dict.fromkeys(value for value in found if value is not None))
             frame = Frame(path, name, leaf, classes, self.count.get(path, 0), inputs)
             self.count[path] = frame.call + 1
@@ -190,8 +190,9 @@ class CallNames:
             if self.here.path != path or len(self.stack) == 1:
                 return None
             given, output = output, self.watcher.leave(output)
-            named = ((name, self.watcher.find(tensor)) for name, tensor in tensors_in(output))
-            self.here.outputs = tuple((name, value) for name, value in named if value is not None)
+            named = list(tensors_in(output))
+            values = self.watcher.active([tensor for _, tensor in named])
+            self.here.outputs = tuple((n, v) for (n, _), v in zip(named, values, strict=True) if v is not None)
             self.stack.pop()
             return None if output is given else output
 

@@ -20,6 +20,7 @@ from provnet.capture.control import check_control, constants_made
 from provnet.capture.escape import Escapes
 from provnet.capture.execution import Execution
 from provnet.capture.finish import finish, needed
+from provnet.capture.holders import unshared
 from provnet.capture.masked_rows import check_masked_rows
 from provnet.capture.mode import Recorder
 from provnet.capture.module_names import modules_of
@@ -69,7 +70,7 @@ def record(
     model = uncompiled(model)
     name = name_of(model)
     model, modules, opaque = whole_function(model, modules_of(model), opaque)
-    check_model(model, modules)
+    imprint = check_model(model, modules)
     modes = opaque_modes(opaque, modules)
     given = [tensor for _, tensor in named_arguments(model, args, kwargs)]
     with _undisturbed(graph):
@@ -80,12 +81,17 @@ def record(
         check_other_arguments(arguments)
         rest = (batch_dim, copy, check_batch)
         execution, outputs = _run(model, Recorder(name), modules, modes, args, kwargs, chosen, *rest)
+        execution = replace(execution, imprint=imprint)
         if check_batch:
             check_examples(execution)
         if graph:
             parameters = {name: p for path, m in modules.items() for name, p in m.named_parameters(path, recurse=False)}
             execution = replay_with_graph(with_live_views(execution, parameters))
             check_gradients(execution, outputs)
+        else:
+            del outputs  # the execution alone holds them, unless the model keeps them
+            values = (value.tensor for value in execution.values.values() if value.kind == "computed")
+            execution = replace(execution, unshared=unshared(values))
     if chosen.numbers or chosen.modules:
         inner = "its source comes up inside the model (a look-up, or a module's output)"
         return replace(execution, fixed=(*execution.fixed, inner))
@@ -169,7 +175,7 @@ def _run(
     recorder.remarks.add_constants(constants_made(steps, entries))
     recorder.remarks.tell()
     check_control(steps, recorder.steps, entries, tuple(ids.values()), batch, batch_dim, thorough)
-    execution = finish(recorder, ids, outputs, batch, batch_dim, copy)
+    execution = finish(recorder, steps, ids, outputs, batch, batch_dim, copy)
     recorder.close()
     return execution, {name: returned[name] for name in outputs}
 

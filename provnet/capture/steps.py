@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from provnet.capture.execution import Ref
+from provnet.capture.execution import refs_in
 from provnet.capture.module_names import Frame
 from provnet.capture.operations import RENUMBERING
 
@@ -23,24 +24,12 @@ class RecordedStep:
     frame: Frame
     opaque: Any = None
 
+    @cached_property
+    def reads(self) -> tuple[int, ...]:
+        """The ids of what its arguments refer to, in order, repetitions kept."""
+        return tuple(refs_in((self.args, self.kwargs)))
+
     @property
     def renumbers(self) -> bool:
         """Return whether the op, on integers, gives each entry another number and leaves it in its place."""
         return self.name.removeprefix("aten.") in RENUMBERING
-
-
-_PLAIN = frozenset({int, float, bool, str, type(None)})
-
-
-def refs_in(tree: Any) -> Iterator[int]:
-    """Yield the ids of all references in an op's arguments."""
-    if type(tree) in _PLAIN:  # most arguments; the checks for containers cost ten times as much
-        return
-    if isinstance(tree, Ref):
-        yield tree.id
-    elif isinstance(tree, tuple | list):
-        for part in tree:
-            yield from refs_in(part)
-    elif isinstance(tree, Mapping):
-        for part in tree.values():
-            yield from refs_in(part)

@@ -100,6 +100,7 @@ class Store:
         self.born: set[Hashable] = set()
         self.saved: dict[Hashable, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
         self._emit = emit
+        self._places: dict[int, tuple[Tensor, Hashable, StorageGeometry]] = {}
 
     def own(self, modules: Mapping[str, nn.Module]) -> None:
         """Learn the model's tensors by storage. What is tied goes by its first name."""
@@ -117,21 +118,34 @@ class Store:
 
     # --- looking up ---------------------------------------------------------------------------------------------------
 
+    def _place(self, tensor: Tensor) -> tuple[Hashable, StorageGeometry]:
+        """Return a plain tensor's storage and geometry. Each is asked of torch once an op: see `look_again`."""
+        found = self._places.get(id(tensor))
+        if found is None:  # the tensor is held so that its id is its own
+            found = self._places[id(tensor)] = (tensor, storage_key(tensor), geometry(tensor))
+        return found[1:]
+
+    def look_again(self) -> None:
+        """Forget where tensors lie: they may have been given other memory, or another shape, since."""
+        self._places.clear()
+
     def known(self, tensor: Tensor) -> int | None:
         """Return the id of the value that `tensor` shows now, if that is recorded already."""
         if not is_plain(tensor):
             return None
-        memory = self.memories.get(storage_key(tensor))
-        return None if memory is None else memory.fresh.get(geometry(tensor))
+        key, where = self._place(tensor)
+        memory = self.memories.get(key)
+        return None if memory is None else memory.fresh.get(where)
 
     def find(self, tensor: Tensor) -> int | None:
         """Return the id of the active value that `tensor` shows now, None if it shows none."""
         if not is_plain(tensor):
             return None
-        memory = self.memories.get(storage_key(tensor))
+        key, where = self._place(tensor)
+        memory = self.memories.get(key)
         if memory is None:
             return None
-        found = memory.fresh.get(geometry(tensor))
+        found = memory.fresh.get(where)
         if found is None and memory.active and tensor.numel():
             found = self._read(memory, tensor)
         return found if found is not None and self.entries[found].active else None
@@ -150,8 +164,11 @@ class Store:
 
     def is_stale(self, tensor: Tensor) -> bool:
         """Return whether `tensor` shows memory that depends on a source, but no value that is recorded already."""
-        memory = self.memories.get(storage_key(tensor)) if is_plain(tensor) else None
-        known = memory is None or not memory.active or geometry(tensor) in memory.fresh
+        if not is_plain(tensor):
+            return False
+        key, where = self._place(tensor)
+        memory = self.memories.get(key)
+        known = memory is None or not memory.active or where in memory.fresh
         return not known and tensor.numel() > 0
 
     def ref(self, tensor: Tensor) -> Ref:
@@ -172,7 +189,7 @@ class Store:
         if tensor.requires_grad and kind != "computed":  # a source is copied, for the model may write over it
             live = tensor.clone() if active else tensor
         entry = StoreEntry(tensor.detach(), kind or "computed", active, name, version, owner, live)
-        where, memory = geometry(tensor), self._memory(tensor)
+        where, memory = self._place(tensor)[1], self._memory(tensor)
         memory.fresh[where] = len(self.entries)
         memory.live[len(self.entries)] = where
         memory.active |= active
@@ -201,10 +218,11 @@ class Store:
         return len(self.entries) - 1
 
     def _memory(self, tensor: Tensor) -> Memory:
-        key = storage_key(tensor)
-        if key not in self.memories:
-            self.memories[key] = Memory(tensor.untyped_storage())
-        return self.memories[key]
+        key = self._place(tensor)[0]
+        memory = self.memories.get(key)
+        if memory is None:
+            memory = self.memories[key] = Memory(tensor.untyped_storage())
+        return memory
 
     def is_parameter(self, tensor: Any) -> bool:
         """Return whether a tensor shows one of the model's parameters."""
@@ -244,7 +262,7 @@ class Store:
 
     def bear(self, tensors: Iterable[Any]) -> None:
         """Note that the memory of some tensors is this run's own: nobody finds it changed afterwards."""
-        self.born.update(storage_key(t) for t in tensors if isinstance(t, Tensor) and is_plain(t))
+        self.born.update(self._place(t)[0] for t in tensors if isinstance(t, Tensor) and is_plain(t))
 
     def save(self, tensor: Tensor) -> None:
         """Save what lies in memory that was there before the run: the model's, or whoever's it closes over."""
@@ -288,6 +306,7 @@ class Store:
                     self._detach(memory, value)
             storage.copy_(saved)
         self.saved.clear()
+        self.look_again()
 
     def close(self) -> None:
         """Let go of all values and of whoever is told of ops."""

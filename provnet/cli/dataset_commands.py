@@ -1,4 +1,4 @@
-"""Commands on whole datasets: sweep, masks, prune."""
+"""Commands on whole datasets: sweep, masks, subnetworks, prune."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
 from provnet.applications.command_questions import numbers, options_of, parse_target, to_json, whole_numbers
@@ -16,6 +17,7 @@ from provnet.applications.datasets.sweep import sweep
 from provnet.applications.datasets.tally_text import describe_tally, matrix_text, table_text, tally_plainly
 from provnet.applications.outputs import require_free, write_array
 from provnet.applications.pruning import BASELINES, baseline_scores, pruning_curve, ranking, relevance_scores
+from provnet.applications.subnetworks import accuracy_of, subnetworks, write_subnetworks
 from provnet.cli.application import app
 from provnet.cli.options import (
     AsJson,
@@ -140,6 +142,70 @@ def masks_of_classes(
         typer.echo(f"provnet: note: the masks of the classes {told} only say where inputs are not 0", err=True)
     if out is not None:
         write_array(out, found.numpy())
+        typer.echo(f"written: {out}", err=as_json)
+
+
+@app.command("subnetworks")
+def subnetworks_of_classes(
+    model: ModelName,
+    examples: Examples,
+    labels: Labels = None,
+    share: Annotated[str, typer.Option(help="all (AND), any (OR), or a share of the examples")] = "any",
+    at: Annotated[list[str], typer.Option(help="tensor, by path or glob; may be repeated; the sources")] = [],  # noqa: B006
+    weights: Annotated[list[str], typer.Option(help="parameter; may be repeated; all layers' weights")] = [],  # noqa: B006
+    by: Annotated[By, typer.Option(help="whose class an example counts for")] = By.label,
+    rule: RuleName = "zero",
+    theta: Theta = None,
+    batch_size: Batches = 64,
+    checkpoint: Checkpoint = None,
+    out: Annotated[Path | None, typer.Option(help="write the masks: safetensors, classes first")] = None,
+    key: Key = None,
+    shape: Shape = None,
+    divide: Divide = None,
+    first: First = 0,
+    count: Count = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say which neurons and edges each class needs, what classes share, and what each part does alone."""
+    if out is not None:
+        require_free(out, force)
+    asked, wanted = options_of(rule, theta), share if share in ("all", "any") else numbers(share)[0]
+    network, data = open_data(model, examples, labels, key, whole_numbers(shape), divide, first, count)
+    x, y = labelled(data, "a subnetwork")
+    found = subnetworks(
+        network,
+        (x, y),
+        wanted,  # type: ignore[arg-type]  # "all", "any" or a number, as the line above makes it
+        at or None,
+        weights or None,
+        by.value,
+        batch_size,
+        checkpoint=checkpoint,
+        **asked,
+    )
+    names = [str(label) for label in range(len(found))]
+    common = torch.tensor([[one.overlap(other) for other in found] for one in found])
+    whole, own = (
+        [accuracy_of(label_model, x[y == label], y[y == label]) for label, label_model in enumerate(models)]
+        for models in ([network] * len(found), [one.model(network) for one in found])
+    )
+    if as_json:
+        sizes = [{name: int(mask.sum()) for name, mask in {**one.neurons, **one.weights}.items()} for one in found]
+        plain = {"sizes": sizes, "overlap": common.tolist(), "accuracy": whole, "accuracy_alone": own}
+        typer.echo(to_json(plain))
+    else:
+        rows = [
+            [name, str(one.examples), *(str(int(mask.sum())) for mask in {**one.neurons, **one.weights}.values())]
+            for name, one in zip(names, found, strict=True)
+        ]
+        ends = [["-" if share is None else f"{share:.1%}" for share in shares] for shares in (whole, own)]
+        columns = ["class", "examples", *found[0].neurons, *found[0].weights, "right", "alone"]
+        typer.echo(table_text(columns, [[*row, *end] for row, *end in zip(rows, *ends, strict=True)]))
+        typer.echo("\nedges in common, over those of either:")
+        typer.echo(matrix_text("class", names, common))
+    if out is not None:
+        write_subnetworks(out, found)
         typer.echo(f"written: {out}", err=as_json)
 
 

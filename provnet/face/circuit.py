@@ -160,6 +160,7 @@ class Circuit(DescribedCircuit):
         dtype: torch.dtype | None = None,
         memory: int | None = None,
         route: str = "auto",
+        engine: str = "auto",
         exact: bool = False,
         measure_memory: bool = False,
         product: bool = False,
@@ -192,6 +193,9 @@ class Circuit(DescribedCircuit):
         dtype       floating dtype of the evaluation; default: the model's, at least float32.
         memory      bytes that tiles may take. Where memory runs out, tiles are halved anyway; the plan then says so.
         route       "auto", or "reference" for the literal definition.
+        engine      what folds the edges of large blocks: "auto", a compiled kernel where one is there and the block is
+                    large enough to be worth it; "torch", none; "numba" or "triton", that one wherever it can. The
+                    answers are the same.
         exact       counting in Python integers of any size: short for Counting(overflow="exact").
         measure_memory   note the call's peak of memory, in `result.peak_memory`.
         product     True: lists are crossed, every semiring with every rule and both with every annotation function, the
@@ -215,6 +219,7 @@ class Circuit(DescribedCircuit):
             dtype=dtype,
             memory=memory,
             route=route,
+            engine=engine,
             exact=exact,
             measure_memory=measure_memory,
             product=product,

@@ -33,6 +33,7 @@ def answers(
     dtype: torch.dtype | None = None,
     memory: int | None = None,
     route: str = "auto",
+    engine: str = "auto",
     exact: bool = False,
     measure_memory: bool = False,
     product: bool = False,
@@ -53,6 +54,7 @@ def answers(
         start=start,
         floating=floating,
         route=route,
+        engine=engine,
         tile=None if memory is None else tile_of(memory, floating),
         only=masks_of(data, only),
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from torch import Tensor
 
+from provnet.capture.imprint import Imprint
 from provnet.circuit.blocks import BlockCircuit
 from provnet.errors import StaleCircuitError
-from provnet.torch_backend.imprint import Imprint
 from provnet.torch_backend.settings import plain_torch
 
 WAY_OUT = "Trace again, or trace with copy=True"
@@ -19,11 +21,18 @@ class Freshness:
     """
 
     @plain_torch()
-    def __init__(self, circuit: BlockCircuit, whole: bool = False) -> None:
-        """`whole`: compare every bit of large tensors too."""
+    def __init__(self, circuit: BlockCircuit, whole: bool, found: Imprint | None, unshared: Container[int]) -> None:
+        """`whole`: compare every bit of large tensors too. `found`: the imprint of the model's own tensors, if there
+        is one. `unshared`: where memory lies that nobody else can write to."""
         self._kept = circuit.kept
-        self._weights = Imprint({kept.name: kept.handle for kept in circuit.kept}, whole)
-        self._recorded = Imprint(_recorded(circuit), whole)
+        own = None if whole else found
+        self._names = {kept.name for kept in circuit.kept if own is not None and own.covers(kept.name, kept.handle)}
+        self._own = own if self._names else None
+        others = {kept.name: kept.handle for kept in circuit.kept if kept.name not in self._names}
+        self._others = Imprint(others, whole)
+        recorded = _recorded(circuit).items()
+        watched = {name: held for name, held in recorded if held.untyped_storage().data_ptr() not in unshared}
+        self._recorded = Imprint(watched, whole)
 
     def check(self) -> None:
         """Raise `StaleCircuitError` if any of the tensors was changed."""
@@ -33,7 +42,8 @@ class Freshness:
                     f"{kept.name!r} was changed in place after tracing (version {kept.version}, now "
                     f"{kept.handle._version}), so activations and weights no longer belong together. {WAY_OUT}."
                 )
-        changed = self._weights.changed()
+        changed = [] if self._own is None else self._own.changed(self._names)
+        changed += self._others.changed()
         if changed:
             raise StaleCircuitError(
                 f"{_listed(changed)} changed after tracing, by a way that torch does not count (.data, numpy, a fused "

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from provnet.circuit.blocks import Block, BlockCircuit
 from provnet.circuit.gates import Neuron
+from provnet.circuit.parameters import uses_of
 from provnet.errors import OptionError, UnknownNameError
 from provnet.face.meta_device import with_values
 from provnet.face.spelling import is_neuron, nearest, neuron_or_none
@@ -21,15 +22,24 @@ At = str | Neuron | tuple[object, ...] | Iterable[object] | None
 def tensors_at(circuit: BlockCircuit, at: At) -> frozenset[int]:
     """Return the activations that `at` names: paths, globs or neurons, one or several; None: the sources.
 
-    Raises: `UnknownNameError` for a name that is none, or a glob that fits nothing.
+    A parameter that was named as a source stands for the outputs of the blocks that use it: its relevance is made of
+    theirs. Raises: `UnknownNameError` for a name that is none, or a glob that fits nothing.
     """
     if at is None:
-        return frozenset(circuit.sources)
+        return frozenset(circuit.sources).union(*(_users(circuit, name) for name in circuit.parameters))
     found: set[int] = set()
     for item in items_of(at):
+        if isinstance(item, str) and item in circuit.parameters:
+            found |= _users(circuit, item)
+            continue
         neuron = neuron_or_none(circuit, item)
         found.update(_matching(circuit, item) if neuron is None else {neuron[0]})
     return frozenset(found)
+
+
+def _users(circuit: BlockCircuit, parameter: str) -> set[int]:
+    uses = uses_of(circuit, parameter, circuit.parameters[parameter])
+    return {circuit.blocks[use.block].output for use in uses}
 
 
 def _matching(circuit: BlockCircuit, pattern: str) -> set[int]:

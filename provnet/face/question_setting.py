@@ -16,6 +16,7 @@ from provnet.circuit.blocks import Block
 from provnet.circuit.conventions import Conventions
 from provnet.errors import CountOverflowError, NonFiniteError, OptionError
 from provnet.face.lists import EdgeQuestion
+from provnet.face.promotion import are_exact, first_rung, in_whole_numbers, surely_overflow
 from provnet.face.question import Question, neurons_explained
 from provnet.face.relevance import Relevance
 from provnet.face.relevance_at_tensors import AskedQuestion
@@ -24,6 +25,7 @@ from provnet.face.targets import Target, Targets, start_rows, target_neurons
 from provnet.rules.lrp.base import Rule
 from provnet.semirings.base import Semiring
 from provnet.semirings.counting import bits, too_many
+from provnet.torch_backend.contractions.engine_choice import check_engine, engine_chosen
 from provnet.torch_backend.settings import plain_torch
 from provnet.torch_backend.walk.evaluate import Evaluation, WalkQuestion
 from provnet.torch_backend.walk.memory_peak import Peak
@@ -42,7 +44,9 @@ Answer = tuple[tuple[WalkQuestion, ...], list[Evaluation]]
 
 @dataclass(frozen=True, eq=False)
 class QuestionSetting:
-    """All of an evaluation but what edges are worth and which tensors it keeps. `tile` counts edges."""
+    """All of an evaluation but what edges are worth and which tensors it keeps.
+
+    `tile` counts edges, `engine` folds them."""
 
     session: Session
     output: int
@@ -51,6 +55,7 @@ class QuestionSetting:
     start: Any
     floating: torch.dtype
     route: str
+    engine: str
     tile: int | None
     only: Mapping[int, Tensor]
 
@@ -80,6 +85,7 @@ class QuestionSetting:
     def answer(self, asked: Sequence[EdgeQuestion], keep: frozenset[int], measure: bool = False) -> list[Relevance]:
         """Return one result for each question. `measure`: note the peak of memory, the whole call's for each."""
         device = self.session.data.activations[self.output].handle.device
+        check_engine(self.engine, device)
         with Peak(device) if measure else nullcontext() as peak:
             answers = self._climb(self._sized(asked), keep)
         taken = None if peak is None else peak.bytes
@@ -124,6 +130,12 @@ class QuestionSetting:
         self, workspace: Workspace, questions: Sequence[WalkQuestion], keep: frozenset[int]
     ) -> list[Evaluation]:
         """Evaluate in one walk, with a progress bar if it may take longer than two seconds."""
+        with engine_chosen(self.engine):
+            return self._walk_with_progress(workspace, questions, keep)
+
+    def _walk_with_progress(
+        self, workspace: Workspace, questions: Sequence[WalkQuestion], keep: frozenset[int]
+    ) -> list[Evaluation]:
         blocks = self.session.data.blocks
         if self.session.edges * self.session.data.batch * len(questions) < SHOW_PROGRESS:
             return evaluate_all(workspace, questions, keep, self.route, self.tile)
@@ -175,20 +187,33 @@ class QuestionSetting:
 
     def _climb(self, asked: Sequence[EdgeQuestion], keep: frozenset[int]) -> list[Answer]:
         """Answer in one walk; where a count does not fit, each question climbs its own ladder of carriers."""
-        ladders = [one.semiring.ladder() for one in asked]
         try:
-            return self._walk([_held(one, ladder[0]) for one, ladder in zip(asked, ladders, strict=True)], keep)
+            answers = self._walk([_held(one, first_rung(one.semiring)) for one in asked], keep)
+            return [self._settled(one, answer, keep) for one, answer in zip(asked, answers, strict=True)]
         except CountOverflowError:
-            if all(len(ladder) == 1 for ladder in ladders):
+            if all(len(one.semiring.ladder()) == 1 for one in asked):
                 raise
-        return [answer for one in asked for answer in self._climb_alone(one, keep)]
+        return [self._climb_alone(one, keep) for one in asked]
 
-    def _climb_alone(self, one: EdgeQuestion, keep: frozenset[int]) -> list[Answer]:
+    def _climb_alone(self, one: EdgeQuestion, keep: frozenset[int]) -> Answer:
         *lower, highest = one.semiring.ladder()
-        for rung in lower:
+        for rung in [] if one.semiring.promotes else lower:
             with suppress(CountOverflowError):
-                return self._walk([_held(one, rung)], keep)
-        return self._walk([_held(one, highest)], keep)
+                return self._walk([_held(one, rung)], keep)[0]
+        return self._settled(one, self._walk([_held(one, highest)], keep)[0], keep)
+
+    def _settled(self, one: EdgeQuestion, answer: Answer, keep: frozenset[int]) -> Answer:
+        """Return an answer as it is, but of plain counts that promote, found in float64, one in int64 where that holds
+        them."""
+        if not one.semiring.promotes or surely_overflow(answer[1]):
+            return answer
+        lowest = _held(one, one.semiring.ladder()[0])
+        questions = self._walk_questions(lowest)
+        if are_exact(answer[1], questions):
+            return questions, [in_whole_numbers(evaluation) for evaluation in answer[1]]
+        with suppress(CountOverflowError):
+            return self._walk([lowest], keep)[0]
+        return answer
 
 
 def _held(one: EdgeQuestion, semiring: Semiring) -> EdgeQuestion:

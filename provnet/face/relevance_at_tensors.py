@@ -119,8 +119,10 @@ class RelevanceAtTensors:
         """Return the relevance at a recorded tensor as [batch, *neurons, *element], wherever the model held its
         examples. Raises: `UnknownNameError`.
 
-        name   of the recorded tensor.
+        name   of the recorded tensor, or of a parameter that `trace(sources=)` named.
         """
+        if name in self._asked.circuit.parameters:
+            return self._parameter(name)
         activation = self._asked.circuit.find(name)
         held, batch = self._asked.circuit.activations[activation], self._asked.circuit.batch
         parts = [rows.reshape(batch, *held.shape, *job.semiring.element_shape) for job, rows in self._rows(activation)]

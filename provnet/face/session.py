@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import torch
 
+from provnet.capture.imprint import Imprint
 from provnet.circuit.blocks import BlockCircuit
 from provnet.circuit.conventions import DEFAULT, Conventions
 from provnet.errors import OptionError
@@ -31,10 +32,13 @@ class Session:
         with_graph: BlockCircuit | None = None,
         recording: Recording | None = None,
         watch_all: bool = False,
+        imprint: Imprint | None = None,
+        unshared: Container[int] = (),
     ) -> None:
-        """`watch_all`: compare every bit of large tensors too, to see whether they changed."""
+        """`watch_all`: compare every bit of large tensors too, to see whether they changed. `imprint`: that of the
+        model's tensors, if there is one already. `unshared`: where memory lies that nobody else can write to."""
         self.data, self.with_graph, self.recording = data, with_graph, recording
-        self._freshness = Freshness(data, watch_all)
+        self._freshness = Freshness(data, watch_all, imprint, unshared)
         self._workspaces = Workspaces()
         self._classes: tuple[str, ...] = ()
 

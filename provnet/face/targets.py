@@ -56,9 +56,8 @@ def target_neurons(target: Target, output: Activation, batch: int, classes: Sequ
             return _weighting(target, output, batch)
         if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
             raise TargetError(
-                f"target is a tensor of dtype {target.dtype} and shape {tuple(target.shape)}; wanted whole "
-                f"numbers, one per "
-                f"example ({batch}), or a weighting of the output's shape {tuple(output.handle.shape)}."
+                f"target is a tensor of dtype {target.dtype} and shape {tuple(target.shape)}; wanted whole numbers, "
+                f"one per example ({batch}), or a weighting of the output's shape {tuple(output.handle.shape)}."
             )
         target = target.tolist()
     if isinstance(target, list):
@@ -129,9 +128,8 @@ def _neuron(target: Target, output: Activation) -> int:
         )
     if not _single_axis(output):
         raise TargetError(
-            f"target={target} is one index, but the output has the shape {output.shape} an example; give all "
-            f"indices, such as "
-            f"target={(*(0 for _ in output.shape[:-1]), int(target))}."
+            f"target={target} is one index, but the output has the shape {output.shape} an example; give all indices, "
+            f"such as target={(*(0 for _ in output.shape[:-1]), int(target))}."
         )
     return _checked(target, output.size, target)
 

@@ -94,7 +94,8 @@ def trace(
         data = lean_circuit(execution, data) if lean else data
         plain = detached(data) if differentiable else data  # here, for what is made late must have its graph
     recording = None if differentiable else recording_of(execution, layouts, batch_norm, lean, copy)
-    return Circuit(Session(plain, data if differentiable else None, recording, watch == "all"))
+    watched = (watch == "all", execution.imprint, execution.unshared)
+    return Circuit(Session(plain, data if differentiable else None, recording, *watched))
 
 
 def _check_differentiable(copy: bool, lean: bool) -> None:

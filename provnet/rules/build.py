@@ -19,7 +19,6 @@ from provnet.errors import CrossExampleError, OptionError, TraceError
 from provnet.rules.fusion import VIEWS, add_bias, can_bias, can_fuse, fuse
 from provnet.rules.in_steps import steps_of
 from provnet.rules.ops import KNOWN_RULES, normalisation
-from provnet.rules.ops.arguments import references
 from provnet.rules.ops.base import REGISTRY, Op, Placed, form_of
 from provnet.rules.ops.batch_of_one import in_some_layout
 from provnet.rules.ops.declared import check_declared
@@ -56,7 +55,7 @@ class _Site:
 
     def __post_init__(self) -> None:
         for op in self.execution.ops:
-            self.reads[op.index] = tuple(ref.id for ref in references((op.args, op.kwargs)))
+            self.reads[op.index] = op.reads
         steps = {op.index: op for op in self.execution.ops}
         for region in regions_of(self.execution):
             for op in region.ops:
@@ -154,7 +153,7 @@ def _place(site: _Site, traced: TracedOp, uses: Counter[int]) -> None:
             return
     if op.name == "aten.add" and traced.index not in site.execution.opaque and _join_bias(site, op, uses):
         return
-    steps = steps_of(op, max(site.execution.values) + 1) if op.name in REGISTRY else None
+    steps = steps_of(op) if op.name in REGISTRY else None
     if steps is not None and traced.index not in site.execution.opaque:
         made = {n: Value(n, tensor, "computed", active=True) for n, tensor in steps.made.items()}
         site.execution = replace(site.execution, values={**site.execution.values, **made})

@@ -33,11 +33,10 @@ class Steps:
     made: dict[int, Tensor]
 
 
-def steps_of(op: Op, number: int) -> Steps | None:
-    """Return the steps of an op that becomes several blocks, None if its own rule has one for it.
-
-    Args: `number` is the first that no value has yet.
-    """
+def steps_of(op: Op) -> Steps | None:
+    """Return the steps of an op that becomes several blocks, None if its own rule has one for it."""
+    if op.short not in ("index_add", "scatter_add", "scatter_reduce"):
+        return None
     into = op["self"]
     added = op["source"] if op.short == "index_add" else op["src"]
     summed = op.short in ("index_add", "scatter_add") or (op.short == "scatter_reduce" and op["reduce"] == "sum")
@@ -48,6 +47,7 @@ def steps_of(op: Op, number: int) -> Steps | None:
         wired(op, into, added, places, taken)
     except ProvnetError:
         table = listed(places.numpy(), taken.numpy(), op.tensor(op.output).numel())
+        number = max(op.execution.values) + 1  # the first that no value has yet
         return _sum_of_gathered(op, into, added, torch.from_numpy(table.T), number)
     return None
 

@@ -115,7 +115,7 @@ def coverage_of(execution: Execution) -> Coverage:
 
 def _asked(op: Op) -> list[Placed]:
     """Return the blocks that an op becomes."""
-    steps = steps_of(op, max(op.execution.values) + 1) if op.name in REGISTRY else None
+    steps = steps_of(op) if op.name in REGISTRY else None
     if steps is None:
         return ask(op)
     made = {number: Value(number, tensor, "computed", active=True) for number, tensor in steps.made.items()}

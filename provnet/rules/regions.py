@@ -23,7 +23,6 @@ import torch
 
 from provnet.capture.execution import Execution, Ref, TracedOp
 from provnet.circuit.unit_functions import STEPS
-from provnet.rules.ops.arguments import references
 from provnet.rules.ops.written_out import WrittenOut
 from provnet.rules.trials import Trial, alike
 from provnet.rules.written_norms import REDUCTIONS, norm_of
@@ -78,7 +77,7 @@ class Region:
     def reads(self) -> tuple[int, ...]:
         """What the ops read from outside, each once."""
         inside = self.inside
-        read = (ref.id for op in self.ops for ref in references((op.args, op.kwargs)))
+        read = (value for op in self.ops for value in op.reads)
         return tuple(value for value in dict.fromkeys(read) if value not in inside)
 
     @property
@@ -110,8 +109,7 @@ class _Search:
         self.execution = execution
         self.trial = Trial(execution)
         self.maker = {value: op for op in execution.ops for value in op.outputs if value is not None}
-        read = (ref.id for op in execution.ops for ref in references((op.args, op.kwargs)))
-        self.uses = Counter(read) + Counter(execution.outputs.values())
+        self.uses = Counter(value for op in execution.ops for value in op.reads) + Counter(execution.outputs.values())
 
     def region(self, last: TracedOp, taken: set[int]) -> Region | None:
         """Return the region that ends in an op, the smallest that is a known step or a function; None if there is none.
@@ -150,7 +148,7 @@ class _Search:
             front = (front - {value for value in op.outputs if value is not None}) | set(self._active(op))
 
     def _active(self, op: TracedOp) -> list[int]:
-        return [ref.id for ref in references((op.args, op.kwargs)) if self.execution.active(ref)]
+        return [value for value in op.reads if self.execution.values[value].active]
 
     def _joins(self, ops: Mapping[int, TracedOp]) -> bool:
         """Return whether two traced tensors meet in the ops. Else each is a step of one tensor already."""
@@ -158,7 +156,7 @@ class _Search:
 
     def _closed(self, ops: Mapping[int, TracedOp], last: TracedOp) -> bool:
         """Return whether nobody else reads what the ops make on the way, and the last one makes one floating result."""
-        within = Counter(ref.id for op in ops.values() for ref in references((op.args, op.kwargs)))
+        within = Counter(value for op in ops.values() for value in op.reads)
         made = {value for op in ops.values() for value in op.outputs if value is not None}
         floating = all(self.execution.tensor(value).is_floating_point() for value in made)
         inner = made - set(last.outputs)
@@ -194,7 +192,7 @@ class _Search:
     def _reads(self, entry: int, ops: tuple[TracedOp, ...]) -> tuple[int, ...]:
         """Return what the ops read from outside, each once, the tensor that they start from first."""
         made = {value for op in ops for value in op.outputs}
-        read = (ref.id for op in ops for ref in references((op.args, op.kwargs)))
+        read = (value for op in ops for value in op.reads)
         return tuple(dict.fromkeys([entry, *(value for value in read if value not in made)]))
 
     def _activation(self, entry: int, ops: tuple[TracedOp, ...]) -> TracedOp | None:

@@ -32,7 +32,7 @@ class Counting(Semiring):
 
     overflow   "raise": int64, and the evaluator raises `CountOverflowError` before a count could exceed 2^63 - 1;
                "float64": exact below 2^53, rounded above; "exact": residues modulo several primes, which results
-               show as Python integers; "promote": int64, and where a count may not fit, all of that evaluation in
+               show as Python integers; "promote": int64, and where a count does not fit, all of that evaluation in
                float64 instead. Semirings over counts (Signed, Graded, Product, …) hold them in the same ways.
     bits       of "exact": how large the largest count may be. An evaluation first finds out how large counts are and
                takes as many primes as they need.
@@ -78,6 +78,10 @@ class Counting(Semiring):
 
     def ladder(self) -> tuple[Semiring, ...]:
         return (self.held("raise"), self.held("float64")) if self.overflow == "promote" else (self,)
+
+    @property
+    def promotes(self) -> bool:
+        return type(self) is Counting and self.overflow == "promote"
 
     def held(self, overflow: Overflow) -> Counting:
         if overflow == self.overflow:

@@ -16,7 +16,7 @@ from provnet.circuit.gate_check import check
 from provnet.circuit.gates import GateStore
 from provnet.circuit.spec import check_circuit
 from provnet.circuit.unit_functions import without_own_functions
-from provnet.errors import FileFormatError, OptionError, OutputError
+from provnet.errors import CircuitError, FileFormatError, OptionError, OutputError, UnsupportedOperationError
 from provnet.torch_backend.blocks.slopes import run_call
 from provnet.writers.atomic import staged
 from provnet.writers.base import StrPath
@@ -36,7 +36,8 @@ except importlib.metadata.PackageNotFoundError:  # run from a source folder that
 def save_archive(circuit: BlockCircuit | GateStore, path: StrPath) -> Path:
     """Write a circuit with all its tensors, bit by bit what `load_archive` gives back; tied tensors are written once.
 
-    Raises `OutputError` if `path` cannot be written, `UnsupportedOperationError` for a handle that is no plain tensor.
+    Raises `OutputError` if `path` cannot be written, `UnsupportedOperationError` for a handle that is no plain tensor
+    and for a circuit that would be refused when it is loaded.
     Disk: the tensors twice while writing. Memory: a copy of those tensors that are views or lie on another device.
     """
     kind = next((name for name, cls in KINDS.items() if isinstance(circuit, cls)), None)
@@ -46,6 +47,8 @@ def save_archive(circuit: BlockCircuit | GateStore, path: StrPath) -> Path:
     if isinstance(circuit, BlockCircuit):
         circuit = without_own_functions(circuit)
     structure = _dump(encoder.encode(circuit))
+    if isinstance(circuit, BlockCircuit):
+        _check_readable(circuit)
     with staged(path) as draft:
         tensors = draft.with_name(f"{draft.name}.tensors")
         try:
@@ -59,6 +62,16 @@ def save_archive(circuit: BlockCircuit | GateStore, path: StrPath) -> Path:
         finally:
             tensors.unlink(missing_ok=True)
     return Path(path)
+
+
+def _check_readable(circuit: BlockCircuit) -> None:
+    """Raise `UnsupportedOperationError` for a circuit that `load_archive` would refuse."""
+    try:
+        check_circuit(circuit)
+    except CircuitError as error:
+        raise UnsupportedOperationError(
+            f"it would be refused when it is loaded, so it is not saved: {error}"
+        ) from error
 
 
 def load_archive(path: StrPath) -> BlockCircuit | GateStore:

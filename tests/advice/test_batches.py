@@ -223,7 +223,8 @@ def test_another_port_is_chosen():
 @follows("a temperature above 0.")
 def test_chances_are_asked_for_as_the_message_says():
     model, scores = dense(3, 2), torch.rand(2, 3, dtype=torch.float64)
-    cases: list[dict[str, Any]] = [{"count": 4}, {"count": 1, "draws": 0}, {"count": 1, "temperature": 0.0}]
+    assert "0 to 3 inputs" in refused(lambda: attack(model, X, scores, count=4), OptionError)
+    cases: list[dict[str, Any]] = [{"draws": 0}, {"temperature": 0.0}]
     for wrong in cases:
-        assert "0 to 3 inputs" in refused(lambda wrong=wrong: attack(model, X, scores, **wrong), OptionError)
+        assert "draws from 1 on" in refused(lambda wrong=wrong: attack(model, X, scores, count=1, **wrong), OptionError)
     assert attack(model, X, scores, count=3, draws=1, temperature=0.5).shape == (1, 2)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 import provnet
 from provnet.applications.perturbation import (
     attack,
+    attack_ranks,
+    attacked,
     faithfulness,
     inverted,
     occluded,
@@ -140,6 +142,21 @@ def test_attacks_draw_by_softmax_of_minus_relevance() -> None:
     everything = attack(net, x, relevance, 3, to_zero, target=[0])
     assert float(everything[0, 0]) == pytest.approx(1 / 3)
     assert torch.equal(attack(net, x, relevance, 1, draws=5), attack(net, x, relevance, 1, draws=5))
+
+
+def test_one_draw_serves_every_count() -> None:
+    torch.manual_seed(0)
+    x, relevance = torch.rand(5, 2, 3), torch.rand(5, 2, 3)
+    ranks = list(attack_ranks(x, relevance, 0.1, draws=2, seed=3))
+    assert not torch.equal(*ranks)
+    for rank in ranks:
+        assert torch.equal(rank.flatten(1).sort(1).values, torch.arange(6).expand(5, 6))
+    for count in range(7):
+        changed = attacked(x, relevance, count, to_zero, 0.1, draws=2, seed=3)
+        for rank, found in zip(ranks, changed, strict=True):
+            assert torch.equal(found, torch.where(rank < count, 0.0, x))
+    (cold,) = attack_ranks(x[:1, 0], torch.tensor([[3.0, 1.0, 2.0]]), temperature=1e-3)
+    assert cold.tolist() == [[2, 0, 1]], "what has little relevance is drawn first"
 
 
 def test_occluded_zones_are_changed_and_nothing_else() -> None:

@@ -14,7 +14,6 @@ from torch._ops import OpOverload
 from provnet.capture.decompose import DECOMPOSED
 from provnet.capture.decompose.hidden_products import FACTORS
 from provnet.capture.execution import Execution, Ref
-from provnet.capture.finish import refs_in
 from provnet.capture.operations import facts_of
 from provnet.capture.record import record
 from provnet.capture.replay import replay, replay_values
@@ -65,7 +64,7 @@ def test_an_execution_is_well_formed(case: Case) -> None:
     ready = {i for i, value in execution.values.items() if value.kind in ("source", "parameter", "buffer", "constant")}
     used = set(execution.outputs.values())
     for op in execution.ops:
-        inputs = set(refs_in((op.args, op.kwargs)))
+        inputs = set(op.reads)
         assert inputs <= ready
         assert any(execution.active(Ref(i)) for i in inputs)
         ready |= {value for value in op.outputs if value is not None}

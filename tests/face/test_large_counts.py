@@ -12,6 +12,7 @@ from torch import nn
 import provnet
 from provnet import annotations
 from provnet.errors import CountOverflowError, OptionError
+from provnet.face import question_setting
 from provnet.semirings.annotations.base import Annotation, Edges
 from provnet.semirings.base import Semiring
 from provnet.semirings.counting import Counting
@@ -77,6 +78,28 @@ def test_promotion():
     assert not found.exact
     with pytest.raises(CountOverflowError, match="promote"):
         large.evaluate("counting", target=0, annotation=EVERY)
+
+
+@pytest.mark.parametrize(("layers", "walks"), [(20, 1), (36, 2), (60, 1)], ids=["below 2^53", "above", "above 2^63"])
+def test_promotion_asks_float64_first(layers: int, walks: int, monkeypatch: pytest.MonkeyPatch):
+    """Of 3^(layers - 1) paths: to the bit what int64 gives where it holds them, by as few walks as may be."""
+    circuit, taken = wide(layers, width=3), []
+    walk = question_setting.evaluate_all
+    monkeypatch.setattr(question_setting, "evaluate_all", lambda *rest: (taken.append(1), walk(*rest))[1])
+    found = circuit.evaluate(Counting("promote"), target=0, annotation=EVERY, at=["0", "7"])
+    assert len(taken) == walks
+    if layers == 60:
+        assert (found.inputs.dtype, found.exact) == (torch.float64, False)
+        return
+    wanted = circuit.evaluate("counting", target=0, annotation=EVERY, at=["0", "7"])
+    assert found.exact
+    assert found.inputs.dtype == torch.int64
+    assert int(found.inputs[0, 0]) == 3 ** (layers - 1)
+    assert found.sinks.keys() == wanted.sinks.keys()
+    assert all(torch.equal(found.sinks[name], wanted.sinks[name]) for name in wanted.sinks)
+    for name in ("0", "7", "input"):
+        assert found[name].dtype == torch.int64
+        assert torch.equal(found[name], wanted[name])
 
 
 def test_each_question_promotes_for_itself():

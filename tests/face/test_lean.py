@@ -306,3 +306,28 @@ def test_torch_is_left_as_it_was_and_does_not_matter(monkeypatch: pytest.MonkeyP
 def test_what_lean_cannot_do_is_refused(options: dict[str, Any]):
     with pytest.raises(OptionError, match="lean="):
         provnet.trace(nn.Linear(2, 1), torch.ones(1, 2), **options)
+
+
+class Viewed(nn.Module):
+    """Twelve equal steps whose results are seen in another shape, and the scores of the last of eight tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(16, 16) for _ in range(12))
+        self.head = nn.Linear(16, 40)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = torch.tanh(layer(x).unflatten(-1, (4, 4)).square()).flatten(-2) + x
+        return self.head(x)[:, -1]
+
+
+def test_views_hold_the_memory_that_they_show():
+    """What lies across a cut is counted with all of its memory, and the scores of one token are kept alone."""
+    torch.manual_seed(0)
+    circuit = provnet.trace(Viewed().eval(), torch.rand(1, 8, 16), lean=True)
+    lean = circuit.session.data.lean
+    assert isinstance(lean, Lean)
+    kept = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in lean.kept.values()}
+    step = 8 * 16 * 4  # bytes of one result
+    assert sum(kept.values()) <= 9 * step

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import provnet
+from provnet.capture import imprint
+from provnet.capture.imprint import Imprint
 from provnet.errors import OptionError, StaleCircuitError
-from provnet.torch_backend import imprint
-from provnet.torch_backend.imprint import Imprint
 
 X = torch.tensor([[1.0, 2.0]])
 
@@ -175,7 +175,7 @@ def test_large_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
     held = torch.zeros(3001, 1024)  # 12 MB, and no whole number of lines in a stretch
     sampled, every = Imprint({"held": held}), Imprint({"held": held}, whole=True)
     assert sampled.changed() == every.changed() == []
-    assert sum(len(bits) for bits in sampled._held) * 8 < held.numel() * 4 / imprint.STRETCH + 4096
+    assert sum(len(bits) for bits in sampled.pattern.held) * 8 < held.numel() * 4 / imprint.STRETCH + 4096
     for part in (held[:2], held[-2:], held[1500:1502], held[:, 3], held):
         part.data.add_(1)
         assert sampled.changed() == every.changed() == ["held"]

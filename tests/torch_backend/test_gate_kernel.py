@@ -31,10 +31,11 @@ from provnet.semirings.real import Real
 from provnet.semirings.security import Security
 from provnet.semirings.tropical import Tropical
 from provnet.semirings.viterbi import Viterbi
+from provnet.torch_backend.contractions.machine_code import available
 from provnet.torch_backend.gates import evaluate_gates as module
 from provnet.torch_backend.gates.evaluate_gates import evaluate_every_gate, evaluate_gates, plan_of
 from provnet.torch_backend.gates.gate_plan import FAN
-from provnet.torch_backend.gates.kernel import EXPRESSIONS, NUMBERS, available, operations_of
+from provnet.torch_backend.gates.kernel import EXPRESSIONS, NUMBERS, operations_of
 from tests.gate_circuits import make_store, perceptron, recursive, stores
 
 pytestmark = pytest.mark.skipif(not available(), reason="llvmlite, which the extra `fast` brings, is not installed")

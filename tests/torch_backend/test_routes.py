@@ -33,12 +33,8 @@ CONTRACTED = ("dense", "rows", "grouped", "strided", "depthwise")
 @contextmanager
 def by(engine: str) -> Iterator[None]:
     """Take the engine for every block that it can take, however small; "torch": for none."""
-    before = contractions.FEW_EDGES
-    contractions.FEW_EDGES = 0 if engine == "numba" else 1 << 60
-    try:
+    with contractions.engine_chosen(engine):
         yield
-    finally:
-        contractions.FEW_EDGES = before
 
 
 class Twice(nn.Module):

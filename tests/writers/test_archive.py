@@ -263,6 +263,9 @@ def test_what_cannot_be_saved_is_refused_and_leaves_nothing(tmp_path):
     sparse = Activation(5, ("image",), (3, 4, 4), torch.zeros(2, 3, 4, 4).to_sparse())
     with pytest.raises(UnsupportedOperationError, match="sparse"):
         save_archive(BlockCircuit(**{**vars(saved), "activations": {**saved.activations, 5: sparse}}), tmp_path / "a")
+    unsound = BlockCircuit(**{**vars(saved), "outputs": (99,)})
+    with pytest.raises(UnsupportedOperationError, match=r"refused when it is loaded.*does not hold"):
+        save_archive(unsound, tmp_path / "a")
     with pytest.raises(OutputError, match="is a folder"):
         save_archive(saved, tmp_path)
     with pytest.raises(OutputError, match="missing"):

@@ -20,7 +20,7 @@ from provnet.applications.datasets.processes import Ranks, started
 from provnet.applications.datasets.tally import Tally
 from provnet.errors import OptionError, UnknownNameError, UnsupportedOperationError
 from provnet.face import Circuit
-from provnet.face.neuron_names import tensors_at
+from provnet.face.neuron_names import items_of, tensors_at
 from provnet.semirings.base import Semiring, fingerprint
 from provnet.semirings.lookup import get as get_semiring
 
@@ -52,7 +52,8 @@ def sweep(
                 `DataLoader` of batches of these.
     semiring    name or object, or several.
     target      "predicted", "label", a class for all, or whatever `Circuit.evaluate` takes for every batch.
-    at          tensors, by path or glob; None: the sources. The walk ends at the deepest of them.
+    at          tensors, by path or glob, and parameters that `trace_options={"sources": …}` names; None: the sources.
+                The walk ends at the deepest of them.
     combine     folds over examples, one or several: "plus" (⊕), "mean", "mean_abs", "mean_finite", "min", "max",
                 "any" (∨), "all" (∧), "frequency", "count", "quantiles". Relevant means: not the semiring's zero.
     by          keep classes apart: those of the labels, or those predicted. None: all examples are one class.
@@ -123,9 +124,13 @@ class _SweepQuestion:
         self.folds, self.by, self.over, self.options = folds, by, over, options
 
     def names(self, circuit: Circuit) -> list[str]:
-        """Return the names of the tensors that are asked for, each once, in the order of execution."""
-        chosen = tensors_at(circuit.session.data, self.at)
-        return [held.name for number, held in circuit.session.data.activations.items() if number in chosen]
+        """Return the names of the tensors that are asked for, each once, in the order of execution; then parameters."""
+        data = circuit.session.data
+        asked = None if self.at is None else items_of(self.at)
+        parameters = [name for name in data.parameters if asked is None or name in asked]
+        others = None if asked is None else [item for item in asked if item not in parameters]
+        chosen = frozenset(data.sources) if others is None else tensors_at(data, others)
+        return [held.name for number, held in data.activations.items() if number in chosen] + parameters
 
     def answer(
         self, circuit: Circuit, names: list[str], labels: Tensor | None, number: int

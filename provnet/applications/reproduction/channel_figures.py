@@ -64,9 +64,8 @@ def channel_chapter(model: nn.Sequential, digits: Digits, sizes: StudySizes, fol
         Claim(
             "[GSM25] 5.5",
             "Classic LRP and Viterbi LRP outperform the norms, for channels of convolutions too",
-            f"Mean accuracy above the better norm: {', '.join(f'{n} {v:+.1%}' for n, v in margins.items())}; "
-            "gradient × "
-            f"activation {means['gradient_times_activation'] - norm:+.1%}, random {means['random'] - norm:+.1%}.",
+            f"Mean accuracy above the better norm: {', '.join(f'{n} {v:+.1%}' for n, v in margins.items())}; gradient "
+            f"× activation {means['gradient_times_activation'] - norm:+.1%}, random {means['random'] - norm:+.1%}.",
             verdict(min(margins.values()) > 0, max(margins.values()) > 0),
         )
     )

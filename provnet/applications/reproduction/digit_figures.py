@@ -103,10 +103,9 @@ def _boolean(x: Tensor, found: dict[str, Tensor]) -> Claim:
     return Claim(
         "[Gro24] 2.2.1",
         "θ = 1e-9 filters out null and negative contributions, and leaves enough relevant pixels to look at",
-        f"{same:.2%} of pixels are relevant just if they have ink: the answer repeats the input and says "
-        "nothing of the "
-        f"network. Of the pixels whose LRP-0 relevance is negative {kept:.1%} are Boolean-relevant: some path with "
-        "positive coefficients is always left. The claim would need most negative pixels to be left out.",
+        f"{same:.2%} of pixels are relevant just if they have ink: the answer repeats the input and says nothing of "
+        f"the network. Of the pixels whose LRP-0 relevance is negative {kept:.1%} are Boolean-relevant: some path "
+        "with positive coefficients is always left. The claim would need most negative pixels to be left out.",
         verdict(kept < 0.5),
     )
 
@@ -147,12 +146,10 @@ def _viterbi(found: dict[str, Tensor]) -> Claim:
     return Claim(
         "[Gro24] 2.2.3",
         "Viterbi relevance emphasises the most important neurons: a more contrasted picture than classical LRP",
-        f"Gini index over inked pixels: Viterbi {spread['Viterbi']:.2f}, |LRP-0| {spread['LRP-0']:.2f}. Over "
-        "all pixels: "
-        f"Viterbi {whole['Viterbi']:.2f}, the composite {whole['composite LRP']:.2f}, which spreads over the "
-        "background. "
-        f"So it holds beside the composite that the notebooks draw, and not beside LRP-0, which is the real semiring "
-        f"itself. (Rank correlation with |LRP-0| {same_order:.2f}, mostly ink against background.)",
+        f"Gini index over inked pixels: Viterbi {spread['Viterbi']:.2f}, |LRP-0| {spread['LRP-0']:.2f}. Over all "
+        f"pixels: Viterbi {whole['Viterbi']:.2f}, the composite {whole['composite LRP']:.2f}, which spreads over the "
+        "background. So it holds beside the composite that the notebooks draw, and not beside LRP-0, which is the "
+        f"real semiring itself. (Rank correlation with |LRP-0| {same_order:.2f}, mostly ink against background.)",
         verdict(
             spread["Viterbi"] > spread["LRP-0"] and whole["Viterbi"] > whole["composite LRP"],
             whole["Viterbi"] > whole["composite LRP"],

@@ -98,9 +98,8 @@ def mask_chapter(model: nn.Module, digits: Digits, sizes: StudySizes, folder: Pa
             "[GSM25] 5.4, [Gro24] 3.1",
             "Masks contain the features that the network uses to classify images as the class",
             f"The same masks of an untrained network agree with them to {agreement:.3f} (Jaccard, half of the "
-            "examples), "
-            "because at θ = 1e-9 relevance is where the ink is. The claim would need a mask that depends on "
-            "the network (below 0.9).",
+            "examples), because at θ = 1e-9 relevance is where the ink is. The claim would need a mask that depends "
+            "on the network (below 0.9).",
             verdict(agreement < 0.9),
         )
     )
@@ -163,11 +162,10 @@ def pair_chapter(digits: Digits, sizes: StudySizes, folder: Path) -> Chapter:
             "The masks show that the model learns to detect the upper digit and discards the lower: the "
             "relevance of the lower part is null",
             f"At θ = 1e-9 {shares[0]:.0%} of Boolean relevance lies in the upper half, which has half of the ink, and "
-            f"the OR mask has {ored[0]} pixels above and {ored[1]} below. At θ = {HIGHER:g} it is {shares[1]:.0%}, and "
-            f"the mask of half of the examples has {half[0]} above and {half[1]} below; of mean |LRP-0| "
-            f"{real:.0%} lies "
-            "above. So a larger θ or the real semiring find it, and the papers' masks do not. The claim would "
-            "need 95 %.",
+            f"the OR mask has {ored[0]} pixels above and {ored[1]} below. At θ = {HIGHER:g} it is {shares[1]:.0%}, "
+            f"and the mask of half of the examples has {half[0]} above and {half[1]} below; of mean |LRP-0| "
+            f"{real:.0%} lies above. So a larger θ or the real semiring find it, and the papers' masks do not. The "
+            "claim would need 95 %.",
             verdict(shares[0] > 0.95, max(*shares, real) > 0.7),
         )
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from provnet.applications.perturbation import attacked, occluded
+from provnet.applications.perturbation import attack_ranks, occluded
 from provnet.applications.reproduction.figure_drawing import Shown, curves_of, sheet_of
 from provnet.applications.reproduction.findings import Chapter, Claim, FigureFile, NumberTable, verdict
 from provnet.applications.reproduction.subjects import Digits, StudySizes, notebook_rule
@@ -59,8 +59,7 @@ def zone_chapter(model: nn.Module, digits: Digits, sizes: StudySizes, folder: Pa
             "[Gro24] 3.3",
             "Perturbation mostly selects zones outside of the object",
             f"A zone that is half ink or more makes {rates[0]:.2%} of answers wrong, one with some ink "
-            f"{rates[1]:.2%}, one "
-            f"without ink {rates[2]:.2%}. The claim would need the last to be above the first.",
+            f"{rates[1]:.2%}, one without ink {rates[2]:.2%}. The claim would need the last to be above the first.",
             verdict(rates[2] > rates[0], max(rates[1], rates[2]) > rates[0]),
         )
     )
@@ -93,10 +92,9 @@ def _four(wrong: Tensor, named: Tensor, y: Tensor, corners: Tensor) -> Claim:
     return Claim(
         "[Gro24] 3.3",
         "The zone above the 4 matters most, for ink there makes it a 9",
-        f"The zone that costs most fours has its corner in row {top}, column {left} of 28; "
-        f"{float(rates[worst]):.1%} of "
-        f"fours become wrong there, {nines:.0%} of these are called 9. (Above: in the upper 11 rows, between columns 7 "
-        "and 20.)",
+        f"The zone that costs most fours has its corner in row {top}, column {left} of 28; {float(rates[worst]):.1%} "
+        f"of fours become wrong there, {nines:.0%} of these are called 9. (Above: in the upper 11 rows, between "
+        "columns 7 and 20.)",
         verdict(top < 11 and 7 <= left <= 20 and nines > 0.5, nines > 0.5),
     )
 
@@ -141,15 +139,13 @@ def attack_chapter(model: nn.Module, digits: Digits, sizes: StudySizes, folder: 
 def _accuracies(
     model: nn.Module, x: Tensor, y: Tensor, relevance: Tensor | None, places: list[int], draws: int
 ) -> list[float]:
-    found = []
+    """Return the accuracy at each number of attacked pixels, the mean over draws."""
     with torch.no_grad():
-        for count in places:
-            right = [
-                (model(changed).argmax(1) == y).double().mean()
-                for changed in attacked(x, relevance, count, change=lambda x: 1 - x, draws=draws)
-            ]
-            found.append(float(torch.stack(right).mean()))
-    return found
+        right = [
+            [float((model(torch.where(ranks < count, 1 - x, x)).argmax(1) == y).double().mean()) for count in places]
+            for ranks in attack_ranks(x, relevance, draws=draws)
+        ]
+    return torch.tensor(right, dtype=torch.float64).mean(0).tolist()
 
 
 def _attack_claims(
@@ -167,10 +163,9 @@ def _attack_claims(
         Claim(
             "[Gro24] 3.3",
             "All LRP distributions outperform the uniform baseline",
-            f"{sum(good)} of {len(good)} pairs of relevance and scaling do: their mean accuracy is above it by "
-            "more than "
-            f"half a percent, and nowhere below it by one. The lowest is {worst[1]}, {worst[0]}: {least:+.1%} "
-            f"at {place} pixels, for sparing the ink means to attack the background first.",
+            f"{sum(good)} of {len(good)} pairs of relevance and scaling do: their mean accuracy is above it by more "
+            f"than half a percent, and nowhere below it by one. The lowest is {worst[1]}, {worst[0]}: {least:+.1%} at "
+            f"{place} pixels, for sparing the ink means to attack the background first.",
             verdict(all(good), any(good)),
         ),
         Claim(

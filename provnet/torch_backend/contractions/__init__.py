@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import warnings
 from functools import cache
 
@@ -17,17 +15,10 @@ from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions import few_reached
 from provnet.torch_backend.contractions.base import Direction, Engine, Operands
 from provnet.torch_backend.contractions.body import Body
+from provnet.torch_backend.contractions.engine_choice import chosen, engine_chosen, engines
 from provnet.torch_backend.contractions.geometry import Geometry, geometry_of
 
-FEW_EDGES = 1 << 14
-"""Blocks below this are left to torch: a kernel's first call compiles it for a second."""
-
-
-@cache
-def _engines() -> tuple[Engine, ...]:
-    names = [module.name for module in pkgutil.iter_modules(__path__) if module.name.endswith("_engine")]
-    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
-    return tuple(module.ENGINE for module in modules)
+__all__ = ["contract", "engine_chosen", "engine_for", "engines"]
 
 
 def engine_for(prepared: Prepared) -> Engine | None:
@@ -35,12 +26,13 @@ def engine_for(prepared: Prepared) -> Engine | None:
     wiring = prepared.block.wiring
     if geometry_of(wiring) is None or raw(prepared, "w") is None or not prepared.whole:
         return None
-    if not outer.single_product(prepared) or wiring.edges * prepared.batch < FEW_EDGES:
+    choice = chosen()
+    if not outer.single_product(prepared) or wiring.edges * prepared.batch < choice.least:
         return None
     if prepared.a[0].dtype not in (torch.float32, torch.float64):
         return None
-    found = next((engine for engine in _engines() if engine.takes(prepared.device)), None)
-    if found is None and prepared.device.type == "cpu":
+    found = choice.on(prepared.device)
+    if found is None and choice.engines is None and prepared.device.type == "cpu":
         _say_that_torch_serves()
     return found
 
@@ -70,10 +62,27 @@ def contract(
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Return v of every near end of a block, [batch, near neurons]. See `Operands`."""
+    given = scalars, reached, near, constants, zero, dtype or weights.dtype
+    return few_reached.contract(engine, body, Operands(_geometry(prepared), direction, weights, *given))
+
+
+def in_registers(
+    engine: Engine,
+    body: Body,
+    prepared: Prepared,
+    weights: Tensor,
+    scalars: tuple[Tensor, ...],
+    reached: Tensor,
+    near: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+    folds: int = 1,
+) -> Tensor | None:
+    """Return v of every input of a block, [batch, inputs], None where `Engine.in_registers` does not serve."""
+    given = scalars, reached, near, (), 0, dtype or weights.dtype
+    return engine.in_registers(body, Operands(_geometry(prepared), "pull", weights, *given), folds)
+
+
+def _geometry(prepared: Prepared) -> Geometry:
     geometry = geometry_of(prepared.block.wiring)
     assert isinstance(geometry, Geometry), "engine_for has seen it"
-    return few_reached.contract(
-        engine,
-        body,
-        Operands(geometry, direction, weights, scalars, reached, near, constants, zero, dtype or weights.dtype),
-    )
+    return geometry

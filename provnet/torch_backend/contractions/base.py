@@ -19,7 +19,7 @@ class Operands:
     """What a contraction reads. `pull`: near ends are the block's inputs, far ends its outputs; `push`: the reverse.
 
     weights    flat, in the wiring's order [groups, outputs' channels, inputs' channels, taps]
-    scalars    for each of the body's s0, s1: [batch, far neurons], of the weights' dtype or `dtype`
+    scalars    for each of the body's s0, s1, s2: [batch, far neurons], of the weights' dtype or `dtype`
     reached    [batch, far neurons], bool: edges of other far ends are left out
     near       the body's a, [batch, near neurons], or None
     constants  the body's c0, c1
@@ -52,4 +52,12 @@ class Engine(Protocol):
 
     def contract(self, body: Body, operands: Operands) -> Tensor:
         """Return v of every near end, [batch, near neurons]."""
+        ...
+
+    def in_registers(self, body: Body, operands: Operands, folds: int = 1) -> Tensor | None:
+        """Return the same where edges are dense and enough far ends are reached, None elsewhere.
+
+        A body may then take more operations an edge, for each costs less: routes ask before they fold twice, or
+        `folds` times.
+        """
         ...

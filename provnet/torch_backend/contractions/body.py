@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from provnet.errors import OptionError
 from provnet.semirings import scalar
 
-NAMES = frozenset({"v", "a", "w", "s0", "s1", "c0", "c1"})
+NAMES = frozenset({"v", "a", "w", "s0", "s1", "s2", "c0", "c1"})
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Body:
     v       the element of the near end so far, from the contraction's `zero` on
     a       the near end's activation (only if `near` says so)
     w       the edge's weight
-    s0, s1  numbers of the far end: `scalars` says how many there are
+    s0, s1, s2
+            numbers of the far end: `scalars` says how many there are. Three are for `Engine.in_registers` alone
     c0, c1  numbers of the whole contraction
     join    v and s0, two folds of different edges, as one; None if the body cannot tell
     unreached
@@ -70,6 +71,9 @@ def edge_body(name: str, plus: str, times: str, element: str) -> Body:
     return Body(name, ast.unparse(update), scalars=2, near=True, join=ast.unparse(joined))
 
 
-MAX_TIMES = Body("max_times", "max(v, s0 * w)", join="max(v, s0)")
-# Of its v, which starts from 0 or more, 0 * |w| takes nothing away.
+# Of their v, which starts from 0 or more, 0 * w takes nothing away.
+MAX_TIMES = Body("max_times", "max(v, s0 * w)", join="max(v, s0)", unreached=(0.0,))
 MAX_TIMES_ABS = Body("max_times_abs", "max(v, s0 * abs(w))", join="max(v, s0)", unreached=(0.0,))
+# An edge's score in one go, whatever the sign of a; of far ends that are not reached 0 * inf may be NaN, which no
+# maximum takes.
+SCORE = Body("score", "max(v, a * w * s0)", near=True, join="max(v, s0)", unreached=(0.0,))

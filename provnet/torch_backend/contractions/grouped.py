@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import singledispatch
 from math import prod
+from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
@@ -60,8 +61,18 @@ class Grouped:
         return self.near.back(x, self.batch)
 
 
+_MADE: WeakKeyDictionary[Prepared, Grouped | None] = WeakKeyDictionary()
+"""What was made of operands that are still alive: every route that is tried asks, and numbers are copied."""
+
+
 def grouped(part: Prepared) -> Grouped | None:
     """Return an operand of a contraction as one map of groups; None where it is none, or shares its weights."""
+    if part not in _MADE:
+        _MADE[part] = _made(part)
+    return _MADE[part]
+
+
+def _made(part: Prepared) -> Grouped | None:
     contraction = _contraction(part.block.wiring) if part.block.weight_by_example else None
     if contraction is None or (part.b is not None and part.batch > 1):
         return None  # what a bias took would be that of all examples together

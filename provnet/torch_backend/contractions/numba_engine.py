@@ -13,10 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from provnet.torch_backend.contractions import panels
 from provnet.torch_backend.contractions.base import Operands
 from provnet.torch_backend.contractions.body import Body
 from provnet.torch_backend.contractions.contraction_memory import room
-from provnet.torch_backend.contractions.numba_source import Types, kernels, least_kernel
+from provnet.torch_backend.contractions.least_passing import least_passing
+from provnet.torch_backend.contractions.least_program import least
+from provnet.torch_backend.contractions.machine_code import available
+from provnet.torch_backend.contractions.numba_source import Types, kernels
 from provnet.torch_backend.contractions.workers import Task, run
 
 Array = NDArray[Any]
@@ -51,19 +55,22 @@ class NumbaEngine:
 
     def least_passing(self, z: Tensor, reached: Tensor, theta: float, strict: bool) -> Tensor:
         """Return `least_passing` of |z| where `reached`, of the shape of z; elsewhere anything."""
-        out = torch.empty_like(z, memory_format=torch.contiguous_format)
-        arrays = z.contiguous().reshape(-1).numpy(), reached.contiguous().reshape(-1).numpy()
-        number, flat = arrays[0].dtype.type(theta), out.reshape(-1).numpy()
-        bits = flat.view(np.int32 if flat.itemsize == 4 else np.int64)
-        kernel = least_kernel().least
-        run(
-            (lambda span=span: kernel(*span, *arrays, number, strict, flat, bits))
-            for span in _spans(z.numel(), max(1 << 14, -(-z.numel() // 8)))
-        )
-        return out
+        if not available():
+            return least_passing(torch.where(reached, z.abs(), torch.ones((), dtype=z.dtype)), theta, strict)
+        kernel, width = least(z.dtype, strict)
+        size = -(-z.numel() // width) * width
+        read = torch.nn.functional.pad(z.reshape(-1), (0, size - z.numel())) if size > z.numel() else z.contiguous()
+        out = torch.empty(size, dtype=z.dtype)
+        ends = read.data_ptr(), theta, 1 if theta > 0 else -1, out.data_ptr()
+        step = -(-max(1 << 14, -(-size // 8)) // width) * width
+        run(lambda span=span: kernel(span[0], span[1], *ends) for span in _spans(size, step))
+        return out[: z.numel()].reshape(z.shape)
 
     def contract(self, body: Body, operands: Operands) -> Tensor:
         """Return v of every near end, [batch, near neurons]."""
+        found = self.in_registers(body, operands)
+        if found is not None:
+            return found
         batch = len(operands.reached)
         g = operands.geometry
         pull = operands.direction == "pull"
@@ -73,6 +80,10 @@ class NumbaEngine:
             call = _Call(body, operands, out)
             call.run()
         return out
+
+    def in_registers(self, body: Body, operands: Operands, folds: int = 1) -> Tensor | None:
+        """Return what `contract` does, by `panels`; None where they do not serve, and lists of far ends are better."""
+        return panels.contract(body, operands, _types(operands), folds)
 
 
 @dataclass(eq=False)
@@ -289,7 +300,8 @@ def _types(operands: Operands) -> Types:
     """Return the types of the body's names."""
     weight, scalars = operands.weights.dtype, [s.dtype for s in operands.scalars]
     near = weight if operands.near is None else operands.near.dtype
-    types = {"v": operands.dtype, "a": near, "w": weight, "s0": scalars[0], "s1": scalars[-1]}
+    types = {"v": operands.dtype, "a": near, "w": weight, "s0": scalars[0], "s1": scalars[min(1, len(scalars) - 1)]}
+    types |= {"s2": scalars[2]} if len(scalars) > 2 else {}
     return tuple((types | {"c0": weight, "c1": weight}).items())
 
 

@@ -106,12 +106,6 @@ def kernels(body: Body, types: Types) -> ModuleType:
     return _announced(generated_module(body.name, source_of(body, types)), body.name)
 
 
-@lru_cache(maxsize=1)
-def least_kernel() -> ModuleType:
-    """Return the module of `numba_least`, compiled at its first call or taken from the disk."""
-    return _announced(generated_module("least", _cached(_text("numba_least.py"))), "thresholds")
-
-
 def _announced(module: ModuleType, what: str) -> ModuleType:
     """Say on a terminal that the kernels of a module will be compiled, if numba has kept none of them on the disk."""
     file = Path(str(module.__file__))

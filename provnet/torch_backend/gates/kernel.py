@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import ast
 import ctypes
-import importlib
-import importlib.util
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +21,7 @@ from provnet.circuit.gates import PLUS
 from provnet.semirings.base import Semiring
 from provnet.semirings.modular_integer import ModularInteger
 from provnet.semirings.scalar import FAMILIES, checked
+from provnet.torch_backend.contractions.machine_code import Compiled, available
 
 Kernel = Callable[[int, int, int, int, int], None]
 """(values, runs, number of runs, wires, modulus): addresses, of [rows, width] values and of a plan's arrays."""
@@ -33,9 +31,6 @@ LINE = 64
 
 LARGEST_CONSTANT = 1 << 20
 """Whole numbers up to here are the same in every dtype."""
-
-LLVM = 16
-"""The first version in which pointers have no type."""
 
 NUMBERS = {torch.float32: "float", torch.float64: "double", torch.int64: "i64", torch.int32: "i32", torch.bool: "i8"}
 
@@ -201,42 +196,14 @@ def _is_compiled(node: ast.AST) -> bool:
 
 
 @cache
-def available() -> bool:
-    """Return whether there is a compiler that reads the program."""
-    if importlib.util.find_spec("llvmlite") is None:
-        return False
-    return importlib.import_module("llvmlite.binding").llvm_version_info[0] >= LLVM
-
-
-@cache
 def kernel(operations: Pair, dtype: torch.dtype, width: int) -> Kernel:
     """Return the program for rows of `width` numbers, compiled once a process, in some 20 ms.
 
     It reads and writes where the addresses point and checks nothing. The interpreter's lock is released meanwhile.
     """
-    llvm = importlib.import_module("llvmlite.binding")
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    module = llvm.parse_assembly(program(operations, dtype, width))
-    module.verify()
-    machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3, jit=True
-    )
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    return _Compiled(engine, engine.get_function_address("evaluate"))
-
-
-class _Compiled:
-    """A function at an address, and the engine that owns the code."""
-
-    def __init__(self, engine: Any, address: int) -> None:
-        self.engine = engine
-        pointer, number = ctypes.c_void_p, ctypes.c_int64
-        self.call = ctypes.CFUNCTYPE(None, pointer, pointer, number, pointer, number)(address)
-
-    def __call__(self, values: int, runs: int, count: int, wires: int, modulus: int) -> None:
-        self.call(values, runs, count, wires, modulus)
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    compiled = Compiled(program(operations, dtype, width))
+    return compiled.function("evaluate", pointer, pointer, number, pointer, number)
 
 
 def program(operations: Pair, dtype: torch.dtype, width: int) -> str:

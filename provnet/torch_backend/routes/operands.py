@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -23,6 +24,10 @@ Operands = tuple[Pulled, ...]
 
 View = tuple[Prepared, Grouped | None]
 """An operand as a route takes it: as it is, or with its examples as groups of one map."""
+
+
+_UNMASKED: WeakKeyDictionary[Prepared, Prepared] = WeakKeyDictionary()
+"""Operands that are still alive without their masks: one object, of which one map of groups is made."""
 
 
 def fits(route: Route, ready: Ready, question: BlockQuestion) -> str | None:
@@ -52,9 +57,11 @@ def _unmasked(part: Prepared, question: BlockQuestion) -> Prepared:
     """
     if part.whole or not _is_blind(question, part.a[0].dtype):
         return part
-    kept = part.weight_padding if part.weight_padding is not None and _weighs_something(part) else None
-    made = {name: raw(part, name) for name in ("w", "z", "winner")}
-    return replace(part, padding=None, weight_padding=kept, **made)
+    if part not in _UNMASKED:
+        kept = part.weight_padding if part.weight_padding is not None and _weighs_something(part) else None
+        made = {name: raw(part, name) for name in ("w", "z", "winner")}
+        _UNMASKED[part] = replace(part, padding=None, weight_padding=kept, **made)
+    return _UNMASKED[part]
 
 
 def _is_blind(question: BlockQuestion, dtype: torch.dtype) -> bool:

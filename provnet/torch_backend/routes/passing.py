@@ -28,6 +28,11 @@ COUNT_BEYOND = Body(
     "count_beyond", "v + s1 if abs(a * w) >= s0 else v", scalars=2, near=True, unreached=(0.0, 0), join="v + s0"
 )
 
+COUNT_OF_EITHER_SIGN = Body(
+    "count_of_either_sign", "v + s1 if a * w * s2 >= s0 else v", scalars=3, near=True, unreached=(nan, 0, 1)
+)
+"""s2 is the sign of z, by which a product changes no digit."""
+
 
 @register("passing")
 class Passing(Route):
@@ -109,6 +114,12 @@ def _contracted(
         near = prepared.a[0]
         return contractions.contract(engine, body, prepared, "pull", weights, scalars, some, near, (1.0,), dtype=dtype)
 
+    if not boolean and not question.annotation.absolute:  # type: ignore[attr-defined]
+        scalars = least, relevance, z.sign()
+        given = weights, scalars, reached, prepared.a[0], relevance.dtype
+        found = contractions.in_registers(engine, COUNT_OF_EITHER_SIGN, prepared, *given)
+        if found is not None:
+            return found
     if question.annotation.absolute:  # type: ignore[attr-defined]
         found = part(REACH_BEYOND if boolean else COUNT_BEYOND, reached, least)
     else:

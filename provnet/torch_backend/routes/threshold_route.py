@@ -10,11 +10,13 @@ from torch import Tensor
 
 from provnet.torch_backend import contractions
 from provnet.torch_backend.blocks import outer_products as outer
+from provnet.torch_backend.blocks.denormals import largest_input
 from provnet.torch_backend.blocks.outer_products import OuterTile
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions.base import Engine
-from provnet.torch_backend.contractions.body import MAX_TIMES, MAX_TIMES_ABS
+from provnet.torch_backend.contractions.body import MAX_TIMES, MAX_TIMES_ABS, SCORE
 from provnet.torch_backend.contractions.input_edges import columns_of
+from provnet.torch_backend.contractions.score_passes import ReachedShares, passes, shares
 from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route, register
 from provnet.torch_backend.routes.passing import divisors
 
@@ -44,37 +46,31 @@ class ThresholdScores(Route):
 
     def pull(self, prepared: Prepared, question: BlockQuestion, relevance: Sequence[Tensor]) -> list[Pulled] | None:
         z = divisors(prepared, question)
-        theta = question.annotation.rounded(z.dtype)  # type: ignore[attr-defined]
-        defined = z != 0
-        if not _safe(z, defined, theta, prepared.a[0]):
-            return None
+        theta, absolute = question.annotation.rounded(z.dtype), question.annotation.absolute  # type: ignore[attr-defined]
         found = []
         for r in relevance:
-            reached = r & defined
+            asked = shares(z, r, absolute)
+            if not _safe(asked, theta, prepared):
+                return None
             engine = contractions.engine_for(prepared)
             if engine is None:
-                inputs = _pull(prepared, question, reached, theta)
+                inputs = _pull(prepared, question, asked.reached, theta)
             else:
-                inputs = _contracted(engine, prepared, question, reached, theta)
-            found.append(Pulled(inputs, _bias(prepared, question, reached), _lost(r & ~defined)))
+                inputs = _contracted(engine, prepared, question, asked, theta)
+            lost = (r & (z == 0)).any(1) if asked.lost else None
+            found.append(Pulled(inputs, _bias(prepared, question, asked.reached), lost))
         return found
 
 
-def _safe(z: Tensor, defined: Tensor, theta: float, a: Tensor) -> bool:
+def _safe(asked: ReachedShares, theta: float, prepared: Prepared) -> bool:
     """Whether a score that comes near θ is rounded finely all the way.
 
-    Contributions near it are θ z; the score's factors are 1 / z, w / z and a, and a w / z that came out too small to
-    be rounded finely must stay below θ whatever a is.
+    It is a normal number itself. Contributions near it are θ z; the score's factors are 1 / z, w / z and a, or a w,
+    and what of them came out too small to be rounded finely must stay below θ whatever the others are.
     """
-    small = outer.NORMAL[z.dtype]
-    if not z.numel() or not a.numel():
-        return True
-    least, greatest = (float(end) for end in torch.where(defined, z.abs(), torch.ones_like(z)).aminmax())
-    return least * theta >= small and greatest <= 1 / small and outer.size(a) * small < theta / 2
-
-
-def _lost(undefined: Tensor) -> Tensor | None:
-    return undefined.any(1) if bool(undefined.any()) else None
+    small = outer.NORMAL[asked.share.dtype]
+    fine = theta >= small and asked.least * theta >= small and asked.greatest <= 1 / small
+    return fine and largest_input(prepared) * small < theta / 2
 
 
 def _bias(prepared: Prepared, question: BlockQuestion, reached: Tensor) -> Tensor | None:
@@ -83,8 +79,12 @@ def _bias(prepared: Prepared, question: BlockQuestion, reached: Tensor) -> Tenso
     b = outer.bias_column(prepared)
     if b is None:
         return None
+    if not bool(b.any()):  # θ > 0
+        return torch.zeros(len(reached), dtype=torch.bool, device=reached.device)
     z, reached = outer.by_bias(prepared, divisors(prepared, question)), outer.by_bias(prepared, reached)
-    passed = torch.zeros(len(z), dtype=torch.bool, device=z.device)
+    passed = _bias_at_ends(b, z, reached, question)
+    if bool(passed.all()):
+        return passed
     infinite = torch.full((), torch.inf, dtype=z.dtype, device=z.device)
     for sign in (1, -1):
         side = reached & (z > 0 if sign > 0 else z < 0)
@@ -97,6 +97,16 @@ def _bias(prepared: Prepared, question: BlockQuestion, reached: Tensor) -> Tenso
         found = question.annotation.passes(d) & torch.isfinite(d)  # type: ignore[attr-defined]
         passed |= (found & torch.isfinite(near)).flatten(1).any(1)
     return passed
+
+
+def _bias_at_ends(b: Tensor, z: Tensor, reached: Tensor, question: BlockQuestion) -> Tensor:
+    """Return whether the bias is reached from the first or the last of the outputs that share it, [batch]: most often
+    it is, and the others need not be looked at."""
+    ends = [0, -1] if z.shape[2] > 1 else [0]
+    near = z[:, :, ends]
+    d = torch.where(reached[:, :, ends], b / near, torch.zeros((), dtype=z.dtype, device=z.device))
+    passes = question.annotation.passes(d) & torch.isfinite(d)  # type: ignore[attr-defined]
+    return passes.flatten(1).any(1)
 
 
 def _pull(prepared: Prepared, question: BlockQuestion, reached: Tensor, theta: float) -> Tensor:
@@ -129,33 +139,46 @@ def _pull(prepared: Prepared, question: BlockQuestion, reached: Tensor, theta: f
     return into.narrow(1, 0, prepared.block.wiring.inputs)
 
 
-def _contracted(engine: Engine, prepared: Prepared, question: BlockQuestion, reached: Tensor, theta: float) -> Tensor:
+def _contracted(
+    engine: Engine, prepared: Prepared, question: BlockQuestion, asked: ReachedShares, theta: float
+) -> Tensor:
     """The same by a compiled contraction: [batch, inputs]."""
-    z, a = divisors(prepared, question), prepared.a[0]
-    absolute = question.annotation.absolute  # type: ignore[attr-defined]
-    share = 1 / z  # that of outputs that are not reached is not read
-    weights = outer.weights_of(prepared, signed=True)
-    assert weights is not None, "engine_for has seen them"
-    if absolute:
-        share, a = share.abs_(), a.abs()
-    body = MAX_TIMES_ABS if absolute else MAX_TIMES
-    # θ > 0: only a positive score can pass, so that none is less than 0, what the fold starts from.
-    score = a * contractions.contract(engine, body, prepared, "pull", weights, (share,), reached)
-    if not absolute and bool((a < 0).count_nonzero()):
-        least = contractions.contract(engine, body, prepared, "pull", weights, (share.neg_(),), reached)
-        score = torch.where(a < 0, a.neg() * least, score)
+    z, reached = divisors(prepared, question), asked.reached
+    score = _scores(engine, prepared, asked, question.annotation.absolute)  # type: ignore[attr-defined]
     margin = 8 * torch.finfo(z.dtype).eps
-    passes, below = score > theta * (1 + margin), score < theta * (1 - margin)
-    # Counted, not summed: a sum of truth values makes a whole number of each first.
-    decided = int(passes.count_nonzero() + below.count_nonzero()) == score.numel() and float(score.max()) < torch.inf
+    low, high = theta * (1 - margin), theta * (1 + margin)
+    found, decided = passes(score, low, high)
     if not decided:  # an overflow or a NaN is not either
-        batch, inputs = (~(below | (passes & torch.isfinite(score)))).nonzero(as_tuple=True)
+        batch, inputs = (~((score < low) | (found & torch.isfinite(score)))).nonzero(as_tuple=True)
         for column in columns_of(prepared, batch, inputs):
             d = column.p / column.of(z)
-            decided = column.of(reached) & column.present & torch.isfinite(d)
-            found = question.annotation.passes(d) & decided  # type: ignore[attr-defined]
-            passes[column.batch[:, 0], column.inputs] = found.any(1)
-    return passes
+            known = column.of(reached) & column.present & torch.isfinite(d)
+            passing = question.annotation.passes(d) & known  # type: ignore[attr-defined]
+            found[column.batch[:, 0], column.inputs] = passing.any(1)
+    return found
+
+
+def _scores(engine: Engine, prepared: Prepared, asked: ReachedShares, absolute: bool) -> Tensor:
+    """Return the best score of each input, or 0, [batch, inputs]. The shares are overwritten.
+
+    θ > 0: only a positive score can pass, so that none is less than 0, what the fold starts from.
+    """
+    a, share, reached = prepared.a[0], asked.share, asked.reached
+    weights = outer.weights_of(prepared, signed=True)
+    assert weights is not None, "engine_for has seen them"
+    a = a.abs() if absolute else a
+    signed = bool(a.numel()) and float(a.min()) < 0
+    if signed:
+        # fl(fl(a w) share) is as near as a times a maximum: an a w that is rounded coarsely is far below θ z.
+        found = contractions.in_registers(engine, SCORE, prepared, weights, (share,), reached, a, folds=2)
+        if found is not None:
+            return found
+    body = MAX_TIMES_ABS if absolute else MAX_TIMES
+    score = a * contractions.contract(engine, body, prepared, "pull", weights, (share,), reached)
+    if signed:
+        least = contractions.contract(engine, body, prepared, "pull", weights, (share.neg_(),), reached)
+        score = torch.where(a < 0, a.neg() * least, score)
+    return score
 
 
 def _decided(

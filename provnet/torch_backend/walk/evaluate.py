@@ -255,10 +255,9 @@ def _check_numbers(block: Block, semiring: Semiring, x: Tensor, total: Tensor | 
     bad = torch.isnan(x) | ((x == -torch.inf) & (least > -torch.inf)) | ((x == torch.inf) & (greatest < torch.inf))
     if bool(bad.any()):
         raise NonFiniteError(
-            f"{int(bad.sum())} of {bad.numel()} elements that block {block.path!r} ({block.op}) passes back in "
-            f"the semiring "
-            f"{semiring.name!r} are NaN, or Inf that is no element: a coefficient or a product left the range of "
-            f"{x.dtype}. Evaluate with dtype=torch.float64, or stabilise with rule=Epsilon(1e-6)."
+            f"{int(bad.sum())} of {bad.numel()} elements that block {block.path!r} ({block.op}) passes back in the "
+            f"semiring {semiring.name!r} are NaN, or Inf that is no element: a coefficient or a product left the "
+            f"range of {x.dtype}. Evaluate with dtype=torch.float64, or stabilise with rule=Epsilon(1e-6)."
         )
 
 

@@ -16,7 +16,7 @@ from provnet import annotations, rules
 from provnet.circuit.weights import Stored
 from provnet.errors import OptionError
 from provnet.semirings.annotations.threshold import Threshold
-from provnet.torch_backend import contractions
+from tests.torch_backend.test_routes import ENGINES
 
 
 def net(seed: int, width: int = 5, zeros: bool = False) -> provnet.Circuit:
@@ -67,19 +67,17 @@ THETAS = st.one_of(st.sampled_from([0.0, 1.0, 0.5]), st.floats(0.01, 0.99))
 
 
 @pytest.mark.guarantee("a threshold on shares is |p| / max |p| >= θ with the bias in the maximum, on every route")
-@pytest.mark.parametrize("few", [True, False], ids=["compiled", "plain"])
+@pytest.mark.parametrize("engine", ENGINES)
 @settings(max_examples=25, deadline=None)
 @given(theta=THETAS, strict=st.booleans(), seed=st.integers(0, 50), zeros=st.booleans())
-def test_shares_pass_as_the_definition_says(few: bool, theta: float, strict: bool, seed: int, zeros: bool) -> None:
+def test_shares_pass_as_the_definition_says(engine: str, theta: float, strict: bool, seed: int, zeros: bool) -> None:
     circuit = net(seed, zeros=zeros)
     given_ = annotations.Threshold(theta, strict=strict, of="share")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contractions, "FEW_EDGES", 0 if few else 1 << 60)
-        for semiring in ("boolean", "counting"):
-            wanted = literal(circuit, theta, strict, semiring == "counting")
-            for route in ("auto", "reference"):
-                answer = circuit.evaluate(semiring, 0, annotation=given_, route=route)
-                np.testing.assert_array_equal(np.asarray(answer.inputs), wanted)
+    for semiring in ("boolean", "counting"):
+        wanted = literal(circuit, theta, strict, semiring == "counting")
+        for route in ("auto", "reference"):
+            answer = circuit.evaluate(semiring, 0, annotation=given_, route=route, engine=engine)
+            np.testing.assert_array_equal(np.asarray(answer.inputs), wanted)
 
 
 def test_gates_and_blocks_agree_on_shares() -> None:
