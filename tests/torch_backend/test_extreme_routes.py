@@ -38,6 +38,7 @@ from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions.numba_engine import NUMBA
 from provnet.torch_backend.routes import candidates
 from provnet.torch_backend.routes.base import BlockQuestion, Pulled
+from provnet.torch_backend.routes.real_route import Transpose
 from provnet.torch_backend.walk.evaluate import WalkQuestion, evaluate
 from tests.exact_blocks import WIDE, exact_pull, excess
 from tests.torch_backend.test_faults import NETS, SCALES, answer, traced
@@ -310,3 +311,21 @@ def test_products_that_leave_the_normal_numbers_on_the_way(name: str, semiring: 
     with by(engine):
         for prepared, _, came, slow, fast in pulls(circuit, algebra, annotations.get(algebra.annotation), Zero()):
             agree(algebra, prepared, came, fast, slow)
+
+
+@pytest.mark.parametrize("start", [1e-40, 1.0, 1e15])
+@pytest.mark.parametrize(("weights", "x"), [(1e-30, 1.0), (1.0, 1e-30), (1e-19, 1e-19), (1e15, 1e-20), (1e-20, 1e15)])
+@pytest.mark.guarantee("sums of products stay on the transposed map at extreme scales of weights, inputs and relevance")
+def test_sums_keep_their_route(weights: float, x: float, start: float):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layer, inputs = nn.Linear(6, 5, bias=False), torch.randn(2, 6) * x
+    with torch.no_grad():
+        layer.weight.mul_(weights)
+    circuit, real = provnet.trace(layer, inputs), provnet.semirings.get("real")
+    prepared = circuit.session.workspace(torch.float32).prepared(0, Zero())
+    assert isinstance(prepared, Prepared), "one layer is one operand"
+    question, came = BlockQuestion(real, annotations.get("identity")), torch.full((2, 5), start)
+    (fast,) = Transpose().pull(prepared, question, [came]) or [None]
+    assert fast is not None
+    agree(real, prepared, came, fast, first(prepared, question, came, "reference"))
