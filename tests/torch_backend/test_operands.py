@@ -78,16 +78,17 @@ def test_causal_attention_is_compiled(circuits: dict[tuple[str, int], provnet.Ci
     assert {step.route for step in plan if step.op == "aten._softmax"} == {"transpose"}
 
 
-def weighed_by_scores(x: Tensor) -> Tensor:
+def weighed_by_scores(x: Tensor, scale: float) -> Tensor:
     """Masked scores as weights of a sum: what masks them is the least finite number, and no neuron all the same."""
     hidden = torch.ones(3, 3).triu(1).bool()
     scores = torch.bmm(x, x.transpose(1, 2)).masked_fill(hidden, torch.finfo(x.dtype).min)
-    return torch.bmm(scores, 1e-300 * x)
+    return torch.bmm(scores, scale * x)
 
 
-@pytest.mark.parametrize("semiring", ["viterbi", "boolean"])
-def test_masked_weights_that_are_not_zero(semiring: str) -> None:
-    circuit = provnet.trace(weighed_by_scores, seeded(11, 2, 3, 2))
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e-150])
+@pytest.mark.parametrize("semiring", ["viterbi", "tropical", "boolean", "counting"])
+def test_masked_weights_that_are_not_zero(semiring: str, scale: float) -> None:
+    circuit = provnet.trace(lambda x: weighed_by_scores(x, scale), seeded(11, 2, 3, 2))
     with by("numba"):
         fast = circuit.evaluate(semiring, (0, 1), at="*")
     slow = circuit.evaluate(semiring, (0, 1), at="*", route="reference")

@@ -52,11 +52,15 @@ class OuterTile:
 
 
 def single_product(prepared: Prepared) -> bool:
-    """Whether every contribution is one product f(a) * g(w), divided as the base class does it, with shared weights."""
+    """Whether every contribution is one product f(a) * g(w), divided as the base class does it, with shared weights.
+
+    A weight that is none and weighs something is left to the definition: folds of outer products know no absent edge of
+    a single channel.
+    """
     rule = prepared.rule
     plain = len(rule.products) == 1 and type(rule).coefficients is Rule.coefficients and rule.branches[0].factor == 1
     shared = not (prepared.block.weight_by_example or prepared.block.bias_by_example)
-    return plain and shared and not prepared.selects
+    return plain and shared and not prepared.selects and prepared.weight_padding is None
 
 
 def weights_of(prepared: Prepared, signed: bool = False) -> Tensor | None:
