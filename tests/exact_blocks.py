@@ -51,8 +51,8 @@ def exact_pull(prepared: Prepared, semiring: str, relevance: Tensor) -> Exact:
         messages, zero, fold = coefficients * came, 0.0, np.add
     else:
         largest = np.max(sizes, axis=2, keepdims=True, initial=0)
-        shares = np.divide(sizes, largest, out=np.zeros_like(sizes), where=largest > 0)
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):  # an infinite g(w) has no shares: NaN
+            shares = np.divide(sizes, largest, out=np.zeros_like(sizes), where=largest > 0)
             costs = np.where(shares > 0, -np.log(shares), np.inf)
         messages, zero, fold = (
             (shares * came, 0.0, np.maximum) if semiring == "viterbi" else (costs + came, np.inf, np.minimum)
