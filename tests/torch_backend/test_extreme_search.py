@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from provnet.torch_backend.blocks import denormals
-from tests.exact_blocks import WIDE, excess
+from tests.exact_blocks import WIDE, Exact, excess
 from tests.extreme_search import check
 
 pytestmark = pytest.mark.skipif(not WIDE, reason="numpy has no wider exponents than float64 here")
@@ -29,4 +29,5 @@ def test_the_search_sees_a_route_that_trusts_denormal_numbers(monkeypatch: pytes
 def test_the_definition_may_be_further_off_than_units_in_the_last_place() -> None:
     wanted = np.array([[1.0]], dtype=np.longdouble)
     off, near = torch.tensor([[1.5]]), torch.tensor([[1.0]])
-    assert excess("viterbi", off, off, wanted, wanted) <= 1 < excess("viterbi", off, near, wanted, wanted)
+    exact = Exact(wanted, None, (wanted, None))
+    assert excess("viterbi", "inputs", off, off, exact) <= 1 < excess("viterbi", "inputs", off, near, exact)

@@ -16,7 +16,7 @@ from provnet.torch_backend.blocks import outer_products as outer
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.blocks.weight_factors import ScaledRows, Structured, weights
 
-LIFTS = {torch.float32: (2.0**60, 1.0), torch.float64: (2.0**480, 1.0)}
+LIFTS = {torch.float32: (2.0**60, 1.0, 2.0**-60), torch.float64: (2.0**480, 1.0, 2.0**-480)}
 """By what relevance is multiplied, one after the other, until nothing overflows and what is rounded does not matter."""
 
 
@@ -50,23 +50,34 @@ def largest_bias(prepared: Prepared) -> float:
     return 0.0 if prepared.b is None else max(outer.size(p.biases(prepared.b)) for p in prepared.rule.products)
 
 
-def may_be_denormal(prepared: Prepared, number: int, lift: float) -> bool:
-    """Return whether a branch's lift · factor · R / z may be denormal, or 0 for that reason, for some R."""
+def quotients_fit(prepared: Prepared, least: float) -> bool:
+    """Return whether every p / z is a float where |z| >= `least`: elsewhere it is not defined, which R / z does not
+    show. By a bound of |p|, for which the weights are looked at once."""
+    products = len(prepared.rule.products) * largest_input(prepared) * largest_weight(prepared)
+    return max(products, largest_bias(prepared)) < torch.finfo(prepared.a[0].dtype).max * min(least, 1.0) / 2
+
+
+def coarseness(prepared: Prepared, number: int, lift: float) -> float:
+    """Return by how many of the least floats a branch's lift · factor · R / z may be off; 0: by its rounding."""
+    ends = prepared.extent.divisors[number]
+    if lift < 1:  # R · lift itself may be denormal
+        return max(1.0, 1 / ends.least)
     size = lift * abs(prepared.rule.branches[number].factor)
-    return prepared.extent.divisors[number].most > size * torch.finfo(prepared.a[0].dtype).eps
+    return float(ends.most > size * torch.finfo(prepared.a[0].dtype).eps)
 
 
 def negligible(
-    prepared: Prepared, relevance: Tensor, lift: float, faint: bool, inputs: Tensor, bias: Tensor | None
+    prepared: Prepared, relevance: Tensor, lift: float, coarse: float, inputs: Tensor, bias: Tensor | None
 ) -> bool:
     """Return whether what was rounded coarsely is within the rounding of the largest number an example passes back.
 
-    relevance     what came, [batch, outputs]; faint: whether some R · lift / z may be denormal, or 0 for that reason
+    relevance     what came, [batch, outputs]; coarse: by how many of the least floats a share may be off
     inputs, bias  what is passed back, still times `lift`, [batch, inputs] and [batch]
     """
     largest = largest_input(prepared)
-    if faint or isinstance(raw(prepared, "w"), ScaledRows):
-        largest = max(largest * max(largest_weight(prepared), 1.0), largest_bias(prepared))
+    if coarse or isinstance(raw(prepared, "w"), ScaledRows):
+        coarse = max(coarse, 1.0)
+        largest = max(largest * max(largest_weight(prepared) * coarse, 1.0), largest_bias(prepared) * coarse)
     noise = prepared.block.wiring.outputs * max(largest, 1.0)
     if noise <= lift:
         return True

@@ -17,7 +17,7 @@ class DivisorRange:
     zero: bool = False
 
     def with_piece(self, z: Tensor) -> DivisorRange:
-        """Return the ends of these numbers and of z."""
+        """Return the range of these numbers and of z."""
         if not z.numel():
             return self
         size = z.abs()
@@ -36,7 +36,6 @@ class Extent:
 
     input          the largest |f(a)| over the rule's products
     weight         a bound of |g(w)| over the products; of weights in two factors, of base, and of base · scale
-    first          the largest |g(w)| and |g(b)| of the first product
     heaviest       the largest |g(w)| of the edges of each near end, [groups, near]
     contributions  the largest |p| of each output's slots, bias included, [batch, outputs]
     divisors       by branch, what its z lie between
@@ -45,7 +44,6 @@ class Extent:
 
     input: float | None = None
     weight: float | None = None
-    first: tuple[float, float] | None = None
     heaviest: Tensor | None = None
     contributions: Tensor | None = None
     masked: bool | None = None

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from provnet.circuit.deferred import raw
-from provnet.torch_backend.blocks import outer_products as outer
-from provnet.torch_backend.blocks.denormals import largest_weight
+from provnet.torch_backend.blocks.denormals import quotients_fit
 from provnet.torch_backend.blocks.extent import DivisorRange
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.blocks.scratch import take
@@ -60,13 +59,10 @@ def _share(prepared: Prepared, number: int, z: Tensor, relevance: Tensor, raw_su
 
 
 def _some_overflow(prepared: Prepared, least: float) -> bool:
-    """Return whether p / z may overflow with a denominator as small as `least`: only then are the weights looked at."""
-    if least >= SMALLEST[prepared.a[0].dtype]:
-        return False
-    largest = largest_weight(prepared) * sum(outer.size(a) for a in prepared.a)
-    return max(largest, outer.size(prepared.b)) >= least * torch.finfo(prepared.a[0].dtype).max
+    """Return whether p / z may overflow with a denominator as small as `least`."""
+    return least < SMALLEST[prepared.a[0].dtype] and not quotients_fit(prepared, least)
 
 
 def some_overflow(prepared: Prepared) -> bool:
-    """Return whether some d = p / z may leave the floats: it is undefined then, which R / z does not show."""
+    """Return whether some d = p / z may leave the floats."""
     return any(_some_overflow(prepared, DivisorRange().with_piece(z).least) for z in prepared.z)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from provnet.torch_backend.blocks.extent import DivisorRange
+
 SAFE = 1e-30
 """A |θ| or a |z θ| below this may meet denormal quotients, whose neighbours are not near them."""
 
@@ -28,11 +30,7 @@ def least_passing(z: Tensor, theta: float, strict: bool) -> Tensor:
     return found
 
 
-def decidable(z: Tensor, theta: float, largest: float) -> bool:
-    """Return whether `least_passing` may be asked for these positive z, and no |p| <= `largest` overflows over them."""
-    if not z.numel():
-        return True
-    low, high = (float(end) for end in z.aminmax())
-    limits = torch.finfo(z.dtype)
-    normal = SAFE < abs(theta) < 1 / SAFE and low * abs(theta) > SAFE and high * abs(theta) < limits.max
-    return normal and high < limits.max and largest < limits.max * min(low, 1.0) / 2
+def decidable(z: DivisorRange, theta: float, dtype: torch.dtype) -> bool:
+    """Return whether `least_passing` may be asked for such z."""
+    size = abs(theta)
+    return SAFE < size < 1 / SAFE and z.least * size > SAFE and z.most * size < torch.finfo(dtype).max

@@ -12,11 +12,12 @@ from provnet.semirings import scalar
 from provnet.semirings.base import Semiring
 from provnet.torch_backend import contractions
 from provnet.torch_backend.blocks import outer_products as outer
+from provnet.torch_backend.blocks.denormals import quotients_fit
+from provnet.torch_backend.blocks.extent import DivisorRange
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions.body import Body, edge_body
 from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route, register
 from provnet.torch_backend.routes.max_times_route import largest_contributions
-from provnet.torch_backend.routes.passing import largest_product
 
 
 @register("edges")
@@ -46,9 +47,9 @@ class CompiledEdges(Route):
         shared = question.annotation.uses == "p"
         below = largest_contributions(prepared) if shared else prepared.z[0]
         defined = below != 0
-        size = torch.where(defined, below.abs(), torch.ones_like(below))
-        # An infinite contribution makes a NaN, which the kernels would not report.
-        if not (bool(torch.isfinite(below.sum())) if shared else _all_finite(prepared, size)):
+        # An infinite contribution makes a NaN, which the kernels would not report; an infinite quotient is undefined.
+        fit = shared or quotients_fit(prepared, DivisorRange().with_piece(below).least)
+        if not (fit and bool(torch.isfinite(below.sum()))):
             return None
         return [_pull(prepared, question, r, below, defined) for r in relevance]
 
@@ -63,15 +64,6 @@ def _may_be_nan(semiring: Semiring, relevance: Sequence[Tensor]) -> bool:
         return False
     zero = float(semiring.zero)  # type: ignore[arg-type]
     return not all(bool((torch.isfinite(r) | (r == zero)).all()) for r in relevance)
-
-
-def _all_finite(prepared: Prepared, size: Tensor) -> bool:
-    """Whether no quotient p / z overflows: it would be undefined."""
-    if not size.numel():
-        return True
-    low, high = (float(end) for end in size.aminmax())
-    limit = torch.finfo(size.dtype).max
-    return high < limit and largest_product(prepared) < limit * min(low, 1.0) / 2
 
 
 @lru_cache(maxsize=64)

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from provnet.torch_backend import contractions
 from provnet.torch_backend.blocks import outer_products as outer
+from provnet.torch_backend.blocks.denormals import quotients_fit
+from provnet.torch_backend.blocks.extent import DivisorRange
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions.base import Engine
 from provnet.torch_backend.contractions.body import Body
@@ -64,8 +66,9 @@ def _pull(prepared: Prepared, question: BlockQuestion, relevance: Tensor) -> Pul
     number = theta.rounded(z.dtype)  # type: ignore[attr-defined]
     received, defined = relevance != 0, z != 0
     reached = received & defined
-    size = torch.where(reached, z.abs(), torch.ones((), dtype=z.dtype, device=z.device))
-    if not bool(torch.isfinite(z.sum())) or not decidable(size, number, largest_product(prepared)):
+    ends = DivisorRange().with_piece(torch.where(reached, z, torch.ones((), dtype=z.dtype, device=z.device)))
+    safe = decidable(ends, number, z.dtype) and quotients_fit(prepared, ends.least)
+    if not (safe and bool(torch.isfinite(z.sum()))):
         return None
     engine = contractions.engine_for(prepared)
     assert engine is not None, "fits has asked"
@@ -129,13 +132,3 @@ def _contracted(
             other = part(REACH_BELOW if boolean else COUNT_BELOW, below, least.neg())
             found = torch.maximum(found, other) if boolean else found + other
     return found > 0 if boolean else found
-
-
-def largest_product(prepared: Prepared) -> float:
-    """Return a bound of |p|, the bias's too. That of the weights is made once and kept."""
-    if prepared.extent.first is None:
-        weights = outer.weights_of(prepared, signed=True)
-        biases = None if prepared.b is None else prepared.rule.products[0].biases(prepared.b)
-        prepared.extent.first = outer.size(weights), outer.size(biases)
-    weight, bias = prepared.extent.first
-    return max(outer.size(prepared.a[0]) * weight, bias)

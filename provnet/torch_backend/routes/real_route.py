@@ -67,13 +67,13 @@ def _lifted(parts: Sequence[Prepared], relevance: Tensor, lift: float) -> tuple[
     rule, wiring = first.rule, first.block.wiring
     starts = list(accumulate((len(branch.products) for branch in rule.branches), initial=0))
     inputs: list[Tensor | None] = [None] * len(parts)
-    bias, faint = None, False
+    bias, coarse = None, 0.0
     for found in shares(first, relevance, lift):
         if found is None:
             return None
         number, share = found
         products = rule.branches[number].products
-        faint |= denormals.may_be_denormal(first, number, lift)
+        coarse = max(coarse, denormals.coarseness(first, number, lift))
         if first.b is not None:
             taken = [linear_maps.bias_total(wiring, share, p.biases(first.b)) for p in products if p.bias]
             bias = _sum([*taken, *([] if bias is None else [bias])])
@@ -87,7 +87,7 @@ def _lifted(parts: Sequence[Prepared], relevance: Tensor, lift: float) -> tuple[
                 if back is None:
                     return None
                 inputs[n] = back if held is None else held.add_(back)
-    return _lowered(parts, relevance, lift, inputs, bias, faint)
+    return _lowered(parts, relevance, lift, inputs, bias, coarse)
 
 
 def _lowered(
@@ -96,7 +96,7 @@ def _lowered(
     lift: float,
     inputs: list[Tensor | None],
     bias: Tensor | None,
-    faint: bool,
+    coarse: float,
 ) -> tuple[Pulled, ...] | None:
     """Return what was found, divided by `lift`; None where denormal or infinite numbers may have had a part in it."""
     found = []
@@ -107,7 +107,7 @@ def _lowered(
             bias = relevance.new_zeros(part.batch) if mine else bias
         total, taken = held.sum(1), bias if mine else None
         finite = bool(torch.isfinite(total if taken is None else total + taken).all())
-        if not (finite and denormals.negligible(part, relevance, lift, faint, held, taken)):
+        if not (finite and denormals.negligible(part, relevance, lift, coarse, held, taken)):
             return None
         found.append(Pulled(held.mul_(1 / lift), None if taken is None else taken / lift, None, total.mul_(1 / lift)))
     return tuple(found)
