@@ -19,7 +19,7 @@ from torch import Tensor
 
 from provnet.circuit.wiring import Dense
 from provnet.torch_backend.blocks import outer_products as outer
-from provnet.torch_backend.blocks.denormals import largest_input
+from provnet.torch_backend.blocks.denormals import largest_bias, largest_input, largest_weight
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions import engine_for
 from provnet.torch_backend.contractions.contraction_memory import room
@@ -98,10 +98,7 @@ class Layer:
 
     @property
     def _sizes(self) -> tuple[float, float]:
-        extent = self._prepared.extent
-        if extent.first is None:
-            extent.first = outer.size(self.weights), outer.size(self._bias)
-        return extent.first
+        return largest_weight(self._prepared), largest_bias(self._prepared)
 
     @property
     def width(self) -> int:
