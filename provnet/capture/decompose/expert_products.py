@@ -31,7 +31,8 @@ def grouped(x: Tensor, matrices: Tensor, offs: Tensor, bias: None = None, out_dt
 
 def applies(func: Any, args: tuple[Any, ...], is_active: Callable[[Tensor], bool]) -> bool:
     """Return whether traced rows meet constant matrices up to given offsets, in a dtype that torch's kernel takes."""
-    x, matrices, offs, bias = (*args, None, None)[:4]
+    x, matrices, *others = args
+    offs, bias = (*others, None, None)[:2]
     plain = x.dim() == 2 and matrices.dim() == 3 and offs is not None and bias is None
     return plain and x.dtype is not torch.float64 and is_active(x) and not is_active(matrices)
 
