@@ -174,6 +174,7 @@ PAGES: dict[str, tuple[str, tuple[Part, ...]]] = {
                 ("Evidence", "evidence"),
                 ("Ablation", "ablation"),
                 ("Pruning a network", "pruning"),
+                ("What each class needs", "subnetworks"),
                 ("Faithfulness", "perturbation"),
                 ("For Quantus", "quantus_adapter"),
                 ("Comparing pictures", "comparison"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -241,7 +242,7 @@ class Recorder(TorchDispatchMode):
             if not fresh
             else self.store.add(o, flag, kind="computed")
             if flag or origin is None or not o.numel()
-            else self.store.freeze(o, origin)
+            else self.store.freeze(o, replace(origin, part="the indices") if any(flags) else origin)
             for o, flag, fresh in zip(outputs, flags, new, strict=True)
         )
         self.emit(facts.name, function, refs, named, ids)

@@ -26,14 +26,15 @@ class Remarks:
 
     def add_constants(self, origins: Iterable[ConstantOrigin]) -> None:
         """Note the ops that made constants of traced tensors, once for each kind of op."""
-        places: dict[str, dict[str, None]] = {}
+        places: dict[tuple[str, str], dict[str, None]] = {}
         for origin in origins:
-            places.setdefault(origin.op, {})[self._place(origin.frame)] = None
-        for op, where in places.items():
+            places.setdefault((origin.part, origin.op), {})[self._place(origin.frame)] = None
+        for (part, op), where in places.items():
             more = f" and {len(where) - SHOWN} more" if len(where) > SHOWN else ""
-            self.messages[op] = (
-                f"the result of {op!r} on a traced tensor (in {', '.join(list(where)[:SHOWN])}{more}) counts as "
-                "constant: what it takes of the relevance is a sink that goes by its name."
+            counts, takes = ("count", "they take") if part == "the indices" else ("counts", "it takes")
+            self.messages[f"{part} of {op}"] = (
+                f"{part} of {op!r} on a traced tensor (in {', '.join(list(where)[:SHOWN])}{more}) {counts} as "
+                f"constant: what {takes} of the relevance is a sink that goes by the op's name."
             )
 
     def _place(self, frame: Frame) -> str:

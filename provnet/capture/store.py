@@ -64,11 +64,13 @@ class ConstantOrigin:
     """The op that made a constant of a traced tensor.
 
     choice   it chose or compared (a mask, an index), and did not compute a number
+    part     which of its results it is: "the indices" beside values that are traced
     """
 
     op: str
     frame: Any
     choice: bool
+    part: str = "the result"
 
 
 @dataclass(eq=False)

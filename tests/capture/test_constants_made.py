@@ -201,3 +201,10 @@ def test_control_by_the_example_itself_is_traced(name: str, check: bool):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         provnet.trace(lambda x: F.linear(OWN[name](x), OUT), BATCH, check_batch=check)
+
+
+@pytest.mark.guarantee("of an op whose values are traced, the indices alone are said to be constant")
+def test_the_indices_of_a_choice_are_what_is_constant() -> None:
+    x = torch.rand(2, 4)
+    with pytest.warns(TraceWarning, match=r"^the indices of 'aten\.topk' on a traced tensor .* count as constant"):
+        provnet.trace(lambda x: x.sum(1, keepdim=True) + x.topk(2).indices.float(), x)

@@ -267,7 +267,7 @@ def test_the_ways_out_of_a_masked_row_are_taken():
         lambda x: x.masked_fill(~(EMPTY | torch.eye(2, 4, dtype=torch.bool)), -torch.inf).softmax(1),
         lambda x: F.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None], EMPTY[:, :1, None])[:, 0],
     ):
-        assert provnet.trace(model, x).evaluate("real", 0).conservation().residual() == 0
+        assert provnet.trace(model, x).evaluate("real", 0).conservation().residual() < 1e-12
     assert provnet.trace(lambda x: x.masked_fill(~EMPTY[: len(x)], -torch.inf).softmax(1), x[:1]) is not None
 
 

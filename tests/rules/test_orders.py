@@ -139,6 +139,34 @@ def test_grouped_products_are_those_of_each_row() -> None:
     torch.testing.assert_close(one.inputs, other.inputs, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.guarantee("experts' matrices are held once, whatever number of rows they get, in a batch that is routed")
+@pytest.mark.filterwarnings("error::provnet.errors.TraceWarning")
+def test_experts_share_their_matrices_among_their_rows() -> None:
+    """The router is traced too; one expert has no rows, and one has those of one example alone."""
+    route, weight = seeded(50, 16, 4).float(), nn.Parameter(seeded(51, 4, 16, 16).float())
+
+    def model(x: Tensor) -> Tensor:
+        rows = x.reshape(-1, 16)
+        best = (rows @ route - torch.tensor([0.0, 0, 0, 99])).topk(1).indices[:, 0]
+        order = best.argsort(stable=True)
+        ends = torch.bincount(best, minlength=4).cumsum(0).to(torch.int32)
+        return torch._grouped_mm(rows[order], weight, offs=ends)[order.argsort()].reshape(x.shape)
+
+    x, weighting = seeded(52, 2, 3, 16).float(), seeded(53, 2, 3, 16).float()
+    circuit = provnet.trace(model, x)
+    experts = [block for block in circuit.session.data.blocks if block.op == "aten.mm"]
+    assert all(block.weight.stored is not None for block in experts)
+    assert {block.weight.stored.values.data_ptr() for block in experts if block.weight.stored} <= {
+        matrix.data_ptr() for matrix in weight
+    }
+    leaf = x.clone().requires_grad_()
+    best = (x.reshape(-1, 16) @ route - torch.tensor([0.0, 0, 0, 99])).argmax(1)
+    by_hand = torch.bmm(leaf.reshape(-1, 1, 16), weight.detach()[best]).reshape(x.shape)
+    (slope,) = torch.autograd.grad((by_hand * weighting).sum(), leaf)
+    found = circuit.evaluate("real", weighting, "gradient").inputs
+    torch.testing.assert_close(found, slope, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.guarantee("an output whose rows are sorted otherwise than the examples is refused")
 def test_sorted_outputs_are_refused() -> None:
     with pytest.raises(CrossExampleError, match="sorted otherwise than the examples"):

@@ -15,6 +15,7 @@ from torch._ops import OpOverload
 from provnet.capture.decompose import (
     activations,
     attention,
+    expert_products,
     hidden_products,
     linear_systems,
     losses,
@@ -28,6 +29,7 @@ DECOMPOSED: dict[Any, Callable[..., Any]] = {
     **activations.TABLE,
     **attention.TABLE,
     **traced_kernels.TABLE,
+    **expert_products.TABLE,
     **hidden_products.TABLE,
     **linear_systems.TABLE,
     **losses.TABLE,
@@ -39,7 +41,7 @@ DECOMPOSED: dict[Any, Callable[..., Any]] = {
 
 CONDITIONAL = {
     func: rules.applies
-    for rules in (hidden_products, several_tensors, traced_grids, traced_kernels)
+    for rules in (expert_products, hidden_products, several_tensors, traced_grids, traced_kernels)
     for func in rules.TABLE
 }
 """Op -> whether it is to be taken apart, of its arguments and of which tensors are traced. Others are always."""
