@@ -192,6 +192,7 @@ INNER = {
     "pages": "templates",
     "reproduction": "the command `provnet reproduce`",
     "inputs": "the command line",
+    "named_inputs": "the command line",
     "models": "the command line",
     "outputs": "the command line",
     "command_questions": "the command line",

@@ -12,6 +12,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from provnet.circuit.transposed import TransposedConvolution, transposed_convolution
 from provnet.circuit.windowed import Convolution, convolution
 from provnet.circuit.wiring import Dense, Wiring, dense
 from provnet.torch_backend.contractions.base import Direction, Operands
@@ -83,8 +84,9 @@ CASES = {
 
 
 @st.composite
-def wirings(draw: st.DrawFn) -> Dense | Convolution:
-    """Small dense layers and convolutions along one to three axes; every second one has several rows or groups."""
+def wirings(draw: st.DrawFn) -> Dense | Convolution | TransposedConvolution:
+    """Small dense layers, convolutions and transposed ones, on one to three axes; every second has several rows or
+    groups."""
     if draw(st.booleans()):
         return dense(draw(st.integers(1, 3)), draw(st.integers(1, 9)), draw(st.integers(1, 9)))
     groups, per_in, per_out = draw(st.integers(1, 2)), draw(st.integers(1, 4)), draw(st.integers(1, 4))
@@ -100,7 +102,10 @@ def wirings(draw: st.DrawFn) -> Dense | Convolution:
     reach = [d * (k - 1) + 1 - 2 * p for k, p, d in zip(kernel, padding, dilation, strict=True)]
     size = tuple(max(n, r) for n, r in zip(size, reach, strict=True))
     target = tuple((n - r) // s + 1 for n, r, s in zip(size, reach, stride, strict=True))
-    return convolution(per_in * groups, per_out * groups, groups, size, target, kernel, stride, padding, dilation)
+    make = convolution
+    if draw(st.booleans()):  # the same read backwards
+        make, size, target = transposed_convolution, target, size
+    return make(per_in * groups, per_out * groups, groups, size, target, kernel, stride, padding, dilation)
 
 
 def numbers(generator: np.random.Generator, *shape: int) -> np.ndarray:

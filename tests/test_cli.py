@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 import provnet
@@ -231,3 +232,86 @@ def test_as_a_program(net: str):
     done = subprocess.run([*command[:-1], "no.npy"], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 2
     assert done.stderr.startswith("provnet: there is no file no.npy") and not done.stdout
+
+
+TWO_INPUTS = """
+class Masked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.line = nn.Linear(4, 2)
+    def forward(self, x, gate, bias=None):
+        y = self.line(x * gate)
+        return y if bias is None else y + bias["by_class"]
+masked = Masked().eval()
+"""
+
+
+@pytest.fixture
+def masked(net: str, tmp_path: Path) -> str:
+    """A model of two inputs and a dict, and the files that go with it."""
+    name = net.partition(":")[0]
+    with (tmp_path / f"{name}.py").open("a") as file:
+        file.write(TWO_INPUTS)
+    mask, bias = np.array([[1.0, 0, 1, 1], [1, 1, 1, 1]]), np.array([[0.5, 1.0], [0.5, 1.0]])
+    np.save(tmp_path / "gate.npy", mask)
+    np.save(tmp_path / "bias.npy", bias)
+    np.savez(tmp_path / "both.npz", x=X, gate=mask)
+    np.savez(tmp_path / "bias.npz", by_class=bias, other=bias)
+    return f"{name}:masked"
+
+
+@pytest.mark.guarantee("the command line takes several inputs: by place, by keyword, in dicts, and from one .npz")
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["x.npy", "--input", "gate.npy"],
+        ["x.npy", "--input", "gate=gate.npy"],
+        ["--input", "gate=gate.npy", "--input", "x=x.npy"],
+        ["both.npz"],
+        ["--input", "both.npz"],
+    ],
+)
+def test_several_inputs(masked: str, given: list[str]):
+    found = json.loads(good("eval", masked, *given, "--target", "1", "--sources", "x", "--json"))
+    weight = sys.modules[masked.partition(":")[0]].masked.line.weight
+    mask = torch.from_numpy(np.load("gate.npy"))
+    wanted = torch.tensor(X) * mask * weight[1] / (torch.tensor(X) * mask * weight[1]).sum(1, keepdim=True)
+    both = json.loads(good("eval", masked, *given, "--target", "1", "--rule", "zero", "--json"))
+    assert found["shape"] == [2, 4]
+    assert both["shape"] == {"x": [2, 4], "gate": [2, 4]}
+    assert wanted.shape == (2, 4)
+    printed = good("eval", masked, *given, "--target", "1")
+    assert "inputs in x relevant" in printed
+    assert "inputs in gate relevant" in printed
+
+
+def test_entries_of_a_dict(masked: str):
+    plain = ["x.npy", "--input", "gate.npy", "--sources", "x"]
+    for bias in ("bias.by_class=bias.npy", "bias=bias.npz"):
+        assert "aten.add" in good("trace", masked, *plain, "--input", bias, "--coverage")
+
+
+def test_relevance_of_several_inputs_is_written_by_name(masked: str):
+    given = ["eval", masked, "both.npz", "--target", "0", "--out"]
+    message = refused(*given, "r.npy")
+    assert "--sources x" in message
+    good(*given, "r.npy", "--sources", "x")
+    assert np.load("r.npy").shape == (2, 4)
+    good(*given, "r.safetensors")
+    assert {"x", "gate"} <= set(load_file("r.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["x.npy", "--input", "gate=gate.npy", "--input", "gate=gate.npy"], "came twice. Give each argument once"),
+        (["x.npy", "--input", "gate=gate.npy", "--input", "gate.a=gate.npy"], "so it has no entries"),
+        (["x.npy", "--input", "2=gate.npy"], "a keyword is a name of an argument"),
+        (["x.npy", "--input", "gate=none.npy"], "there is no file none.npy"),
+        (["broken.npz"], "cannot be read as arrays of numbers"),
+        (["both.npz", "--key", "y"], "holds gate, x, and 'y' is none of them. Choose one with --key"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(masked: str, given: list[str], message: str):
+    Path("broken.npz").write_bytes(b"no zip")
+    assert message in refused("trace", masked, *given)

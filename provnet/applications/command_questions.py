@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from provnet.applications.inputs import read_input
 from provnet.applications.models import load_model
+from provnet.applications.named_inputs import read_inputs
+from provnet.capture.structure import replace_tensors
 from provnet.errors import InputError, OptionError
 from provnet.face import Circuit, GateCircuit, Relevance, load, trace
 from provnet.rules import lrp
@@ -28,27 +29,28 @@ SHOWN = 10
 
 
 def open_circuit(
-    model: str,
-    source: Path | None,
-    *,
-    key: str | None = None,
-    single: bool = False,
-    size: int | None = None,
-    mean: Sequence[float] = (),
-    std: Sequence[float] = (),
+    model: str, source: Path | None, more: Sequence[str] = (), sources: str | None = None, **options: Any
 ) -> Circuit:
-    """Return the circuit of a model, `package.module:callable`, on the input in `source`; or the one saved in a file.
+    """Return the circuit of a model, `package.module:callable`, on its inputs; or the one saved in a file.
 
-    The input takes the model's device, and its floating dtype if it differs. Raises: `InputError` and its kin.
+    source, more   the first input, and others as `read_inputs` reads them, with its options.
+    sources        names of the inputs that are explained, with commas; None: all floating ones.
+    Inputs take the model's device, and its floating dtype if it differs. Raises: `InputError` and its kin.
     """
     if Path(model).is_file():
-        if source is not None:
-            raise InputError(f"{model} is a saved circuit, which holds its execution: leave the input {source} out.")
+        if source is not None or more or sources is not None:
+            raise InputError(f"{model} is a saved circuit, which holds its execution: leave the input out.")
         found = load(model)
         if not isinstance(found, Circuit):
             raise InputError(f"{model} holds explicit gates; wanted is a circuit, as `provnet trace --save` writes it.")
         return found
-    return trace(*open_model(model, source, key=key, single=single, size=size, mean=mean, std=std))
+    network, args, kwargs = open_model(model, source, more, **options)
+    return trace(network, *args, model_kwargs=kwargs, sources=names_of(sources))
+
+
+def names_of(sources: str | None) -> list[str] | None:
+    """Return names that are separated by commas; None for None."""
+    return None if sources is None else [name.strip() for name in sources.split(",")]
 
 
 def saved_gates(model: str) -> GateCircuit | None:
@@ -58,30 +60,29 @@ def saved_gates(model: str) -> GateCircuit | None:
 
 
 def open_model(
-    model: str,
-    source: Path | None,
-    *,
-    key: str | None = None,
-    single: bool = False,
-    size: int | None = None,
-    mean: Sequence[float] = (),
-    std: Sequence[float] = (),
-) -> tuple[Any, Any]:
-    """Return the model `package.module:callable` and the input in `source`, on the model's device and in its dtype.
+    model: str, source: Path | None, more: Sequence[str] = (), **options: Any
+) -> tuple[Any, list[Any], dict[str, Any]]:
+    """Return the model `package.module:callable`, and its positional and keyword arguments, on its device and in its
+    dtype.
 
     Raises: `InputError` and its kin.
     """
-    if source is None:
+    if source is None and not more:
         if ":" not in model:
             raise InputError(f"there is no file {model}, and it names no model (package.module:callable).")
         raise InputError(f"the model {model} needs an input: give a .npy, a .safetensors or an image after it.")
     network = load_model(model)
-    x = read_input(source, key=key, single=single, size=size, mean=mean, std=std)
+    given = read_inputs([*([] if source is None else [source]), *more], **options)
     like = next(chain(network.parameters(), network.buffers()), None) if isinstance(network, nn.Module) else None
-    if like is not None:
+
+    def fitted(x: torch.Tensor) -> torch.Tensor:
         # Files of floats are often float64 whatever the model is; whole numbers may be indices and stay.
-        x = x.to(like.device, like.dtype if x.is_floating_point() and like.is_floating_point() else x.dtype)
-    return network, x
+        if like is None:
+            return x
+        return x.to(like.device, like.dtype if x.is_floating_point() and like.is_floating_point() else x.dtype)
+
+    args, kwargs = replace_tensors(given, fitted)
+    return network, args, kwargs
 
 
 def parse_target(text: str) -> Any:
@@ -149,11 +150,19 @@ def _number(text: str) -> float:
 
 def describe(relevance: Relevance) -> str:
     """Return a summary for people: what was explained, the strongest inputs of every example, and the totals."""
-    found, semiring = relevance.inputs, relevance.semiring
     lines = [str(relevance)]
-    explained = relevance.question.explained()
-    if not isinstance(found, torch.Tensor) or semiring.element_shape:
+    if relevance.semiring.element_shape:
         return lines[0]
+    found = relevance.by_source
+    for name, tensor in found.items():
+        if isinstance(tensor, torch.Tensor):
+            lines += _strongest(relevance, tensor, f" in {name}" if len(found) > 1 else "")
+    return "\n".join(lines)
+
+
+def _strongest(relevance: Relevance, found: torch.Tensor, where: str) -> Iterator[str]:
+    """Yield one line an example: how many inputs of a source are relevant, and the strongest."""
+    semiring, explained = relevance.semiring, relevance.question.explained()
     costs = bool(np.isscalar(semiring.zero) and semiring.zero == float("inf"))
     for k, example in enumerate(found):
         flat = example.reshape(-1)
@@ -163,11 +172,10 @@ def describe(relevance: Relevance) -> str:
         shown = ", ".join(f"{_index(i, example.shape)} {_spell(flat[i].item())}" for i in best)
         total = semiring.sum(flat, 0).item()
         what = explained[min(k, len(explained) - 1)]
-        lines.append(
-            f"example {k}, {what}: {alive:,} of {len(flat):,} inputs relevant, ⊕ of all {_spell(total)}; "
+        yield (
+            f"example {k}, {what}: {alive:,} of {len(flat):,} inputs{where} relevant, ⊕ of all {_spell(total)}; "
             f"strongest: {shown or 'none'}"
         )
-    return "\n".join(lines)
 
 
 def _index(flat: int, shape: tuple[int, ...]) -> str:
@@ -220,15 +228,16 @@ def describe_circuit(circuit: Circuit) -> dict[str, Any]:
 
 def describe_plainly(relevance: Relevance) -> dict[str, Any]:
     """Return a result as plain data: what was asked, what was explained, and the relevance of the inputs."""
-    asked, found = relevance.question, relevance.inputs
+    asked, found = relevance.question, relevance.by_source
+    only = next(iter(found.values())) if len(found) == 1 else None
     return {
         "semiring": asked.semiring.name,
         "rule": repr(asked.rule),
         "annotation": repr(asked.annotation),
         "start": asked.start if isinstance(asked.start, str) else "given",
         "explained": asked.explained(),
-        "shape": list(found.shape),
-        "inputs": found.tolist(),
+        "shape": {name: list(one.shape) for name, one in found.items()} if only is None else list(only.shape),
+        "inputs": {name: one.tolist() for name, one in found.items()} if only is None else only.tolist(),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -34,9 +35,9 @@ def read_input(
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
 ) -> Tensor:
-    """Return the input that a file holds: `.npy`, `.safetensors`, or an image (then [1, 3, height, width]).
+    """Return the input that a file holds: `.npy`, `.npz`, `.safetensors`, or an image (then [1, 3, height, width]).
 
-    key     the tensor of a `.safetensors` file that holds several.
+    key     the tensor of a `.npz` or `.safetensors` file that holds several.
     single  the array is one example: it gets an axis of examples, of size 1.
     size    an image is resized (bilinear) to this on its shorter side and cropped to the central square.
     mean, std   subtracted from and dividing an image's values in [0, 1]: one number for all channels, or one each.
@@ -46,18 +47,22 @@ def read_input(
     """
     file = Path(path)
     if not file.is_file():
-        raise InputError(f"there is no file {file}. Give a .npy, a .safetensors or an image.")
+        raise InputError(f"there is no file {file}. Give a .npy, a .npz, a .safetensors or an image.")
     kind = file.suffix.lower()
     if kind not in IMAGES and (size or mean or std):
         raise OptionError(f"{file} is no image, so --size, --mean and --std say nothing. Leave them out.")
     if kind == ".npy":
         found = _array(file)
+    elif kind == ".npz":
+        found = _chosen(file, read_arrays(file), key)
     elif kind == ".safetensors":
-        found = _tensor(file, key)
+        found = _chosen(file, _tensors(file), key)
     elif kind in IMAGES:
         return read_image(file, size, mean, std)
     else:
-        raise InputError(f"{file} is of no known kind: give .npy, .safetensors or an image ({', '.join(IMAGES)}).")
+        raise InputError(
+            f"{file} is of no known kind: give .npy, .npz, .safetensors or an image ({', '.join(IMAGES)})."
+        )
     return found[None] if single else found
 
 
@@ -71,11 +76,25 @@ def _array(file: Path) -> Tensor:
         ) from error
 
 
-def _tensor(file: Path, key: str | None) -> Tensor:
+def read_arrays(file: Path) -> dict[str, Tensor]:
+    """Return the arrays of an .npz file by their names. Raises `FileFormatError`."""
     try:
-        found = load_file(file)
+        with np.load(file, allow_pickle=False) as found:
+            return {name: torch.from_numpy(np.ascontiguousarray(found[name])) for name in found.files}
+    except (ValueError, OSError, EOFError, TypeError, BadZipFile) as error:
+        raise FileFormatError(
+            f"{file} cannot be read as arrays of numbers ({error}). Write it with numpy.savez."
+        ) from error
+
+
+def _tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
     except (SafetensorError, OSError) as error:
         raise FileFormatError(f"{file} cannot be read ({error}). Write it with safetensors.torch.save_file.") from error
+
+
+def _chosen(file: Path, found: dict[str, Tensor], key: str | None) -> Tensor:
     if key is None and len(found) == 1:
         return next(iter(found.values()))
     if key not in found:

@@ -55,19 +55,31 @@ def require_result(path: str | Path, force: bool) -> Path:
 
 
 def write_result(relevance: Relevance, path: Path) -> Path:
-    """Write the source's relevance: numbers (`.npy`; `.safetensors` with the biases' totals) or a picture (`.png`)."""
-    kind, found = path.suffix.lower(), relevance.inputs
-    if kind == ".npy":
-        return write_array(path, _numbers(found))
-    if kind == ".png":
-        return write_bytes(path, png(sheet(relevance.semiring, found)))
-    if not isinstance(found, torch.Tensor):
+    """Write the sources' relevance: numbers (`.npy`; `.safetensors` with the biases' totals) or a picture (`.png`).
+
+    Raises: `OptionError` where several sources are to go into a file of one; `DTypeError` for counts of any size.
+    """
+    kind, found = path.suffix.lower(), relevance.by_source
+    if kind != ".safetensors":
+        if len(found) > 1:
+            raise OptionError(
+                f"{path} holds the relevance of one input, and {', '.join(found)} are explained. Write .safetensors, "
+                f"which holds each by its name, or explain one: --sources {next(iter(found))}."
+            )
+        only = next(iter(found.values()))
+        return write_array(path, _numbers(only)) if kind == ".npy" else _write_picture(path, relevance, only)
+    if not all(isinstance(one, torch.Tensor) for one in found.values()):
         raise DTypeError(
             "exact counts are whole numbers of any size, which .safetensors cannot hold; write .npy as float64."
         )
-    tensors = {"inputs": found, **{f"bias.{name}": total for name, total in relevance.bias.items()}}
+    named = found if len(found) > 1 else {"inputs": next(iter(found.values()))}
+    tensors = {**named, **{f"bias.{name}": total for name, total in relevance.bias.items()}}
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"semiring": relevance.semiring.name})
     return write_bytes(path, data)
+
+
+def _write_picture(path: Path, relevance: Relevance, found: Any) -> Path:
+    return write_bytes(path, png(sheet(relevance.semiring, found)))
 
 
 def write_array(path: Path, array: np.ndarray) -> Path:

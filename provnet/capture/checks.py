@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -190,15 +190,25 @@ def _check_device(sources: Mapping[str, Tensor], modules: Mapping[str, nn.Module
 
 
 def check_outputs(
-    outputs: Mapping[str, Tensor], independent: list[str], made_by: list[str], numbers: list[str]
+    outputs: Mapping[str, Tensor],
+    independent: list[str],
+    made_by: list[str],
+    numbers: list[str],
+    complex_ones: Sequence[str] = (),
 ) -> None:
     """Raise `TraceError` if no output depends on a source, `NonFiniteError` if one that does is not finite.
 
     `outputs` are those that do, `independent` the names of the other tensors that the model returned, `made_by` the
-    ops whose results on a traced tensor count as constant and lead to them, `numbers` the integer arguments.
+    ops whose results on a traced tensor count as constant and lead to them, `numbers` the integer arguments,
+    `complex_ones` the names of outputs that depend on a source and are complex.
     """
     if not outputs and not independent:
         raise TraceError("the model returned no tensor, so there is nothing to explain. Let it return its output.")
+    if not outputs and complex_ones:
+        raise TraceError(
+            f"the output ({_listed(list(complex_ones))}) is complex, and relevance starts at real numbers. Return its "
+            "parts, torch.view_as_real(z), or its length, z.abs()."
+        )
     if not outputs:
         raise TraceError(
             f"the output ({_listed(independent)}) does not depend on any source by a differentiable way: it is "

@@ -135,6 +135,9 @@ class Execution:
     imprint: Any = None
     """The `Imprint` of the model's parameters and buffers as they were found; None if they were not looked at."""
 
+    argument: str | None = None
+    """What the model calls the argument that is its only source, which goes by "input"."""
+
     def tensor(self, ref: Ref | int) -> Tensor:
         """Return the recorded tensor behind a reference."""
         return self.values[ref.id if isinstance(ref, Ref) else ref].tensor

@@ -1,8 +1,13 @@
-"""A softmax over scores that are all masked has no answer: 0/0. It is refused by its name, not by what comes of it."""
+"""A softmax over scores that are all masked has no answer: 0/0. It is refused by its name, not by what comes of it.
+
+Fused attention gives zeros there instead. They are harmless: nothing feeds them and nothing comes of them, as of
+queries
+that stand on padding. Where all queries of an example are such, it is said, for the example is as good as empty.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +18,10 @@ from provnet.capture.store import StoreEntry
 from provnet.errors import NonFiniteError
 
 SOFTMAXES = frozenset({"aten._softmax", "aten.softmax", "aten._log_softmax", "aten.log_softmax"})
-"""The ops that give NaN for such a row. `aten._safe_softmax` gives zeros, and passes."""
+"""The ops that give NaN for such a row."""
+
+SAFE = "aten._safe_softmax"
+"""The one that gives zeros, of fused attention."""
 
 
 def check_masked_rows(steps: Sequence[Any], entries: Sequence[StoreEntry]) -> None:
@@ -33,8 +41,24 @@ def check_masked_rows(steps: Sequence[Any], entries: Sequence[StoreEntry]) -> No
             raise NonFiniteError(
                 f"a softmax ({step.name}, {where}) has {rows} rows of scores that are all masked (-inf), where it "
                 "gives NaN. Leave every row one position that is not masked, such as the position itself; drop "
-                "examples that are empty; or mask with the least finite number of the dtype."
+                "examples that are empty; mask with the least finite number of the dtype; or call "
+                "torch.nn.functional.scaled_dot_product_attention(q, k, v, mask), which gives zeros there."
             )
+
+
+def masked_examples(steps: Sequence[Any], entries: Sequence[StoreEntry]) -> Iterator[Any]:
+    """Yield the frame of each fused softmax in which all rows of some place on the first axis are masked.
+
+    Time: a look at one row of each place, and at all where that is masked.
+    """
+    for step in steps:
+        output = step.outputs[0] if step.name == SAFE else None
+        if output is None or entries[output].tensor.dim() < 3:
+            continue
+        shares = entries[output].tensor.flatten(1, -2)
+        last = shares[:, -1].amax(-1) == 0
+        if bool(last.any()) and bool((shares[last].flatten(1).amax(1) == 0).any()):
+            yield step.frame
 
 
 def _masked(scores: Tensor, dim: int) -> int:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from provnet.capture.decompose import DECOMPOSED, completed, is_decomposed
+from provnet.capture.complex_steps import in_pairs
+from provnet.capture.decompose import DECOMPOSED, completed, complex_numbers, is_decomposed
 from provnet.capture.dependence import SHAPE_ONLY, Dependence
 from provnet.capture.escape import CUTS
 from provnet.capture.execution import Ref
@@ -24,7 +25,7 @@ from provnet.capture.special_tensors import kind_of
 from provnet.capture.steps import RecordedStep
 from provnet.capture.storage_identity import is_plain
 from provnet.capture.store import ConstantOrigin, Store
-from provnet.capture.structure import replace_tensors, tensors_in
+from provnet.capture.structure import replace_tensors, tensors_in, tensors_of
 from provnet.errors import TraceError
 
 aten = torch.ops.aten
@@ -136,11 +137,15 @@ class Recorder(TorchDispatchMode):
         if facts.composite:
             with self:
                 return func.decompose(*args, **kwargs)
+        if self.opaque.current is None and complex_numbers.concerns(func, args, kwargs):
+            pairs = in_pairs(self, func, facts, args, kwargs)
+            if pairs is not NotImplemented:
+                return pairs
         if facts.view and self.store.is_stale(args[0]):
             # Nothing is read yet. Reading now would make a buffer filled step by step cost steps times its size.
             return func(*args, **kwargs)
         targets = facts.targets(args, kwargs) if facts.writes else []
-        read = _tensors(*(facts.read(args, kwargs) if facts.overwrites else (args, kwargs)))
+        read = tensors_of(*(facts.read(args, kwargs) if facts.overwrites else (args, kwargs)))
         find = self.store.find
         active = [t for t in read if find(t) is not None]
         if self.opaque.hidden:
@@ -165,7 +170,7 @@ class Recorder(TorchDispatchMode):
             if self.store.has_origins and not facts.constant:
                 self._follow(facts, args, kwargs, result, read)
             return result
-        if active and func in DECOMPOSED and is_decomposed(func, args, lambda tensor: find(tensor) is not None):
+        if active and func in DECOMPOSED and is_decomposed(func, args, self.is_active):
             with self:
                 results = DECOMPOSED[func](*args, **kwargs)
             return completed(func, results, args, kwargs)
@@ -191,22 +196,27 @@ class Recorder(TorchDispatchMode):
                 f"a traced tensor goes through {facts.name!r}, whose derivative is zero",
                 "relevance passes on as through an activation",
             )
-            self._record(facts.function, facts, args, kwargs, result, active)
+            self.record(facts.function, facts, args, kwargs, result, active)
         elif facts.steps:
             self._freeze(facts, args, kwargs, result, self._origin(facts, active))
         elif not facts.constant and facts.base != "as_strided":
             # as_strided speaks of memory, which values have not: it is read as a window when it is used.
-            self._record(func if facts.form == "mixed" else facts.function, facts, args, kwargs, result, active)
+            self.record(func if facts.form == "mixed" else facts.function, facts, args, kwargs, result, active)
         return result
+
+    def is_active(self, tensor: Tensor) -> bool:
+        """Return whether a tensor shows a value that depends on a source."""
+        return self.store.find(tensor) is not None
 
     def _bear(self, facts: Facts, result: Any) -> None:
         """Note that what an op gives lies in new memory, unless it shows or is what it was given."""
         if facts.form == "plain" and (not facts.view or facts.base == "lift_fresh"):
             self.store.bear(result if isinstance(result, tuple | list) else (result,))
 
-    def _record(
+    def record(
         self, function: Any, facts: Facts, args: Any, kwargs: Mapping[str, Any], result: Any, active: list[Tensor]
     ) -> None:
+        """Write down an op with an active input, and which of its results are values that depend on a source."""
         outputs = result if isinstance(result, tuple | list) else (result,)
         if not any(t.is_floating_point() for t in active) and isinstance(outputs[0], Tensor):
             if self.lookups.applies(facts, args, outputs[0], active, self.store.is_parameter(args[0])):
@@ -224,7 +234,7 @@ class Recorder(TorchDispatchMode):
             if origin is not None and facts.base not in _LOOKS:
                 self._freeze(facts, args, kwargs, result, origin)
             return
-        self._refuse_kinds(facts, args, kwargs, outputs)
+        self.refuse_kinds(facts, args, kwargs, outputs)
         refs, named = self._refs(args, kwargs)
         ids = tuple(
             None
@@ -334,14 +344,18 @@ class Recorder(TorchDispatchMode):
         bound: bool,
     ) -> Any:
         hidden = (bound or bool(active)) and facts.base not in SHAPE_ONLY
-        origin = self._written_origin(facts, active, _tensors(*facts.read(args, kwargs)))
+        origin = self._written_origin(facts, active, tensors_of(*facts.read(args, kwargs)))
         active = [] if facts.constant or facts.steps else active
         resized = facts.form == "out"  # an empty tensor is made to fit the result
         carried = [t for t in targets if active and facts.form != "mixed" and self._carries(t, facts, active, resized)]
         if carried:
-            self._refuse_kinds(facts, args, kwargs, ())
+            self.refuse_kinds(facts, args, kwargs, ())
         if carried and facts.base in ("copy_", "fill_"):
             return self._copy(func, args, kwargs)
+        if carried and facts.form != "mixed" and is_decomposed(facts.function, args, self.is_active):
+            with self:
+                found = facts.function(*args, **{k: v for k, v in kwargs.items() if k not in facts.writes})
+                return targets[0].copy_(found)
         frozen = origin is not None and not carried and facts.form != "mixed"
         call = self._functional_call(facts, args, kwargs) if active or frozen else None
         for target in targets:
@@ -356,7 +370,7 @@ class Recorder(TorchDispatchMode):
             for target in targets:
                 self.store.after_write(target, None)
             if active:
-                self._record(facts.function, facts, args, kwargs, result, active)
+                self.record(facts.function, facts, args, kwargs, result, active)
             return result
         ids = tuple(self._written(t, any(t is c for c in carried)) for t in targets)
         for target, value in zip(targets, ids, strict=True):
@@ -452,21 +466,24 @@ class Recorder(TorchDispatchMode):
 
     # --- refusals -----------------------------------------------------------------------------------------------------
 
-    def _refuse_kinds(self, facts: Facts, args: Any, kwargs: Mapping[str, Any], outputs: Any) -> None:
+    def refuse_kinds(self, facts: Facts, args: Any, kwargs: Mapping[str, Any], outputs: Any) -> None:
+        """Raise `TraceError` for an op on quantised weights, or on tensors that are not dense and real."""
         if facts.name.startswith("quantized"):
             raise TraceError(
                 f"{facts.name!r} (in {self.names.here.path!r}) computes with quantised weights, which have no rule. "
                 "Trace the model as it was before it was quantised, or keep the module whole with opaque=."
             )
-        for tensor in _tensors((*args, *outputs), kwargs):
+        for tensor in tensors_of((*args, *outputs), kwargs):
             if tensor.dtype in _ORDINARY and is_plain(tensor):
                 continue
             kind = kind_of(tensor)
             if kind is not None:
                 shape = "" if kind == "nested" else f" of shape {tuple(tensor.shape)}"
+                path = self.names.here.path
                 raise TraceError(
-                    f"{facts.name!r} (in {self.names.here.path!r}) has a {kind} tensor{shape}: "
-                    "only dense real tensors can be traced. Convert it, or keep its module whole with opaque=."
+                    f"{facts.name!r} (in {path!r}) has a {kind} tensor{shape}: only dense tensors can be traced. "
+                    f"Convert it, or keep {'its module' if path else 'the model'} whole: "
+                    f"trace(model, x, opaque={{{path!r}: 'jacobian'}})."
                 )
 
 
@@ -484,14 +501,3 @@ class _Paused:
     def __exit__(self, *error: Any) -> None:
         self._direct.__exit__(*error)
         self._recorder.quiet = self._before
-
-
-def _tensors(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
-    """Return the tensors among an op's arguments, which nest no deeper than a list. The recorder's innermost loop."""
-    found: list[Tensor] = []
-    for part in (*args, *kwargs.values()) if kwargs else args:
-        if isinstance(part, Tensor):
-            found.append(part)
-        elif isinstance(part, list | tuple):
-            found += [t for t in part if isinstance(t, Tensor)]
-    return found

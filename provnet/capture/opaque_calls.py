@@ -84,6 +84,7 @@ class OpaqueCalls:
         given = [tensor for _, tensor in tensors_in((*args, kwargs))]
         active = any(self.store.find(tensor) is not None for tensor in given)
         if active:
+            _refuse_complex(path, given, "gets")
             args, kwargs = replace_tensors(args, self.store.ref), replace_tensors(kwargs, self.store.ref)
         keys = {storage_key(tensor) for tensor in given if is_plain(tensor)}
         self.current = OpaqueCall(path, module, args, kwargs, active, keys, depth)
@@ -97,6 +98,7 @@ class OpaqueCalls:
         if not call.active:
             return
         outputs = [tensor for _, tensor in tensors_in(output)]
+        _refuse_complex(call.path, outputs, "returns")
         known = [self.store.find(tensor) is not None for tensor in outputs]
         ids = tuple(
             None if old else self.store.add(tensor, tensor.is_floating_point(), kind="computed")
@@ -145,6 +147,16 @@ class OpaqueCalls:
                     f"a tensor of shape {tuple(tensor.shape)} is used (in {place!r}) that the opaque module "
                     f"{found[1]!r} computed but did not return. Return it, or do not declare this module opaque."
                 )
+
+
+def _refuse_complex(path: str, tensors: list[Tensor], does: str) -> None:
+    """Refuse what has no real Jacobian."""
+    found = next((tensor for tensor in tensors if tensor.is_complex()), None)
+    if found is not None:
+        raise TraceError(
+            f"the opaque module {path!r} {does} a complex tensor of shape {tuple(found.shape)}. Declare a module "
+            "around it opaque that gets and returns real ones, or hand over the parts: torch.view_as_real(z)."
+        )
 
 
 def opaque_modes(opaque: Opaque, modules: Mapping[str, nn.Module]) -> dict[int, Any]:

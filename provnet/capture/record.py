@@ -21,7 +21,7 @@ from provnet.capture.escape import Escapes
 from provnet.capture.execution import Execution
 from provnet.capture.finish import finish, needed
 from provnet.capture.holders import unshared
-from provnet.capture.masked_rows import check_masked_rows
+from provnet.capture.masked_rows import check_masked_rows, masked_examples
 from provnet.capture.mode import Recorder
 from provnet.capture.module_names import modules_of
 from provnet.capture.opaque_calls import Opaque, opaque_modes, whole_function
@@ -81,7 +81,7 @@ def record(
         check_other_arguments(arguments)
         rest = (batch_dim, copy, check_batch)
         execution, outputs = _run(model, Recorder(name), modules, modes, args, kwargs, chosen, *rest)
-        execution = replace(execution, imprint=imprint)
+        execution = replace(execution, imprint=imprint, argument=_lone_argument(execution, chosen, arguments))
         if check_batch:
             check_examples(execution)
         if graph:
@@ -112,6 +112,14 @@ def uncompiled(model: Any) -> Any:
 
 _TRANSFORMED = ("BatchedTensorImpl", "TensorWrapper")
 """How torch's errors name the tensors that its function transforms pass to a model."""
+
+
+def _lone_argument(execution: Execution, chosen: Chosen, arguments: list[tuple[str, Tensor]]) -> str | None:
+    """Return what the argument is called that is the only source, None if there are several, or it is none."""
+    if list(execution.sources) != ["input"]:
+        return None
+    names = [name for name, tensor in arguments if any(tensor is one for one in chosen.tensors.values())]
+    return names[0] if names else None
 
 
 def record_again(call: ModelCall, inputs: Mapping[str, Tensor]) -> Execution:
@@ -166,13 +174,20 @@ def _run(
         origins = map(recorder.store.origin, returned.values())
         made_by = list(dict.fromkeys(origin.op for origin in origins if origin is not None))
         check_masked_rows(recorder.steps, recorder.store.entries)
-        check_outputs({name: returned[name] for name in outputs}, list(returned), made_by, list(chosen.numbers))
+        pairs = [name for name, value in found.items() if value is not None and returned[name].is_complex()]
+        check_outputs({name: returned[name] for name in outputs}, list(returned), made_by, list(chosen.numbers), pairs)
         batch = count_examples({n: recorder.store.entries[i].tensor for n, i in ids.items()}, batch_dim)
     finally:
         recorder.store.restore()
         attributes.restore()
     steps, entries = needed(recorder, outputs), recorder.store.entries
     recorder.remarks.add_constants(constants_made(steps, entries))
+    for frame in masked_examples(steps, entries):
+        recorder.remarks.add(
+            "attention is masked altogether for some example",
+            "it gives zeros there, which nothing feeds, and a target among them has relevance that is undefined",
+            frame,
+        )
     recorder.remarks.tell()
     check_control(steps, recorder.steps, entries, tuple(ids.values()), batch, batch_dim, thorough)
     execution = finish(recorder, steps, ids, outputs, batch, batch_dim, copy)

@@ -29,6 +29,11 @@ def is_plain(tensor: Tensor) -> bool:
     return tensor.layout is torch.strided and not tensor.is_nested
 
 
+def as_pairs(tensor: Tensor) -> Tensor:
+    """Return the real tensor over the memory of a complex one, with an axis of two behind the others."""
+    return torch.view_as_real(tensor.conj() if tensor.is_conj() else tensor)
+
+
 def storage_key(tensor: Tensor) -> Hashable:
     """Return what names a tensor's storage as long as that is alive: its address.
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from provnet.capture.execution import Ref, ValueKind
 from provnet.capture.storage_identity import (
     StorageGeometry,
+    as_pairs,
     flat,
     geometry,
     is_plain,
@@ -122,7 +123,8 @@ class Store:
         """Return a plain tensor's storage and geometry. Each is asked of torch once an op: see `look_again`."""
         found = self._places.get(id(tensor))
         if found is None:  # the tensor is held so that its id is its own
-            found = self._places[id(tensor)] = (tensor, storage_key(tensor), geometry(tensor))
+            shown = as_pairs(tensor) if tensor.is_complex() else tensor
+            found = self._places[id(tensor)] = (tensor, storage_key(tensor), geometry(shown))
         return found[1:]
 
     def look_again(self) -> None:
@@ -147,7 +149,7 @@ class Store:
             return None
         found = memory.fresh.get(where)
         if found is None and memory.active and tensor.numel():
-            found = self._read(memory, tensor)
+            found = self._read(memory, as_pairs(tensor) if tensor.is_complex() else tensor)
         return found if found is not None and self.entries[found].active else None
 
     def origin(self, tensor: Tensor) -> ConstantOrigin | None:

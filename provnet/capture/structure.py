@@ -34,6 +34,17 @@ def distinct(named: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]
         yield name, tensor
 
 
+def tensors_of(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """Return the tensors among an op's arguments, which nest no deeper than a list. The recorder's innermost loop."""
+    found: list[Tensor] = []
+    for part in (*args, *kwargs.values()) if kwargs else args:
+        if isinstance(part, Tensor):
+            found.append(part)
+        elif isinstance(part, list | tuple):
+            found += [t for t in part if isinstance(t, Tensor)]
+    return found
+
+
 def replace_tensors(tree: Any, change: Callable[[Tensor], Any]) -> Any:
     """Return `tree` with each tensor in its tuples, lists and dicts replaced by `change(tensor)`; the rest is shared.
 

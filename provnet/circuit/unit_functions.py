@@ -14,11 +14,12 @@ from provnet.circuit.blocks import Block, BlockCircuit, Call, Earlier, Input
 _FUNCTIONS = (
     "_prelu_kernel _to_copy abs acos acosh alias arctan asin asinh atan atan2 atanh ceil celu clamp clamp_max "
     "clamp_min clone contiguous copysign cos cosh deg2rad detach digamma div elu erf erfc erfinv exp exp2 expm1 "
-    "fake_quantize_per_tensor_affine floor fmax fmin frac gelu hardshrink hardsigmoid hardswish hardtanh hypot i0 "
-    "leaky_relu lgamma lift lift_fresh log log10 log1p log2 log_sigmoid log_sigmoid_forward logit maximum minimum "
-    "mish mul nan_to_num neg positive pow prelu rad2deg reciprocal relu relu6 round rsqrt selu sgn sigmoid sign "
-    "silu sin sinc sinh softplus softshrink softsign special_expit special_log_ndtr special_ndtr sqrt square tan "
-    "tanh tanhshrink threshold true_divide trunc"
+    "fake_quantize_per_tensor_affine floor fmax fmin fmod frac gelu hardshrink hardsigmoid hardswish hardtanh "
+    "hypot i0 ldexp leaky_relu lgamma lift lift_fresh log log10 log1p log2 log_sigmoid log_sigmoid_forward logit "
+    "maximum minimum mish mul mvlgamma nan_to_num neg polygamma positive pow prelu rad2deg reciprocal remainder "
+    "relu relu6 round rsqrt selu sgn sigmoid sign silu sin sinc sinh softplus softshrink softsign special_entr "
+    "special_expit special_i1 special_i1e special_log_ndtr special_ndtr special_ndtri "
+    "sqrt square tan tanh tanhshrink threshold true_divide trunc"
 )
 FUNCTIONS = frozenset(_FUNCTIONS.split())
 """ATen ops, without the overload."""

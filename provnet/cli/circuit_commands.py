@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from provnet.applications.command_questions import (
     describe,
     describe_circuit,
     describe_plainly,
+    names_of,
     numbers,
     open_circuit,
     open_model,
@@ -39,10 +41,12 @@ from provnet.cli.options import (
     Limit,
     Mean,
     Model,
+    More,
     RuleName,
     Share,
     Single,
     Size,
+    Sources,
     Std,
     Target,
     Theta,
@@ -58,6 +62,8 @@ from provnet.writers.base import write
 def trace(
     model: Model,
     input: Input = None,
+    more: More = [],  # noqa: B006  # typer copies it
+    sources: Sources = None,
     save_to: Annotated[Path | None, typer.Option("--save", help="write the circuit to this file")] = None,
     key: Key = None,
     single: Single = False,
@@ -65,17 +71,24 @@ def trace(
     mean: Mean = None,
     std: Std = None,
     force: Force = False,
-    table: Annotated[bool, typer.Option("--coverage", help="only list the ops and which of them have a rule")] = False,
+    table: Annotated[
+        bool,
+        typer.Option("--coverage", help="only list the ops, with their rules; exit with 1 if one has none"),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Record one execution and print the circuit's blocks."""
+    read = {"key": key, "single": single, "size": size, "mean": numbers(mean), "std": numbers(std)}
     if table:
-        network, x = open_model(model, input, key=key, single=single, size=size, mean=numbers(mean), std=numbers(std))
-        typer.echo(str(coverage(network, x)))
+        network, args, kwargs = open_model(model, input, more, **read)
+        found = coverage(network, *args, model_kwargs=kwargs, sources=names_of(sources))
+        typer.echo(to_json([asdict(line) for line in found]) if as_json else str(found))
+        if found.covered < found.nodes:
+            raise typer.Exit(1)
         return
     if save_to is not None:
         require_free(save_to, force)
-    circuit = open_circuit(model, input, key=key, single=single, size=size, mean=numbers(mean), std=numbers(std))
+    circuit = open_circuit(model, input, more, sources, **read)
     typer.echo(to_json(describe_circuit(circuit)) if as_json else str(circuit.summary()))
     if save_to is not None:
         save(circuit, save_to)
@@ -86,6 +99,8 @@ def trace(
 def evaluate(
     model: Model,
     input: Input = None,
+    more: More = [],  # noqa: B006  # typer copies it
+    sources: Sources = None,
     semiring: Annotated[str, typer.Option(help="see: provnet list semirings")] = "real",
     target: Target = "predicted",
     rule: RuleName = "zero",
@@ -105,18 +120,23 @@ def evaluate(
     if out is not None:
         require_result(out, force)
     chosen, asked, named = rule_of(rule), theta_of(theta, annotation), read_classes(classes)
-    circuit = open_circuit(model, input, key=key, single=single, size=size, mean=numbers(mean), std=numbers(std))
+    read = {"key": key, "single": single, "size": size, "mean": numbers(mean), "std": numbers(std)}
+    circuit = open_circuit(model, input, more, sources, **read)
     circuit.classes = named
     relevance = circuit.evaluate(semiring, target=parse_target(target), rule=chosen, annotation=asked)
-    typer.echo(to_json(describe_plainly(relevance)) if as_json else describe(relevance))
-    if out is not None:
-        typer.echo(f"written: {write_result(relevance, out)}", err=as_json)
+    answer = to_json(describe_plainly(relevance)) if as_json else describe(relevance)
+    written = None if out is None else write_result(relevance, out)
+    typer.echo(answer)
+    if written is not None:
+        typer.echo(f"written: {written}", err=as_json)
 
 
 @app.command()
 def formula(
     model: Model,
     input: Input = None,
+    more: More = [],  # noqa: B006  # typer copies it
+    sources: Sources = None,
     at: At = [],  # noqa: B006  # typer copies it
     target: Target = "predicted",
     batch: Batch = 0,
@@ -141,7 +161,8 @@ def formula(
     if latex and sympy:
         raise OptionError("--latex and --sympy exclude each other: choose one.")
     neurons, chosen = parse_neurons(at), rule_of(rule)
-    circuit = open_circuit(model, input, key=key, single=single, size=size, mean=numbers(mean), std=numbers(std))
+    read = {"key": key, "single": single, "size": size, "mean": numbers(mean), "std": numbers(std)}
+    circuit = open_circuit(model, input, more, sources, **read)
     gates = circuit.gates(target=parse_target(target), batch=batch, at=neurons, limit=limit, dead=dead, rule=chosen)
     gates = part_of(gates, theta, keep, share, chosen)
     if gates.pruned is not None:
@@ -177,6 +198,8 @@ def draw(
     mean: Mean = None,
     std: Std = None,
     force: Force = False,
+    more: More = [],  # noqa: B006  # typer copies it
+    sources: Sources = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw the circuit of neurons, or write it in another format: see provnet list writers."""
@@ -188,7 +211,8 @@ def draw(
     require_free(out, force)
     WRITERS.get(out.suffix.lstrip(".").lower())
     neurons, chosen = parse_neurons(at), rule_of(rule)
-    circuit = open_circuit(model, source, key=key, single=single, size=size, mean=numbers(mean), std=numbers(std))
+    read = {"key": key, "single": single, "size": size, "mean": numbers(mean), "std": numbers(std)}
+    circuit = open_circuit(model, source, more, sources, **read)
     whole = limit if theta is keep is share is None else max(limit, 1_000_000)
     gates = circuit.gates(target=parse_target(target), batch=batch, at=neurons, limit=whole, dead=dead, rule=chosen)
     gates = part_of(gates, theta, keep, share, chosen)

@@ -11,8 +11,15 @@ Model = Annotated[
     str,
     typer.Argument(help="package.module:callable (a torch module, or a function that returns one), or a saved circuit"),
 ]
-Input = Annotated[Path | None, typer.Argument(help="input: .npy, .safetensors or an image; none for a saved circuit")]
-Key = Annotated[str | None, typer.Option(help="which tensor of a .safetensors file")]
+Input = Annotated[
+    Path | None, typer.Argument(help="input: .npy, .npz, .safetensors or an image; none for a saved circuit")
+]
+More = Annotated[
+    list[str],
+    typer.Option("--input", help="one more input: file, argument=file, or argument.entry=file of a dict; repeatable"),
+]
+Sources = Annotated[str | None, typer.Option(help="which inputs are explained, with commas; all floating ones")]
+Key = Annotated[str | None, typer.Option(help="which tensor of a .npz or .safetensors file")]
 Single = Annotated[bool, typer.Option("--single", help="the array is one example: add the axis of examples")]
 Size = Annotated[int | None, typer.Option(help="image: shorter side resized to this, then the central square")]
 Mean = Annotated[str | None, typer.Option(help="image: subtracted, one number or three with commas")]

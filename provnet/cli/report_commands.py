@@ -26,7 +26,22 @@ from provnet.applications.outputs import require_free
 from provnet.applications.reproduction import reproduce
 from provnet.applications.reproduction.findings import Chapter, tally_of
 from provnet.cli.application import app
-from provnet.cli.options import AsJson, At, Batch, Force, Input, Key, Mean, Model, Single, Size, Std, Target
+from provnet.cli.options import (
+    AsJson,
+    At,
+    Batch,
+    Force,
+    Input,
+    Key,
+    Mean,
+    Model,
+    More,
+    Single,
+    Size,
+    Sources,
+    Std,
+    Target,
+)
 from provnet.errors import OptionError
 
 
@@ -56,6 +71,8 @@ def demo(
 def open_studio(
     model: Model,
     input: Input = None,
+    more: More = [],  # noqa: B006  # typer copies it
+    sources: Sources = None,
     html: Annotated[Path | None, typer.Option(help="write a page of one file here instead of serving one")] = None,
     at: At = [],  # noqa: B006  # typer copies it
     semiring: Annotated[str, typer.Option(help="shown first, see: provnet list semirings")] = "real",
@@ -81,7 +98,7 @@ def open_studio(
     named = read_classes(classes)
     gates = saved_gates(model)
     if gates is not None:
-        if at or input is not None or target != "predicted" or batch or named:
+        if at or input is not None or more or sources or target != "predicted" or batch or named:
             raise OptionError(f"{model} holds gates, shown as they are: leave input, --target and their kin out.")
         shown = {"semirings": (semiring, *SIDE_BY_SIDE), "rule": rule, "theta": theta}
         if html is not None:
@@ -89,7 +106,8 @@ def open_studio(
         else:
             _serve(studio(gates, port=port, browser=browser, **shown), as_json)
         return
-    circuit = open_circuit(model, input, key=key, single=single, size=size, mean=numbers(mean), std=numbers(std))
+    read = {"key": key, "single": single, "size": size, "mean": numbers(mean), "std": numbers(std)}
+    circuit = open_circuit(model, input, more, sources, **read)
     asked = {"target": parse_target(target), "example": batch, "rule": rule, "theta": theta, "classes": named}
     if html is not None:
         semirings = (semiring, *SIDE_BY_SIDE)

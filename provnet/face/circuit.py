@@ -114,6 +114,8 @@ class Circuit(DescribedCircuit):
             raise ReplayError(
                 f"this circuit {why}, so it cannot take another input. Trace it: provnet.trace(model, x)."
             )
+        lone = recording.execution.argument  # "input" goes by what the model calls it as well
+        named = {"input" if name == lone else name: tensor for name, tensor in named.items()}
         given = named_inputs(self.sources, inputs, named)
         self.session.check_fresh()
         with plain_torch(), torch.inference_mode(False), torch.no_grad():

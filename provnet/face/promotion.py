@@ -21,16 +21,10 @@ WHOLE = ("relevance", "bias", "lost", "passed", "totals", "dropped", "sums")
 """What an evaluation holds of counts."""
 
 
-def promotes(semiring: Semiring) -> bool:
-    """Return whether a semiring's elements are single counts, held in int64 and in float64 where that is too small."""
-    carriers = [one.dtype for one in semiring.ladder()]
-    return semiring.counts and not semiring.element_shape and carriers == [torch.int64, torch.float64]
-
-
 def first_rung(semiring: Semiring) -> Semiring:
     """Return the carrier in which a question is asked first: the highest where semirings are plain counts."""
     ladder = semiring.ladder()
-    return ladder[-1] if promotes(semiring) else ladder[0]
+    return ladder[-1] if semiring.promotes else ladder[0]
 
 
 def are_exact(evaluations: Sequence[Evaluation], questions: Sequence[WalkQuestion]) -> bool:

@@ -16,7 +16,7 @@ from provnet.circuit.blocks import Block
 from provnet.circuit.conventions import Conventions
 from provnet.errors import CountOverflowError, NonFiniteError, OptionError
 from provnet.face.lists import EdgeQuestion
-from provnet.face.promotion import are_exact, first_rung, in_whole_numbers, promotes, surely_overflow
+from provnet.face.promotion import are_exact, first_rung, in_whole_numbers, surely_overflow
 from provnet.face.question import Question, neurons_explained
 from provnet.face.relevance import Relevance
 from provnet.face.relevance_at_tensors import AskedQuestion
@@ -197,7 +197,7 @@ class QuestionSetting:
 
     def _climb_alone(self, one: EdgeQuestion, keep: frozenset[int]) -> Answer:
         *lower, highest = one.semiring.ladder()
-        for rung in [] if promotes(one.semiring) else lower:
+        for rung in [] if one.semiring.promotes else lower:
             with suppress(CountOverflowError):
                 return self._walk([_held(one, rung)], keep)[0]
         return self._settled(one, self._walk([_held(one, highest)], keep)[0], keep)
@@ -205,7 +205,7 @@ class QuestionSetting:
     def _settled(self, one: EdgeQuestion, answer: Answer, keep: frozenset[int]) -> Answer:
         """Return an answer as it is, but of plain counts that promote, found in float64, one in int64 where that holds
         them."""
-        if not promotes(one.semiring) or surely_overflow(answer[1]):
+        if not one.semiring.promotes or surely_overflow(answer[1]):
             return answer
         lowest = _held(one, one.semiring.ladder()[0])
         questions = self._walk_questions(lowest)

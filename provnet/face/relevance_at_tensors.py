@@ -72,6 +72,12 @@ class RelevanceAtTensors:
         return self._at(sources[0])
 
     @property
+    def by_source(self) -> dict[str, Any]:
+        """The relevance of each source by its name, in its shape."""
+        circuit = self._asked.circuit
+        return {circuit.activations[source].name: self._at(source) for source in circuit.sources}
+
+    @property
     def question(self) -> Question:
         """What was asked: targets, semiring, rule, Θ, start. `print(r.question)` says it in a line."""
         return self._asked.question

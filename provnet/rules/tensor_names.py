@@ -61,6 +61,8 @@ def name_values(execution: Execution, known: Container[int], gone: Mapping[int, 
         give(name, value)
         if names.ids.get(name) != value:  # a module is called "output" too, and gives something else
             give(free_name(name, ":", "output", held), value)
+    if execution.argument is not None and execution.argument not in held:
+        give(execution.argument, execution.sources["input"], listed=False)
     return names
 
 

@@ -208,6 +208,12 @@ class Semiring:
         """Return the semirings to evaluate in, one after the other: where a count does not fit, the next is tried."""
         return (self,)
 
+    @property
+    def promotes(self) -> bool:
+        """Whether elements are plain counts in int64 that go on in float64 where they do not fit: the two are then the
+        ladder. Subclasses that change ⊕ or ⊗ do not inherit it."""
+        return False
+
     def held(self, overflow: Overflow) -> Semiring:
         """Return the semiring with its counts held in another way, itself if it has none.
 

@@ -79,6 +79,10 @@ class Counting(Semiring):
     def ladder(self) -> tuple[Semiring, ...]:
         return (self.held("raise"), self.held("float64")) if self.overflow == "promote" else (self,)
 
+    @property
+    def promotes(self) -> bool:
+        return type(self) is Counting and self.overflow == "promote"
+
     def held(self, overflow: Overflow) -> Counting:
         if overflow == self.overflow:
             return self

@@ -14,6 +14,7 @@ import provnet
 from provnet import semirings
 from provnet.applications.datasets.sketch import LIMIT, SIZE
 from provnet.applications.perturbation import attack
+from provnet.applications.subnetworks import subnetworks
 from provnet.errors import (
     CountOverflowError,
     InputError,
@@ -105,10 +106,10 @@ def test_a_model_that_changed_is_traced_again_or_copied():
 @follows("Trace again, and change a copy: t.clone().")
 def test_a_recorded_tensor_is_copied_before_it_is_changed():
     model: Any = nn.Sequential(dense(3, 2), nn.ReLU()).double().eval()
-    circuit = provnet.trace(model, X)
+    given = []
+    circuit = provnet.trace(lambda x: (given.append(model(x)), given[-1])[1], X)  # as a model that keeps its output
     held = circuit.outputs[0]
-    recorded = circuit.session.data.activations[circuit.session.data.outputs[0]].handle
-    recorded.data.mul_(2)
+    given[0].data.mul_(2)
     assert "t.clone()" in refused(lambda: circuit.evaluate("real", 0), StaleCircuitError)
     again = provnet.trace(model, X)
     again.outputs[0].clone().mul_(2)
@@ -218,6 +219,14 @@ def test_another_port_is_chosen():
         assert "port=" in refused(lambda: circuit.studio(port=port, browser=False), OutputError)
         with circuit.studio(browser=False) as second:
             assert second.url != first.url
+
+
+@follows("leave semiring= out.", "Name parameters: weights=['fc.weight'].")
+def test_a_subnetwork_is_asked_for_as_the_message_says():
+    model, data = dense(3, 2), (X, torch.tensor([0, 1]))
+    assert "semiring=" in refused(lambda: subnetworks(model, data, semiring="real"), OptionError)
+    assert "weights=['fc.weight']" in refused(lambda: subnetworks(model, data, weights=[]), OptionError)
+    assert "0.weight" in subnetworks(model, data, weights=["0.weight"])[0].weights
 
 
 @follows("a temperature above 0.")

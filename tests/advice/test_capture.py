@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import provnet
@@ -15,6 +16,7 @@ from provnet.errors import (
     CrossExampleError,
     DeviceError,
     InputError,
+    LimitError,
     MissingRuleError,
     OptionError,
     StaleCircuitError,
@@ -22,6 +24,8 @@ from provnet.errors import (
     TrainingModeError,
     UnsupportedOperationError,
 )
+from provnet.rules.ops import matrix_functions, running
+from provnet.rules.ops.base import REGISTRY
 from tests.advice.refusals import X, answer, code, dense, positive, refused
 from tests.advice.sites import follows
 from tests.capture.models import Lambda
@@ -162,14 +166,14 @@ def test_an_input_on_another_device_is_moved():
     answer(provnet.trace(model, X.to(next(model.parameters()).device)))
 
 
-@follows("which is unknown: keep its module whole with opaque=.", "Convert it, or keep its module whole with opaque=.")
+@follows("which is unknown: keep its module whole with opaque=.", "whole: trace(model, x, opaque={")
 def test_what_cannot_be_recorded_is_kept_whole():
     fused = refused(lambda: mkldnn_layer(X, X, X, X, X, X, X, False, [], 99), TraceError)
     assert "opaque=" in fused
-    spectrum = Lambda(lambda m, x: torch.fft.fft(x).abs())
-    model = nn.Sequential(positive(nn.Linear(3, 3)), spectrum)
-    assert "opaque=" in refused(lambda: provnet.trace(model, X), TraceError)
-    answer(provnet.trace(model, X, opaque=["1"]))
+    nested = Lambda(lambda m, x: torch.nested.as_nested_tensor([x[0], x[1]]).to_padded_tensor(0.0))
+    for one in (nn.Sequential(positive(nn.Linear(3, 3)), nested), nested):
+        message = refused(lambda one=one: provnet.trace(one, X), TraceError)
+        answer(provnet.trace(one, X, opaque=code(message, r"opaque=(\{.*?\})")))
     gru = nn.GRU(3, 2, batch_first=True).double().eval()
     answer(provnet.trace(nn.Sequential(gru), X[:, None], opaque={"0": "jacobian"}))
 
@@ -184,6 +188,23 @@ def test_a_quantised_model_is_traced_as_it_was():
     assert "opaque=" in refused(lambda: provnet.trace(quantised, X.float()), TraceError)
     answer(provnet.trace(whole, X.float()))
     answer(provnet.trace(quantised, X.float(), opaque={"0": "uniform"}))
+
+
+@follows("is complex, and relevance starts at real numbers", "that gets and returns real ones, or hand over the parts")
+def test_complex_results_are_given_by_their_parts():
+    """Of the model, and of a module that is kept whole."""
+    assert "z.abs()" in refused(lambda: provnet.trace(torch.fft.rfft, X), TraceError)
+    answer(provnet.trace(lambda x: torch.fft.rfft(x).abs(), X))
+    answer(provnet.trace(lambda x: torch.view_as_real(torch.fft.rfft(x)).flatten(1), X))
+    inner = nn.Sequential(Lambda(lambda m, x: torch.fft.rfft(x)), Lambda(lambda m, z: z.abs()))
+    for path in ("0.0", "0.1"):
+        message = refused(lambda path=path: provnet.trace(nn.Sequential(inner), X, opaque=[path]), TraceError)
+        assert "around it" in message
+    answer(provnet.trace(nn.Sequential(inner), X, opaque=["0"]))
+    parts = nn.Sequential(
+        Lambda(lambda m, x: torch.view_as_real(torch.fft.rfft(x))), Lambda(lambda m, z: z.norm(dim=-1))
+    )
+    answer(provnet.trace(parts, X, opaque=["0", "1"]))
 
 
 @follows("Write to a tensor that was converted: x.to(dtype).", "Convert it: x.to(dtype).")
@@ -264,6 +285,39 @@ def test_a_changed_model_is_traced_again_or_copied(lean: bool):
     assert "copy=True" in refused(lambda: answer(stale), StaleCircuitError)
     answer(copied)
     answer(provnet.trace(model, X, lean=lean))
+
+
+@pytest.mark.parametrize(
+    ("function", "x"),
+    [
+        (torch.linalg.eigvalsh, torch.eye(3, dtype=torch.float64)[None]),
+        (torch.linalg.inv, torch.eye(3, dtype=torch.float64).expand(9, 3, 3).clone()),
+        (lambda x: x.cumprod(1), torch.full((9, 9), 0.5, dtype=torch.float64)),
+    ],
+)
+@pytest.mark.parametrize("inside", [False, True])
+def test_what_has_no_derivative_of_a_size_is_kept_whole(
+    function: Any, x: Tensor, inside: bool, monkeypatch: pytest.MonkeyPatch
+):
+    for module in (matrix_functions, running):
+        monkeypatch.setattr(module, "LIMIT", 512)
+    model: Any = nn.Sequential(Lambda(lambda m, x: function(x))) if inside else function
+    message = refused(lambda: provnet.trace(model, x), (LimitError, TraceError))
+    answer(provnet.trace(model, x, opaque=code(message, r"opaque=(\{.*?\})")))
+    if "smaller batch" in message:
+        answer(provnet.trace(model, x[:1]))
+    else:
+        answer(provnet.trace(model, x + torch.diag(torch.arange(3.0))))
+
+
+@follows("take mode='bilinear'")
+def test_a_grid_that_is_computed_is_not_cubic():
+    def sampled(mode: str) -> Any:
+        return lambda x: F.grid_sample(x[:, None], (x * 0.1).unsqueeze(-1).expand(-1, -1, -1, 2), mode, "border")
+
+    x = X.expand(2, 2, 3).clone()
+    assert "mode='bilinear'" in refused(lambda: provnet.trace(sampled("bicubic"), x), MissingRuleError)
+    answer(provnet.trace(sampled("bilinear"), x))
 
 
 @follows(
@@ -401,3 +455,20 @@ def test_of_images_and_texts_one_is_the_source():
 
     refused(lambda: provnet.trace(model, X, X + 1), CrossExampleError)
     answer(provnet.trace(model, X, X + 1, sources=["image"]))
+
+
+@pytest.mark.guarantee("an op on complex numbers without a rule is refused by name, and register_op takes that name")
+@pytest.mark.parametrize("inside", [False, True])
+def test_an_op_on_complex_numbers_has_the_same_ways_out(inside: bool):
+    spectrum = Lambda(lambda m, x: torch.fft.fft(x).tanh().real)
+    model = nn.Sequential(positive(nn.Linear(3, 3)), spectrum) if inside else spectrum
+    message = refused(lambda: provnet.trace(model, X), MissingRuleError)
+    assert "of complex numbers, seen as pairs" in message
+    answer(provnet.trace(model, X, opaque=code(message, r"opaque=(\{.*?\})")))
+    name = code(message, r"register_op\(('.*?')\)")
+    with REGISTRY.scope():
+        provnet.register_op(name, form="jacobian")
+        circuit = provnet.trace(model, X)
+    leaf = X.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(model(leaf)[:, 1].sum(), leaf)
+    torch.testing.assert_close(circuit.evaluate("real", 1, "gradient").inputs, slope)

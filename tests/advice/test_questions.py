@@ -305,6 +305,14 @@ def test_unit_edges_without_a_derivative_are_kept_whole():
     assert answer(circuit) is not None
 
 
+@follows("passes relevance on as it is, such as rule='zero'.")
+@pytest.mark.filterwarnings("ignore::provnet.errors.TraceWarning")
+def test_what_torch_does_not_differentiate_has_another_rule():
+    circuit = provnet.trace(lambda x: x + x // 1, X)
+    message = refused(lambda: circuit.evaluate("real", 0, "gradient"), UnsupportedOperationError)
+    assert circuit.evaluate("real", 0, code(message, r"rule=('.*?')")).inputs.any()
+
+
 @follows("Evaluate inside torch.no_grad()")
 def test_semirings_without_a_derivative_are_evaluated_without_a_graph():
     x = X.clone().requires_grad_()

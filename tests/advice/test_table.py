@@ -20,6 +20,11 @@ ELSEWHERE = {
     "even with tiles of {} edges": "tests/torch_backend/test_out_of_memory.py: memory runs out there as it is told to",
     "nothing that was done is lost.": "tests/applications/datasets/test_ranks.py: a lost worker, and all go on",
     "with checkpoint= each goes on where it stopped.": "tests/applications/datasets/test_ranks.py: the same",
+    ", or name smaller parameters: weights=[…].": "tests/applications/test_subnetworks.py: a smaller batch",
+    "Trace it as provnet.trace(model, x, sources=[{}]).": "tests/applications/test_subnetworks.py: it is traced so",
+    "Take engine='auto', which takes what is there.": "tests/torch_backend/test_engine_choice.py: auto serves",
+    "such as mask=mask.npy.": "tests/test_cli.py: several inputs, by keyword",
+    "or explain one: --sources {}.": "tests/test_cli.py: relevance of several inputs is written by name",
     "Take gates(units=True), which draws them.": "tests/face/test_gate_circuit.py: gates with unit edges as gates",
 }
 """A piece of a message -> the test file in another place that follows it."""

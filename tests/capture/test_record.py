@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._ops import OpOverload
 
-from provnet.capture.decompose import DECOMPOSED
-from provnet.capture.decompose.hidden_products import FACTORS
+from provnet.capture.decompose import CONDITIONAL, DECOMPOSED
 from provnet.capture.execution import Execution, Ref
 from provnet.capture.operations import facts_of
 from provnet.capture.record import record
@@ -73,7 +72,7 @@ def test_an_execution_is_well_formed(case: Case) -> None:
     assert len(set(ops(execution))) == len(execution.ops)
     overloads = [op.func for op in execution.ops if isinstance(op.func, OpOverload)]
     assert not any(facts_of(overload).composite or overload._schema.is_mutable for overload in overloads)
-    assert not any(overload in DECOMPOSED and overload not in FACTORS for overload in overloads)
+    assert not any(overload in DECOMPOSED and overload not in CONDITIONAL for overload in overloads)
     assert set(execution.values) == ready
     assert not any(tensor.requires_grad for tensor in (value.tensor for value in execution.values.values()))
     assert {i for call in execution.modules for i in (*call.inputs, *call.outputs)} <= set(execution.values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 import provnet
@@ -203,3 +203,26 @@ def test_an_unknown_name_is_answered_with_the_sources_and_no_flood_of_names() ->
     model.forward = lambda ids: model["first"](ids).flatten(1) + model["second"](ids).flatten(1)  # type: ignore[method-assign]
     with pytest.raises(UnknownNameError, match="Did you mean 'ids@first' or 'ids@second'"):
         provnet.trace(model, torch.tensor([[1, 2]])).evaluate("real", 0)["ids"]
+
+
+class Pixels(nn.Module):
+    """A model with one argument, that has a name of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = nn.Linear(3, 2)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.line(pixels)
+
+
+@pytest.mark.guarantee("a lone source goes by the name of its argument as well as by 'input'")
+def test_a_lone_source_goes_by_its_arguments_name():
+    x = torch.rand(2, 3)
+    circuit = provnet.trace(Pixels().eval(), x)
+    found = circuit.evaluate("real", 0)
+    assert circuit.sources == ("input",)
+    assert torch.equal(found["pixels"], found["input"])
+    assert torch.equal(
+        circuit.on(pixels=x + 1).evaluate("real", 0).inputs, circuit.on(x + 1).evaluate("real", 0).inputs
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -17,7 +19,7 @@ from provnet.circuit.blocks import BlockCircuit
 from provnet.circuit.examples import example_of
 from provnet.circuit.spec import check_circuit
 from provnet.circuit.wiring import Gather, GatherByExample
-from provnet.errors import CircuitError, CrossExampleError, NonFiniteError
+from provnet.errors import CircuitError, CrossExampleError, NonFiniteError, TraceWarning
 from provnet.rules.build import build
 from tests.rules.one_op import rows
 
@@ -263,6 +265,56 @@ def test_the_ways_out_of_a_masked_row_are_taken():
     for model in (
         lambda x: x.masked_fill(~EMPTY, least).softmax(1),
         lambda x: x.masked_fill(~(EMPTY | torch.eye(2, 4, dtype=torch.bool)), -torch.inf).softmax(1),
+        lambda x: F.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None], EMPTY[:, :1, None])[:, 0],
     ):
         assert provnet.trace(model, x).evaluate("real", 0).conservation().residual() == 0
     assert provnet.trace(lambda x: x.masked_fill(~EMPTY[: len(x)], -torch.inf).softmax(1), x[:1]) is not None
+
+
+PADDED = torch.tensor([[False, True, True], [True, True, True]])
+
+
+def attended(x: Tensor, mask: Tensor) -> Tensor:
+    """Fused attention among rows that come before, of which `mask` hides some; the last row's result."""
+    seen = mask[: len(x), None, :] & torch.ones(3, 3, dtype=torch.bool).tril()
+    return (F.scaled_dot_product_attention(x, x.sin(), x, attn_mask=seen) + x)[:, -1]
+
+
+@pytest.mark.guarantee(
+    "queries on padding, all masked, are zeros that nothing feeds: batch = one by one, without padding"
+)
+def test_queries_on_padding_are_harmless():
+    """Padding on the left: the first query of the first example sees nothing."""
+    x = torch.randn(2, 3, 2, dtype=D)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        circuit = provnet.trace(lambda x: attended(x, PADDED), x)
+    leaf = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(attended(leaf, PADDED)[:, 0].sum(), leaf)
+    torch.testing.assert_close(circuit.evaluate("real", 0, "gradient").inputs, slope)
+    short = provnet.trace(_short, x[:1, 1:])
+    for semiring in ("real", "viterbi", "boolean", "counting"):
+        found = circuit.evaluate(semiring, 0).inputs
+        assert not found[0, 0].any()
+        torch.testing.assert_close(found[:1, 1:], short.evaluate(semiring, 0).inputs)
+
+
+def _short(x: Tensor) -> Tensor:
+    return (F.scaled_dot_product_attention(x, x.sin(), x, is_causal=True) + x)[:, -1]
+
+
+@pytest.mark.guarantee(
+    "an example that fused attention masks altogether is said, and its relevance is undefined, not lost"
+)
+def test_an_example_that_is_masked_altogether_is_said():
+    x = torch.randn(2, 3, 2, dtype=D)
+    mask = torch.tensor([[True, True, True], [False, False, False]])
+
+    def model(x: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(x, x, x, attn_mask=mask[: len(x), None, :].expand(-1, 3, -1))
+
+    with pytest.warns(TraceWarning, match="masked altogether for some example"):
+        circuit = provnet.trace(model, x)
+    found = circuit.evaluate("real", (1, 0))
+    assert found.inputs[0].any() and not found.inputs[1].any()
+    assert found.conservation().named["undefined"].tolist() == [0.0, 1.0]

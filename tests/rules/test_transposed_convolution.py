@@ -110,3 +110,17 @@ def test_a_batch_norm_behind_it_is_fused(tmp_path: Path) -> None:
             found = circuit.evaluate("real", weighting, rule="gradient", route=route).inputs
             torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
     assert fused.evaluate("real", weighting).conservation().residual() < 1e-9
+
+
+@pytest.mark.guarantee("transposed convolutions are folded by the same compiled kernels as convolutions")
+@pytest.mark.parametrize("semiring", ["viterbi", "tropical", "counting", "bottleneck", "boolean"])
+def test_large_ones_take_the_compiled_route(semiring: str) -> None:
+    pytest.importorskip("numba")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.ConvTranspose2d(4, 3, 4, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 256, 2)).eval()
+    circuit = provnet.trace(model, seeded(98, 1, 4, 8, 8).float())
+    found = circuit.evaluate(semiring, 0, engine="numba")
+    (step,) = [step for step in found.plan if step.op == "aten.convolution"]
+    assert step.route != "reference"
+    torch.testing.assert_close(found.inputs, circuit.evaluate(semiring, 0, route="reference").inputs)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import provnet
 from provnet.applications.coverage import coverage
+from tests.zoo.newcomers import NEWCOMERS
 
 
 class Block(nn.Module):
@@ -160,6 +161,7 @@ STRANGERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Tensor, .
     "audio": (Audio, lambda: (torch.randn(2, 20),)),
     "table": (Table, lambda: (torch.randn(3, 3),)),
     "channels first": (ChannelsFirst, lambda: (torch.randn(2, 1, 4, 4),)),
+    **NEWCOMERS,
 }
 
 

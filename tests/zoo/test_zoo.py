@@ -10,8 +10,7 @@ from torch import nn
 from torch._ops import OpOverload
 
 import tests.zoo  # noqa: F401
-from provnet.capture.decompose import DECOMPOSED
-from provnet.capture.decompose.hidden_products import FACTORS
+from provnet.capture.decompose import CONDITIONAL, DECOMPOSED
 from provnet.capture.operations import facts_of
 from provnet.capture.record import record
 from provnet.capture.replay import replay
@@ -65,7 +64,7 @@ def test_an_architecture_records_in_plain_ops(entry: Entry) -> None:
     model, args, kwargs = entry.build()
     execution = record(model, *args, model_kwargs=kwargs)
     functions = [op.func for op in execution.ops if isinstance(op.func, OpOverload)]
-    assert not any(f in DECOMPOSED and f not in FACTORS for f in functions)
+    assert not any(f in DECOMPOSED and f not in CONDITIONAL for f in functions)
     assert not any(facts_of(f).composite or f._schema.is_mutable for f in functions)
     assert all(v.tensor.is_floating_point() for v in execution.values.values() if v.active)
 

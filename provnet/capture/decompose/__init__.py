@@ -12,29 +12,50 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from provnet.capture.decompose import activations, attention, hidden_products, recurrent
+from provnet.capture.decompose import (
+    activations,
+    attention,
+    hidden_products,
+    linear_systems,
+    losses,
+    recurrent,
+    several_tensors,
+    traced_grids,
+    traced_kernels,
+)
 
 DECOMPOSED: dict[Any, Callable[..., Any]] = {
     **activations.TABLE,
     **attention.TABLE,
+    **traced_kernels.TABLE,
     **hidden_products.TABLE,
+    **linear_systems.TABLE,
+    **losses.TABLE,
     **recurrent.TABLE,
+    **traced_grids.TABLE,
+    **several_tensors.TABLE,
 }
 """Op -> a function of its arguments that gives its results, or the first of them: those that a model can see."""
 
+CONDITIONAL = {
+    func: rules.applies
+    for rules in (hidden_products, several_tensors, traced_grids, traced_kernels)
+    for func in rules.TABLE
+}
+"""Op -> whether it is to be taken apart, of its arguments and of which tensors are traced. Others are always."""
 
-def is_decomposed(func: OpOverload, args: tuple[Any, ...], is_active: Callable[[Tensor], bool]) -> bool:
+
+def is_decomposed(func: Callable[..., Any], args: tuple[Any, ...], is_active: Callable[[Tensor], bool]) -> bool:
     """Return whether an op with an active input is to be taken apart.
 
-    Ops that add a product to something are, only if both factors are active: with one they are affine maps. A slope
+    Some are only if several of their tensors are traced: with one they are maps that have rules as they are. A slope
     that is drawn is a number like others that are drawn.
     """
     if func not in DECOMPOSED:
         return False
     if func in activations.TABLE:
         return not activations.is_drawn(args)
-    factors = hidden_products.FACTORS.get(func)
-    return factors is None or all(isinstance(args[i], Tensor) and is_active(args[i]) for i in factors)
+    return func not in CONDITIONAL or CONDITIONAL[func](func, args, is_active)
 
 
 def completed(func: OpOverload, results: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

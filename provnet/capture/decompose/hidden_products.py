@@ -97,4 +97,11 @@ FACTORS: dict[Any, tuple[int, ...]] = {
     aten.addmv.default: (1, 2),
     aten.addbmm.default: (1, 2),
 }
-"""Where the factors stand: with one of them constant, these are affine maps that have rules as they are."""
+"""Where the factors stand, behind an addend: with one of them traced, and it alone, these are affine maps that have
+rules as they are."""
+
+
+def applies(func: Any, args: tuple[Any, ...], is_active: Callable[[Tensor], bool]) -> bool:
+    """Return whether an op of the table is to be taken apart."""
+    factors = FACTORS.get(func)
+    return factors is None or is_active(args[0]) or all(is_active(args[i]) for i in factors)

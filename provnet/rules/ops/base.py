@@ -220,6 +220,8 @@ class Op:
 
     def missing(self, why: str = "") -> NoReturn:
         """Refuse the op for want of a rule, with the ways out."""
+        if self.name.startswith("complex."):
+            why = "of complex numbers, seen as pairs, only sums, products, lengths and Fourier transforms have a rule"
         problem = f"no op rule for {self}{': ' + why if why else ''}. "
         apart = "a" if self.traced.func in decomposition_table else "no"
         if any(not self.tensor(i).is_floating_point() for i in self.inputs):
@@ -230,6 +232,12 @@ class Op:
             f"keep {whole} whole: trace(model, x, opaque={{{self.traced.path!r}: 'jacobian'}}). torch has {apart} "
             "decomposition of it into other ops."
         )
+
+    @property
+    def uniform_instead(self) -> str:
+        """The way out that always is, as a message says it."""
+        whole = "its module" if self.traced.path else "the model"
+        return f"keep {whole} whole: trace(model, x, opaque={{{self.traced.path!r}: 'uniform'}})"
 
     # -- builders ------------------------------------------------------------------------------------------------------
 

@@ -13,12 +13,13 @@ from provnet.rules.ops.index_maps import wiring_of
 from provnet.rules.ops.products import elementwise_product, quotient
 
 UNARY = (
-    "_prelu_kernel _to_copy abs acos acosh alias alias_copy arctan asin asinh atan atanh ceil celu clamp clamp_max "
-    "clamp_min clone contiguous copysign cos cosh deg2rad detach digamma elu erf erfc erfinv exp exp2 expm1 "
-    "fake_quantize_per_tensor_affine floor frac gelu hardshrink hardsigmoid hardswish hardtanh i0 leaky_relu lgamma "
-    "lift lift_fresh log log10 log1p log2 log_sigmoid log_sigmoid_forward logit mish nan_to_num neg positive prelu "
-    "rad2deg reciprocal relu relu6 round rsqrt selu sgn sigmoid sign silu sin sinc sinh softplus softshrink softsign "
-    "special_expit special_log_ndtr special_ndtr sqrt square tan tanh tanhshrink threshold to trunc"
+    "_prelu_kernel _to_copy abs acos acosh alias alias_copy arctan asin asinh atan atanh ceil celu clamp "
+    "clamp_max clamp_min clone contiguous copysign cos cosh deg2rad detach digamma elu erf erfc erfinv exp exp2 "
+    "expm1 fake_quantize_per_tensor_affine floor fmod frac gelu hardshrink hardsigmoid hardswish hardtanh i0 "
+    "leaky_relu lgamma lift lift_fresh log log10 log1p log2 log_sigmoid log_sigmoid_forward logit mish mvlgamma "
+    "nan_to_num neg polygamma positive prelu rad2deg reciprocal relu relu6 round rsqrt selu sgn sigmoid sign silu "
+    "sin sinc sinh softplus softshrink softsign special_entr special_expit special_i1 "
+    "special_i1e special_log_ndtr special_ndtr special_ndtri sqrt square tan tanh tanhshrink threshold to trunc"
 )
 
 
@@ -51,7 +52,7 @@ def div(op: Op) -> Placed:
     return scaled(op)
 
 
-@op_rule("aten.pow", "aten.atan2", "aten.hypot")
+@op_rule("aten.pow", "aten.atan2", "aten.hypot", "aten.ldexp", "aten.remainder")
 def scaled(op: Op) -> Placed:
     """y = x ** c and other functions of x and a constant c, which may broadcast: unit edges, some fanning out."""
     source = op.only()

@@ -22,7 +22,7 @@ def grid_sampler(op: Op) -> Placed:
     """z_p = Σ_q w_pq a_q over the neighbours of the place that a constant grid says; w by the op on unit images."""
     x, grid = op["input"], op["grid"]
     if op.active(grid) or not op.active(x):
-        op.missing("its grid depends on a source; with a constant grid it is a linear map of the image")
+        op.missing("its grid depends on a source, and its weights are cubic in it: take mode='bilinear'")
     shape, space = op.shape(x), len(op.shape(x)) - 2
     if op.layout(x) != Layout():
         op.crosses("its examples do not lie on the first axis")

@@ -31,7 +31,15 @@ def slopes(block: Block, source: Tensor, output: Tensor, dtype: torch.dtype) -> 
         result = run_call(block.call, leaf)
         if not result.requires_grad:  # a step without slope: detach, comparison
             return torch.zeros_like(leaf).detach()
-        (found,) = torch.autograd.grad(result.sum(), leaf, create_graph=graph)
+        try:
+            (found,) = torch.autograd.grad(result.sum(), leaf, create_graph=graph)
+        except RuntimeError as error:  # torch has a name for the derivative, and no formula
+            if "is not implemented" not in str(error):
+                raise
+            raise UnsupportedOperationError(
+                f"the unit edges of {block.path!r} ({block.op}) have no derivative in torch: {error}. Ask a rule that "
+                "passes relevance on as it is, such as rule='zero'."
+            ) from error
     return found if graph else found.detach()
 
 

@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from provnet.circuit.transposed import TransposedConvolution
 from provnet.circuit.windowed import Convolution
 from provnet.circuit.wiring import Dense, Wiring
 
@@ -28,7 +29,7 @@ class Geometry:
     places: int
     positions: int
     taps: int
-    convolution: Convolution | None = None
+    convolution: Convolution | TransposedConvolution | None = None
 
     def pulling(self) -> NDArray[np.int32]:
         """Return the output position that each tap of an input place feeds, [taps, places]; -1: none."""
@@ -50,31 +51,31 @@ def _(wiring: Dense) -> Geometry:
     return Geometry(wiring.rows, 1, wiring.fan, wiring.channels, 1, 1, 1)
 
 
-@geometry_of.register
-def _(wiring: Convolution) -> Geometry:
+@geometry_of.register(Convolution)
+@geometry_of.register(TransposedConvolution)
+def _(wiring: Convolution | TransposedConvolution) -> Geometry:
     taps, places, positions = prod(wiring.kernel), prod(wiring.source_shape), prod(wiring.target_shape)
     return Geometry(1, wiring.groups, wiring.fan // taps, wiring.channels, places, positions, taps, wiring)
 
 
-def _table(wiring: Convolution | None, pull: bool) -> NDArray[np.int32]:
+def _table(wiring: Convolution | TransposedConvolution | None, pull: bool) -> NDArray[np.int32]:
     if wiring is None:
         return np.zeros((1, 1), np.int32)
-    options = (wiring.source_shape, wiring.target_shape, wiring.kernel, wiring.stride, wiring.padding, wiring.dilation)
-    return _tables(*options)[0 if pull else 1]
+    sizes = (wiring.source_shape, wiring.target_shape, wiring.kernel, wiring.stride, wiring.padding, wiring.dilation)
+    return _tables(type(wiring), sizes)[0 if pull else 1]
 
 
 @lru_cache(maxsize=32)
 def _tables(
-    source: tuple[int, ...],
-    target: tuple[int, ...],
-    kernel: tuple[int, ...],
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    dilation: tuple[int, ...],
+    kind: type[Convolution] | type[TransposedConvolution], sizes: tuple[tuple[int, ...], ...]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return (pulling, pushing). Layers of one geometry share them: 4 bytes a tap and place."""
+    """Return (pulling, pushing). Layers of one geometry share them: 4 bytes a tap and place.
+
+    sizes   of the source, the target and the kernel; stride, padding and dilation.
+    """
+    source, target, kernel, stride, padding, dilation = sizes
     taps, positions = prod(kernel), prod(target)
-    wiring = Convolution(
+    wiring = kind(
         inputs=prod(source),
         outputs=positions,
         fan=taps,
