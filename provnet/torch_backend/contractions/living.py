@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from provnet.circuit.wiring import Dense
 from provnet.torch_backend.blocks import outer_products as outer
 from provnet.torch_backend.blocks.denormals import largest_bias, largest_input, largest_weight
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions import engine_for
 from provnet.torch_backend.contractions.contraction_memory import room
+from provnet.torch_backend.contractions.geometry import geometry_of
 from provnet.torch_backend.contractions.least_passing import SAFE
 from provnet.torch_backend.contractions.numba_source import living_kernels
 from provnet.torch_backend.contractions.workers import run
@@ -44,8 +44,8 @@ MARGIN = 4
 
 def foldable(prepared: Prepared) -> bool:
     """Return whether a block can be folded: a dense layer of single products whose weights fit a cache, by numba."""
-    wiring = prepared.block.wiring
-    if not isinstance(wiring, Dense) or wiring.fan * wiring.channels > LARGEST:
+    geometry = geometry_of(prepared.block.wiring)
+    if geometry is None or geometry.convolution is not None or geometry.near * geometry.far > LARGEST:
         return False
     engine = engine_for(prepared)
     return engine is not None and engine.name == "numba"
@@ -62,17 +62,17 @@ class Folded:
     total: Tensor
 
 
-class Layer:
+class LivingLayer:
     """One foldable block as arrays, with relevance at its outputs."""
 
     def __init__(self, prepared: Prepared, relevance: Tensor) -> None:
-        wiring = prepared.block.wiring
-        assert isinstance(wiring, Dense), "foldable"
+        geometry = geometry_of(prepared.block.wiring)
+        assert geometry is not None, "foldable"
         weights = outer.weights_of(prepared, signed=True)
         assert weights is not None, "foldable"
         self._prepared = prepared
-        self.near, self.far, self.batch = wiring.fan, wiring.channels, prepared.batch
-        self.rows = prepared.batch * wiring.rows
+        self.near, self.far, self.batch = geometry.near, geometry.far, prepared.batch
+        self.rows = prepared.batch * geometry.per_example
         b = None if prepared.b is None else prepared.rule.products[0].biases(prepared.b)
         self.weights, self._bias = weights, b
         self.a, self.w, self.r = _flat(prepared.a[0]), _flat(weights), _flat(relevance)
@@ -139,7 +139,7 @@ class Layer:
         return Folded(inputs, *ends)
 
 
-def reached(layer: Layer, theta: float, strict: bool, absolute: bool) -> Folded:
+def reached(layer: LivingLayer, theta: float, strict: bool, absolute: bool) -> Folded:
     """Return which inputs an output of truth values passes to by a coefficient of θ > 0 or more."""
     number = layer.a.dtype.type
     limits = map(number, (SAFE, layer.floor, MARGIN * layer.limits.eps, layer.limits.max))
@@ -148,7 +148,9 @@ def reached(layer: Layer, theta: float, strict: bool, absolute: bool) -> Folded:
     return layer.fold(living_kernels().reach, torch.bool, given, lambda: _carved(scratch))
 
 
-def counted(layer: Layer, theta: float, strict: bool, absolute: bool, held: torch.dtype, found: torch.dtype) -> Folded:
+def counted(
+    layer: LivingLayer, theta: float, strict: bool, absolute: bool, held: torch.dtype, found: torch.dtype
+) -> Folded:
     """Return how many paths reach each input, where outputs hold counts. Sums are made in `held`, which must be
     exact."""
     number = layer.a.dtype
@@ -171,7 +173,7 @@ def counted(layer: Layer, theta: float, strict: bool, absolute: bool, held: torc
     return layer.fold(living_kernels().count, found, given, rooms)
 
 
-def best(layer: Layer, known: Tensor | None, highest: float) -> Folded | None:
+def best(layer: LivingLayer, known: Tensor | None, highest: float) -> Folded | None:
     """Return the best product of shares of each output's largest contribution: `known`, [batch, outputs], or its own.
 
     None: a number on the way is not finite. Memory: two copies of the weights.

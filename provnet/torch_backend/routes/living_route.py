@@ -9,7 +9,7 @@ from torch import Tensor
 
 from provnet.semirings.base import Semiring
 from provnet.torch_backend.blocks.prepared import Prepared
-from provnet.torch_backend.contractions.living import Folded, Layer, best, counted, foldable, reached
+from provnet.torch_backend.contractions.living import Folded, LivingLayer, best, counted, foldable, reached
 from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route, register
 
 EXACT = {torch.float32: 1 << 24, torch.float64: 1 << 53}
@@ -49,7 +49,7 @@ class Living(Route):
 
 
 def _folded(prepared: Prepared, question: BlockQuestion, relevance: Tensor) -> Folded | None:
-    semiring, theta, layer = question.semiring, question.annotation, Layer(prepared, relevance)
+    semiring, theta, layer = question.semiring, question.annotation, LivingLayer(prepared, relevance)
     number = prepared.a[0].dtype
     if semiring.family != "or-and" and _alive(relevance) * _alive(prepared.a[0]) > SPARSE:
         return None

@@ -109,8 +109,16 @@ def _lowered(
         finite = bool(torch.isfinite(total if taken is None else total + taken).all())
         if not (finite and denormals.negligible(part, relevance, lift, coarse, held, taken)):
             return None
-        found.append(Pulled(held.mul_(1 / lift), None if taken is None else taken / lift, None, total.mul_(1 / lift)))
+        lowered = Pulled(held.mul_(1 / lift), None if taken is None else taken / lift, None, total.mul_(1 / lift))
+        if lift < 1 and not _all_finite(lowered):
+            return None
+        found.append(lowered)
     return tuple(found)
+
+
+def _all_finite(pulled: Pulled) -> bool:
+    """Return whether no number leaves the floats. Each is looked at: of large ones that cancel the total is finite."""
+    return all(bool(torch.isfinite(x).all()) for x in (pulled.inputs, pulled.bias) if x is not None)
 
 
 def _part(prepared: Prepared, product: Factors, a: Tensor, share: Tensor, last: bool) -> Tensor | None:
