@@ -119,8 +119,10 @@ class Circuit(DescribedCircuit):
         given = named_inputs(self.sources, inputs, named)
         self.session.check_fresh()
         with plain_torch(), torch.inference_mode(False), torch.no_grad():
-            data = replace(recording.circuit_on(given, check), parameters=self.session.data.parameters)
-            return Circuit(Session(data, recording=recording))
+            data, unshared = recording.circuit_on(given, check)
+            data = replace(data, parameters=self.session.data.parameters)
+            # The weights were looked at a moment ago: what they hold is known.
+            return Circuit(Session(data, recording=recording, imprint=self.session.imprint, unshared=unshared))
 
     # -- evaluation ----------------------------------------------------------------------------------------------------
 

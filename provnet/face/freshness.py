@@ -34,6 +34,11 @@ class Freshness:
         watched = {name: held for name, held in recorded if held.untyped_storage().data_ptr() not in unshared}
         self._recorded = Imprint(watched, whole)
 
+    @property
+    def imprint(self) -> Imprint:
+        """The imprint of the model's own tensors; if there are two, that with which this was made."""
+        return self._others if self._own is None else self._own
+
     def check(self) -> None:
         """Raise `StaleCircuitError` if any of the tensors was changed."""
         for kept in self._kept:

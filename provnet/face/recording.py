@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from provnet.capture.autograd_graph import alike
 from provnet.capture.checks import check_outputs, check_sources, count_examples
 from provnet.capture.execution import Execution, Value
+from provnet.capture.holders import unshared
 from provnet.capture.other_batch import Shapes, for_batch, values_on
 from provnet.capture.record import record_again
 from provnet.capture.unseen import ValueNeededError, without_values
@@ -60,13 +61,15 @@ class Recording:
 
     # -- another batch -------------------------------------------------------------------------------------------------
 
-    def circuit_on(self, inputs: Mapping[str, Tensor], check: bool) -> BlockCircuit:
-        """Return the circuit of the recorded ops on other sources, by name. Raises: see `Circuit.on`."""
+    def circuit_on(self, inputs: Mapping[str, Tensor], check: bool) -> tuple[BlockCircuit, frozenset[int]]:
+        """Return the circuit of the recorded ops on other sources, by name, and where memory of its tensors lies that
+        nobody else can write to. Raises: see `Circuit.on`."""
         self._refuse_fixed()
         self._refuse_changed()
         inputs = {name: tensor.detach().clone() for name, tensor in inputs.items()}
         sized = self._sized(self._checked(inputs))
         values = values_on(sized.execution, inputs, sized.shapes, self.execution.batch)
+        alone = unshared(values.values())
         outputs = {name: values[number] for name, number in self.execution.outputs.items()}
         check_outputs(outputs, [], [], [])
         if check or sized.unchecked:
@@ -75,7 +78,7 @@ class Recording:
         execution = _filled(sized.execution, values)
         template = sized.template
         circuit = build(execution, self.batch_norm) if template is None else self._shown(template, execution)
-        return lean_circuit(execution, circuit) if self.lean else circuit
+        return (lean_circuit(execution, circuit) if self.lean else circuit), alone
 
     def _sized(self, batch: int) -> _Sized:
         if batch not in self._kept:

@@ -43,6 +43,11 @@ class Session:
         self._classes: tuple[str, ...] = ()
 
     @property
+    def imprint(self) -> Imprint:
+        """What the model's own tensors held when the circuit was made."""
+        return self._freshness.imprint
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The names of the output's entries; empty if none were given."""
         return self._classes
