@@ -1,4 +1,5 @@
-"""Counts that go on in float64 where they do not fit int64: float64 comes first, for it is right in either case.
+"""Counts that go on in float64 where they do not fit int64. Float64 comes first where there are so many paths that they
+may not, for it is right in either case.
 
 A walk in float64 is exact where no count that it met reaches 2^53, and then its answer is that of int64. Where a count
 of the answer is beyond 2^63, int64 would have been given up. Between the two int64 is tried.
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from provnet.circuit.blocks import BlockCircuit
 from provnet.semirings.base import Semiring
 from provnet.torch_backend.counts.bounds import EXACT_FLOAT, LARGEST
 from provnet.torch_backend.walk.evaluate import Evaluation, WalkQuestion
@@ -21,10 +23,20 @@ WHOLE = ("relevance", "bias", "lost", "passed", "totals", "dropped", "sums")
 """What an evaluation holds of counts."""
 
 
-def first_rung(semiring: Semiring) -> Semiring:
-    """Return the carrier in which a question is asked first: the highest where semirings are plain counts."""
+def first_rung(semiring: Semiring, paths: float) -> Semiring:
+    """Return the carrier in which a question is asked first, of no more than `paths` paths: the lowest, but of plain
+    counts that may be too many for it the highest."""
     ladder = semiring.ladder()
-    return ladder[-1] if semiring.promotes else ladder[0]
+    return ladder[-1] if semiring.promotes and paths > LARGEST else ladder[0]
+
+
+def most_paths(circuit: BlockCircuit) -> float:
+    """Return a bound of how many paths lead from one neuron down to the sources and biases, whatever Θ is."""
+    most = dict.fromkeys(circuit.sources, 1.0)
+    for block in circuit.blocks:
+        below = sum(operand.wiring.fan * most.get(operand.input, 1.0) for operand in block.operands)
+        most[block.output] = below + (block.bias is not None)
+    return max(most.values())
 
 
 def are_exact(evaluations: Sequence[Evaluation], questions: Sequence[WalkQuestion]) -> bool:

@@ -17,7 +17,7 @@ from provnet.circuit.conventions import Conventions
 from provnet.circuit.gates import Neuron
 from provnet.errors import CountOverflowError, NonFiniteError, OptionError
 from provnet.face.lists import EdgeQuestion
-from provnet.face.promotion import are_exact, first_rung, in_whole_numbers, surely_overflow
+from provnet.face.promotion import are_exact, first_rung, in_whole_numbers, most_paths, surely_overflow
 from provnet.face.question import Question, neurons_explained
 from provnet.face.relevance import Relevance
 from provnet.face.relevance_at_tensors import AskedQuestion
@@ -194,12 +194,16 @@ class QuestionSetting:
     def _climb(self, asked: Sequence[EdgeQuestion], keep: frozenset[int]) -> list[Answer]:
         """Answer in one walk; where a count does not fit, each question climbs its own ladder of carriers."""
         try:
-            answers = self._walk([_held(one, first_rung(one.semiring)) for one in asked], keep)
+            answers = self._walk([self._first(one) for one in asked], keep)
             return [self._settled(one, answer, keep) for one, answer in zip(asked, answers, strict=True)]
         except CountOverflowError:
             if all(len(one.semiring.ladder()) == 1 for one in asked):
                 raise
         return [self._climb_alone(one, keep) for one in asked]
+
+    def _first(self, one: EdgeQuestion) -> EdgeQuestion:
+        paths = most_paths(self._workspace(one.rule).circuit) if one.semiring.promotes else 0.0
+        return _held(one, first_rung(one.semiring, paths))
 
     def _climb_alone(self, one: EdgeQuestion, keep: frozenset[int]) -> Answer:
         *lower, highest = one.semiring.ladder()

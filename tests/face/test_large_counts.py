@@ -13,6 +13,7 @@ import provnet
 from provnet import annotations
 from provnet.errors import CountOverflowError, OptionError
 from provnet.face import question_setting
+from provnet.face.promotion import most_paths
 from provnet.semirings.annotations.base import Annotation, Edges
 from provnet.semirings.base import Semiring
 from provnet.semirings.counting import Counting
@@ -80,10 +81,20 @@ def test_promotion():
         large.evaluate("counting", target=0, annotation=EVERY)
 
 
-@pytest.mark.parametrize(("layers", "walks"), [(20, 1), (36, 2), (60, 1)], ids=["below 2^53", "above", "above 2^63"])
-def test_promotion_asks_float64_first(layers: int, walks: int, monkeypatch: pytest.MonkeyPatch):
-    """Of 3^(layers - 1) paths: to the bit what int64 gives where it holds them, by as few walks as may be."""
+@pytest.mark.parametrize(
+    ("layers", "bounded", "walks"),
+    [(20, True, 1), (36, True, 1), (20, False, 1), (36, False, 2), (60, True, 1)],
+    ids=["below 2^53", "above", "below 2^53, not known", "above, not known", "above 2^63"],
+)
+def test_promotion_takes_few_walks(layers: int, bounded: bool, walks: int, monkeypatch: pytest.MonkeyPatch):
+    """Of 3^(layers - 1) paths: to the bit what int64 gives where it holds them, by as few walks as may be.
+
+    Where the network has no more paths than int64 holds, int64 comes first; else float64.
+    """
     circuit, taken = wide(layers, width=3), []
+    assert most_paths(circuit.session.data) == pytest.approx(3.0**layers)
+    if not bounded:
+        monkeypatch.setattr(question_setting, "most_paths", lambda _: float("inf"))
     walk = question_setting.evaluate_all
     monkeypatch.setattr(question_setting, "evaluate_all", lambda *rest: (taken.append(1), walk(*rest))[1])
     found = circuit.evaluate(Counting("promote"), target=0, annotation=EVERY, at=["0", "7"])
