@@ -68,13 +68,17 @@ class Recording:
         self._refuse_changed()
         inputs = {name: tensor.detach().clone() for name, tensor in inputs.items()}
         sized = self._sized(self._checked(inputs))
-        values = values_on(sized.execution, inputs, sized.shapes, self.execution.batch)
-        alone = unshared(values.values())
+        found = values_on(sized.execution, inputs, sized.shapes, self.execution.batch)
+        # Objects of our own: an opaque module may have kept those that it gave.
+        values = {number: tensor.detach() for number, tensor in found.items()}
         outputs = {name: values[number] for name, number in self.execution.outputs.items()}
         check_outputs(outputs, [], [], [])
         if check or sized.unchecked:
             self._compare(inputs, outputs)
             self._kept[sized.execution.batch] = sized = replace(sized, unchecked=False, template=self._template(sized))
+        found.clear()  # those that ran the ops may refer to it still
+        del inputs
+        alone = unshared(values.values())
         execution = _filled(sized.execution, values)
         template = sized.template
         circuit = build(execution, self.batch_norm) if template is None else self._shown(template, execution)

@@ -162,6 +162,29 @@ def test_recorded_tensors(change: Callable[[list[Tensor], Telling], Any], lean: 
 
 
 @pytest.mark.guarantee("the input may be changed after tracing: a circuit has a copy of it")
+def test_what_an_opaque_module_keeps_of_another_batch() -> None:
+    """It is run again by `on`, and its result is then in two hands. What nobody else holds is not watched."""
+    kept: list[Tensor] = []
+
+    class Keeping(nn.ReLU):
+        def forward(self, input: Tensor) -> Tensor:
+            kept.append(super().forward(input))
+            return kept[-1]
+
+    model = nn.Sequential(nn.Linear(3, 3), Keeping(), nn.Linear(3, 2)).double().eval()
+    circuit = provnet.trace(model, torch.rand(2, 3, dtype=torch.float64), opaque="1")
+    for batch in (2, 4):
+        other = circuit.on(torch.rand(batch, 3, dtype=torch.float64))
+        memory = other.session.data.activations[other.session.data.find("1")].handle.data_ptr()
+        held = [tensor for tensor in kept if tensor.data_ptr() == memory]
+        assert held, "the circuit's own tensor is the one that the module kept"
+        other.evaluate("real", 0)
+        held[0].data.add_(1)
+        with pytest.raises(StaleCircuitError, match="'1'"):
+            other.evaluate("real", 0)
+        kept.clear()
+
+
 def test_the_input_is_a_copy() -> None:
     x = X.clone()
     circuit = provnet.trace(line(), x)
