@@ -283,7 +283,8 @@ def _record(
         evaluation.lost[index] = lost
     if semiring.ring or block.output in evaluation.keep:
         where = f"{block.path}, all neurons together"
-        if any(one.total is None for one in parts):  # a route that gives a total has seen to it that none wraps
+        # A route that gives a total has seen to it that it does not wrap; the totals of several operands may.
+        if len(parts) > 1 or parts[-1].total is None:
             counting.check_total(where, block.op, semiring, [one.inputs for one in parts])
         whole = len(parts) == 1 and parts[0].inputs is came
         arrived = _total(semiring, block.output, came, evaluation) if semiring.ring or whole else None
