@@ -1,8 +1,7 @@
 """A softmax over scores that are all masked has no answer: 0/0. It is refused by its name, not by what comes of it.
 
-Fused attention gives zeros there instead. They are harmless: nothing feeds them and nothing comes of them, as of
-queries
-that stand on padding. Where all queries of an example are such, it is said, for the example is as good as empty.
+Fused attention gives zeros there instead. They are harmless, as of queries that stand on padding: nothing feeds them
+and nothing comes of them. Where all queries of an example are such, it is said, for the example is as good as empty.
 """
 
 from __future__ import annotations
