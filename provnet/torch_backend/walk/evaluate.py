@@ -284,7 +284,7 @@ def _record(
     if semiring.ring or block.output in evaluation.keep:
         where = f"{block.path}, all neurons together"
         # A route that gives a total has seen to it that it does not wrap; the totals of several operands may.
-        if len(parts) > 1 or parts[-1].total is None:
+        if len(parts) > 1 or any(one.total is None for one in parts):
             counting.check_total(where, block.op, semiring, [one.inputs for one in parts])
         whole = len(parts) == 1 and parts[0].inputs is came
         arrived = _total(semiring, block.output, came, evaluation) if semiring.ring or whole else None
