@@ -161,7 +161,7 @@ def test_recorded_tensors(change: Callable[[list[Tensor], Telling], Any], lean: 
             ask()
 
 
-@pytest.mark.guarantee("the input may be changed after tracing: a circuit has a copy of it")
+@pytest.mark.guarantee("what an opaque module keeps of another batch, changed later, is noticed")
 def test_what_an_opaque_module_keeps_of_another_batch() -> None:
     """It is run again by `on`, and its result is then in two hands. What nobody else holds is not watched."""
     kept: list[Tensor] = []
@@ -185,6 +185,7 @@ def test_what_an_opaque_module_keeps_of_another_batch() -> None:
         kept.clear()
 
 
+@pytest.mark.guarantee("the input may be changed after tracing: a circuit has a copy of it")
 def test_the_input_is_a_copy() -> None:
     x = X.clone()
     circuit = provnet.trace(line(), x)
