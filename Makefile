@@ -6,11 +6,12 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 OUT ?= demo
 
-.PHONY: help demo test fuzz triton lint pages docs bench
+.PHONY: help demo test search fuzz triton lint pages docs bench
 help:
 	@echo "make demo    train a small network, explain digits in six semirings, write a report to $(OUT)/"
 	@echo "make test    the whole test suite"
 	@echo "make fuzz    random programs for HOURS hours (1), from SEED or a seed that it prints; failures as programs"
+	@echo "make search  the suite's property tests on examples that no run has drawn before"
 	@echo "make triton  the GPU kernels, in Triton's interpreter; installs triton (Linux)"
 	@echo "make lint    ruff and pyright"
 	@echo "make pages   the generated pages of docs/, after a change of a registry"
@@ -23,6 +24,9 @@ demo: $(STAMP)
 # Every test runs on one thread, and so as many at a time as there are cores.
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(or $(JOBS),auto) --maxprocesses 8 --dist worksteal
+
+search: $(STAMP)
+	$(BIN)/python -m pytest -n $(or $(JOBS),auto) --maxprocesses 8 --dist worksteal -m hypothesis --hypothesis-profile search
 
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz.run --hours $(or $(HOURS),1) $(if $(SEED),--seed $(SEED)) --out build/fuzz

@@ -42,6 +42,11 @@ class Exact:
     bias: Wide | None
     sizes: tuple[Wide, Wide | None]
 
+    @property
+    def defined(self) -> bool:
+        """False where an infinite g(w) or g(b) leaves a sum without shares."""
+        return not any(np.isnan(part).any() for part in (self.inputs, self.bias) if part is not None)
+
 
 def exact_pull(prepared: Prepared, semiring: str, relevance: Tensor) -> Exact:
     """Return what a block passes back in "real", "viterbi" or "tropical", under the semiring's own Θ."""

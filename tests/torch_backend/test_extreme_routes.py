@@ -127,7 +127,7 @@ def agree(semiring: Semiring, prepared: Prepared, came: Tensor, fast: Pulled, sl
     held = semiring.name in ("viterbi", "tropical", "real") and WIDE and not prepared.selects
     exact = exact_pull(prepared, semiring.name, came) if held else None
     for what, found, wanted in parts(semiring, fast, slow):
-        if exact is not None and what != "lost" and not np.isnan(exact.inputs).any():
+        if exact is not None and what != "lost" and exact.defined:
             assert excess(semiring.name, what, found, wanted, exact) <= 1, (what, found, wanted)
             continue
         finite = torch.isfinite(wanted)
@@ -156,6 +156,21 @@ def test_routes_of_floats_at_extreme_scales(engine: str, semiring: str, case: Ca
     with by(engine):
         for prepared, _, came, slow, fast in pulls(circuit, algebra, annotations.get(algebra.annotation), rule):
             agree(algebra, prepared, came, fast, slow)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_bias_whose_square_is_infinite_has_no_shares(engine: str):
+    model = nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1)).eval()
+    with torch.no_grad():
+        for parameter, value in zip(model.parameters(), (1e-20, 1e30, 1e-42, 1e-42), strict=True):
+            parameter.fill_(value)
+    circuit, algebra = traced(model, torch.tensor([[-4e-43], [-2e-42]])), provnet.semirings.get("viterbi")
+    assert circuit is not None
+    with by(engine):
+        found = list(pulls(circuit, algebra, annotations.get(algebra.annotation), WSquare()))
+        for prepared, _, came, slow, fast in found:
+            agree(algebra, prepared, came, fast, slow)
+    assert not all(exact_pull(prepared, "viterbi", came).defined for prepared, _, came, _, _ in found)
 
 
 @numba
