@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from provnet.circuit.windowed import convolution
-from provnet.circuit.wiring import Wiring
-from provnet.torch_backend.contractions import living_lists, numba_engine
+from provnet.circuit.wiring import Wiring, dense
+from provnet.torch_backend.contractions import living_lists, numba_engine, panels
 from provnet.torch_backend.contractions.base import Direction
 from provnet.torch_backend.contractions.body import MAX_TIMES_ABS, SCORE, Body
 from provnet.torch_backend.contractions.list_source import of_sizes
@@ -22,6 +22,9 @@ SHAPES: dict[str, tuple[Wiring, Direction]] = {
     "two panels": (convolution(20, 2, 1, (4, 4), (4, 4), (3, 3), (1, 1), (1, 1), (1, 1)), "pull"),
     "two tiles, strides": (convolution(2, 3, 1, (18, 9), (17, 4), (2, 3), (1, 2), (0, 0), (1, 1)), "push"),
     "groups, taps outside": (convolution(4, 38, 2, (7,), (5,), (5,), (2,), (3,), (1,)), "push"),
+    "one tap, strides": (convolution(3, 20, 1, (7,), (4,), (1,), (2,), (0,), (1,)), "push"),
+    "dense": (dense(35, 18, 4), "pull"),
+    "dense, forwards": (dense(9, 3, 33), "push"),
 }
 WRITTEN = [name for name in CASES if name not in ("reach, in truth values", "a user's", "a softened maximum")]
 FLOATS = tuple(dict.fromkeys(("v", "a", "w", "s0", "s1", "c0", "c1"), torch.float32).items())
@@ -35,6 +38,7 @@ def test_programs_give_what_a_loop_gives(name: str, shape: str, monkeypatch: pyt
     for limit in ("NARROWEST", "FEWEST"):
         monkeypatch.setattr(living_lists, limit, 0)
     monkeypatch.setattr(living_lists, "vectors_at_most", lambda *_: 1)
+    monkeypatch.setattr(panels, "NARROWEST", 1 << 20)
     monkeypatch.setattr(numba_engine, "SMALL", 0)
     monkeypatch.setattr(numba_engine, "SMALL_GROUP", 0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)

@@ -138,11 +138,13 @@ room for a tile, [places up to a whole vector, width]; lists as in `numba_templa
 
 @dataclass(frozen=True)
 class ListShape:
-    """How many vectors of how many lanes a panel of channels has, and how long an entry of a list's index is."""
+    """How many vectors of how many lanes a panel of channels has, how long an entry of a list's index is, and whether
+    near ends lie flat, as [places, channels]."""
 
     lanes: int
     vectors: int
     index: int
+    flat: bool = False
 
     @property
     def width(self) -> int:
@@ -226,7 +228,8 @@ def program(body: Body, types: Types, shape: ListShape, vector: int) -> str:
         scalars += [f"  %part.one = fdiv {s0} 1.0, %s0.one", splat("%part", "%part.one", types["s0"], lanes)]
     splats = [splat(f"%{name}", f"%{name}.one", types["w"], lanes) for name in ("c0", "c1")]
     splats.append(splat("%zero", "%zero.one", types["v"], lanes))
-    near, folds_of = Moved("a", "e", types["a"], lanes, shape.width), Moved("out", "v", types["v"], lanes, shape.width)
+    sizes = lanes, shape.width, shape.flat
+    near, folds_of = Moved("a", "e", types["a"], *sizes), Moved("out", "v", types["v"], *sizes)
     gather = into_tile("gather", near, "cleared", "ready") + "ready:"
     parts = {
         "DECLARATIONS": _declared(types, lanes),

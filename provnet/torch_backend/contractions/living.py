@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from math import inf, isfinite, nan
+from math import isfinite, nan
 from typing import Any
 
 import numpy as np
@@ -75,14 +75,14 @@ class LivingLayer:
         self.rows = prepared.batch * geometry.per_example
         b = None if prepared.b is None else prepared.rule.products[0].biases(prepared.b)
         self.weights, self._bias = weights, b
-        self.a, self.w, self.r = _flat(prepared.a[0]), _flat(weights), _flat(relevance)
-        self.b = self.w[:0] if b is None else _flat(b)
+        self.a, self.w, self.r = flat(prepared.a[0]), flat(weights), flat(relevance)
+        self.b = self.w[:0] if b is None else flat(b)
         self.limits = torch.finfo(weights.dtype)
 
     @property
     def z(self) -> Array:
         """Denominators, [rows · far]."""
-        return _flat(self._prepared.z[0])
+        return flat(self._prepared.z[0])
 
     @property
     def finite(self) -> bool:
@@ -116,27 +116,32 @@ class LivingLayer:
         dtype: torch.dtype,
         given: tuple[Any, ...],
         rooms: Callable[[], Sequence[Array]],
-        more: Callable[[Array], tuple[Array, ...]] | None = None,
     ) -> Folded:
         """Run a kernel over all rows, in this thread and others.
 
-        given   what it reads behind a.   rooms   gives the scratch arrays of a task.   more   what else it writes, made
-        of the array of totals.
+        given   what it reads behind a.   rooms   gives the scratch arrays of a task.
         """
-        inputs = torch.empty((self.batch, self.rows // max(self.batch, 1) * self.near), dtype=dtype)
-        ends = torch.empty((3, self.batch, self.rows // max(self.batch, 1)), dtype=dtype)
-        out = [_flat(x) for x in (inputs, *ends)]
+        inputs, ends = self.results(dtype)
+        out = [flat(x) for x in (inputs, *ends)]
         if dtype == torch.bool:
             out = [x.view(np.uint8) for x in out]
-        extra = () if more is None else more(out[-1])
-        step = max(1, self.rows if self.alone else -(-self.rows // (4 * torch.get_num_threads())))
 
-        def task(first: int) -> Callable[[], None]:
-            last = min(first + step, self.rows)
-            return lambda: kernel(first, last, self.near, self.far, self.a, *given, *out, *extra, *rooms())
+        def task(first: int, last: int) -> None:
+            kernel(first, last, self.near, self.far, self.a, *given, *out, *rooms())
 
-        run((task(first) for first in range(0, self.rows, step)), self.alone)
+        self.run(task)
         return Folded(inputs, *ends)
+
+    def results(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return room for what the inputs get, [batch, inputs], and for three numbers of each row, [3, batch, rows]."""
+        each = self.rows // max(self.batch, 1)
+        return torch.empty((self.batch, each * self.near), dtype=dtype), torch.empty((3, self.batch, each), dtype=dtype)
+
+    def run(self, task: Callable[[int, int], None]) -> None:
+        """Run a task of rows first:last over all rows, in this thread and others."""
+        step = max(1, self.rows if self.alone else -(-self.rows // (4 * torch.get_num_threads())))
+        spans = [(first, min(first + step, self.rows)) for first in range(0, self.rows, step)]
+        run((lambda span=span: task(*span) for span in spans), self.alone)
 
 
 def reached(layer: LivingLayer, theta: float, strict: bool, absolute: bool) -> Folded:
@@ -173,36 +178,6 @@ def counted(
     return layer.fold(living_kernels().count, found, given, rooms)
 
 
-def best(layer: LivingLayer, known: Tensor | None, highest: float) -> Folded | None:
-    """Return the best product of shares of each output's largest contribution: `known`, [batch, outputs], or its own.
-
-    None: a number on the way is not finite. Memory: two copies of the weights.
-    """
-    number, whole = layer.a.dtype, np.dtype(f"i{layer.a.dtype.itemsize}")
-    bad, most = np.zeros(1, np.uint8), max(layer.near, layer.far) + BLOCK
-    sizes, across = (_with_block(name, layer.w) for name in ("sizes", "across"))
-    matrix = layer.weights.reshape(layer.far, layer.near)
-    for out, part in ((sizes, matrix), (across, matrix.T)):
-        torch.abs(part, out=torch.from_numpy(out[: layer.w.size]).view(part.shape))
-    kinds = (np.int64, number, number, number, number, np.int64)
-    scratch = ((number, layer.width), *((kind, most) for kind in kinds))
-
-    def rooms() -> tuple[Array, ...]:
-        v, *rest = _carved(scratch)
-        return (v, v.view(whole), *rest)
-
-    highest = highest if highest <= layer.limits.max else inf
-    limits = (outer.NORMAL[layer.weights.dtype], 1 + 16 * layer.limits.eps, layer.limits.max, highest)
-    found = layer.fold(
-        living_kernels().best,
-        layer.weights.dtype,
-        (sizes, layer.b, across, layer.r, layer.w[:0] if known is None else _flat(known), *map(number.type, limits)),
-        rooms,
-        lambda total: (bad, total.view(whole)),
-    )
-    return None if bad[0] else found
-
-
 def _carved(parts: Sequence[tuple[Any, int]]) -> list[Array]:
     """Return scratch arrays of some types and sizes, in one room: each begins on a cache line."""
     sizes = [-(-np.dtype(kind).itemsize * size // 64) * 64 for kind, size in parts]
@@ -220,5 +195,6 @@ def _with_block(name: str, weights: Array) -> Array:
     return found
 
 
-def _flat(x: Tensor) -> Array:
+def flat(x: Tensor) -> Array:
+    """Return the numbers of a tensor on a CPU, one after the other."""
     return x.detach().contiguous().reshape(-1).numpy()

@@ -126,7 +126,9 @@ class _Call:
         if self.groups > 1 and self.edges <= SMALL_GROUP * self.groups * self.rows:
             return self._run(self._apart())
         narrow = self.near < NARROW and self.taps > 1 and self.body.join is not None
-        found = ListProgram.of(self.body, _types(self.operands), self.near, self.far, self.places)
+        flat = self.operands.geometry.convolution is None
+        places = self.rows if flat else self.places
+        found = ListProgram.of(self.body, _types(self.operands), self.near, self.far, places, flat)
         for group in range(self.groups):
             if found is not None:
                 self._in_panels(group, found)
@@ -147,31 +149,33 @@ class _Call:
     def _in_panels(self, group: int, found: ListProgram) -> None:
         """Fold a group by a compiled program."""
         weights = room("weights", self.weights.dtype, found.panels, self.taps, self.far, found.width)
-        steps = (self.near * self.taps, self.taps) if self.pull else (self.taps, self.far * self.taps)
-        read = self.weights[group * self.far * self.near * self.taps :].ctypes.data
-
-        def pack(first: int, last: int) -> Task:
-            sizes = (first, last, self.far, self.near, self.taps, *steps)
-            return lambda: found.pack(*sizes, read, weights.ctypes.data)
-
-        self._run(pack(*span) for span in _spans(self.far, 16))
+        size = self.far * self.near * self.taps
+        self._run(found.laying(self.weights[group * size : (group + 1) * size], weights, self.near, self.pull))
         for first, last in self._turns():
             lists = self._lists(group, first, last)
-            self._run(self._panel_tasks(group, first, last, found, weights, lists))
+            # The tasks have the addresses of what is made here: it is to outlive them.
+            table = np.arange(last - first, dtype=np.int32) if found.shape.flat else self.table
+            self._run(self._panel_tasks(group, first, last, found, weights, lists, table))
 
     def _panel_tasks(
-        self, group: int, first: int, last: int, found: ListProgram, weights: Array, lists: _Lists
+        self, group: int, first: int, last: int, found: ListProgram, weights: Array, lists: _Lists, table: Array
     ) -> Iterator[Task]:
-        tiles, row_step = found.tiles(self.places), self.groups * self.near * self.places
-        ends = (self.table.ctypes.data, lists.starts.shape[1] - 1, self.far, *(x.ctypes.data for x in lists.arrays))
-        sizes = (tiles, self.places, self.positions, self.taps)
+        rows, places, positions = last - first, self.places, self.positions
+        row_step = self.groups * self.near * places
+        if found.shape.flat:
+            rows, places, positions = 1, rows, rows
+        tiles, threads = found.tiles(places), torch.get_num_threads()
+        # Panels share the work too: a few pieces for each worker, of all panels together.
+        pieces = -(-4 * threads // found.panels) if threads > 1 and self.edges > SMALL else 1
+        ends = (table.ctypes.data, lists.starts.shape[1] - 1, self.far, *(x.ctypes.data for x in lists.arrays))
+        sizes = (tiles, places, positions, self.taps)
         for panel in range(found.panels):
             channel = panel * found.width
             at = first * row_step + (group * self.near + channel) * self.places
             near, into = (self.a[at:] if self.uses_a else self.a).ctypes.data, self.out[at:].ctypes.data
             wide = min(found.width, self.near - channel)
             rest = (*sizes, *ends, weights[panel].ctypes.data, wide, row_step, near, into)
-            for span in self._shares((last - first) * tiles, 1):
+            for span in _spans(rows * tiles, -(-rows * tiles // pieces)):
                 yield self._panel_task(found, span, rest)
 
     def _panel_task(self, found: ListProgram, span: tuple[int, int], rest: tuple[int, ...]) -> Task:

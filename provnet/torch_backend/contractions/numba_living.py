@@ -18,7 +18,8 @@ are read up to a whole block: behind the weights lie BLOCK numbers more, and wha
 FEW = 4
 """Inputs of which it costs less to divide than to find out when that is spared."""
 
-NO_NAN = {"nnan", "nsz"}
+LISTED = 64
+"""Ends of a block of a list, as in `numba_engine`."""
 
 
 @njit(inline="always")
@@ -264,71 +265,41 @@ def count(
         total[e] = written(begin, end, near, at, v, into)
 
 
-@njit(error_model="numpy", fastmath=NO_NAN)
-def best_eight(begin, end, w, i, index, share, v):
-    """Raise v to the best w · share of eight listed rows of w."""
-    k0, s0 = uint64(index[i + 0]), share[i + 0]
-    k1, s1 = uint64(index[i + 1]), share[i + 1]
-    k2, s2 = uint64(index[i + 2]), share[i + 2]
-    k3, s3 = uint64(index[i + 3]), share[i + 3]
-    k4, s4 = uint64(index[i + 4]), share[i + 4]
-    k5, s5 = uint64(index[i + 5]), share[i + 5]
-    k6, s6 = uint64(index[i + 6]), share[i + 6]
-    k7, s7 = uint64(index[i + 7]), share[i + 7]
-    for n in range(uint64(begin), uint64(end)):
-        u = v[n]
-        u = greater(w[k0 + n] * s0, u)
-        u = greater(w[k1 + n] * s1, u)
-        u = greater(w[k2 + n] * s2, u)
-        u = greater(w[k3 + n] * s3, u)
-        u = greater(w[k4 + n] * s4, u)
-        u = greater(w[k5 + n] * s5, u)
-        u = greater(w[k6 + n] * s6, u)
-        u = greater(w[k7 + n] * s7, u)
-        v[n] = u
-
-
-@njit(error_model="numpy")
-def best_literally(p, w, j, m, index, top, height):
-    """Return max over the listed outputs of fl(fl(|p w| / top) R) of one input."""
-    found = abs(p) * 0
-    for i in range(m):
-        found = greater(abs(p * w[index[i] + j]) / top[i] * height[i], found)
-    return found
+@njit(nogil=True, error_model="numpy")
+def best_inputs(first, last, near, a, starts, index, share):
+    """List the inputs that are not 0 of rows first:last, and their sizes, as `living_lists` reads them."""
+    for e in range(first, last):
+        at, o, n = uint64(e * near), e - first, 0
+        starts[o, 0] = 0
+        for block in range(0, near, LISTED):
+            for j in range(block, min(block + LISTED, near)):
+                index[o, n], share[o, n] = j, abs(a[at + j])
+                n += a[at + j] != 0
+            starts[o, block // LISTED + 1] = n
 
 
 @njit(nogil=True, error_model="numpy")
-def best(
-    first, last, near, far, a, w, b, across, r, given, small, slack, most, highest, into, bias, lost, total, bad,
-    total_bits, v, v_bits, index, top, share, height, largest, of,
+def best_outputs(
+    first, last, far, b, r, joined, largest, small, slack, most, bias, lost, bad,
+    starts, index, share, least, top, height,
 ):  # fmt: skip
-    """R_j = max over the outputs k of |a_j w_jk| / m_k · R_k, with m_k the largest |a w| of k, or what is `given`
-    [rows, far]. w and `across`, [near, far], hold sizes |w|.
+    """List the outputs to which relevance came in rows first:last, with R_k / m_k, as `living_lists` reads them.
 
-    Found as |a_j| max of |w_jk| (R_k / m_k), and literally where a number on the way may be below `small`; `slack` is a
-    little more than 1. Where a contribution or a quotient is no finite number, `bad` says so, and nothing else holds.
+    largest [rows, far] holds the largest contribution of each output, and first of its inputs alone: then the bias is
+    to be `joined`. Shares that may be below `small`, of outputs or quotients, are set to 0: they are left to the
+    definition, as is a row whose shares overflow. least [rows]: the products from which on nothing else counts. top,
+    height [far] are scratch. `bad` says that a number is not finite, and nothing else holds.
     """
     for e in range(first, last):
-        at, o = uint64(e * near), uint64(e * far)
-        begin, end = span(a, at, near)
+        o, c = uint64(e * far), e - first
         bias[e] = lost[e] = 0
-        for k in range(far):
-            largest[k] = abs(b[k]) if len(b) else 0
-        if len(given):
+        if joined and len(b):
             for k in range(far):
-                largest[k] = given[o + k]
-        else:
-            n = 0
-            for j in range(near):
-                of[n], share[n] = j * far, abs(a[at + j])
-                n += a[at + j] != 0
-            for i in range(n, padded(n)):
-                of[i], share[i] = 0, 0
-            for i in range(0, n, 8):
-                best_eight(0, (far + BLOCK - 1) // BLOCK * BLOCK, across, i, of, share, largest)
-        n, wrong, silent = living_outputs(r, o, far, index), 0, 0
-        for i in range(n):
-            top[i], height[i] = largest[index[i]], r[o + index[i]]
+                largest[o + k] = greater(abs(b[k]), largest[o + k])
+        n, wrong, silent = 0, 0, 0
+        for k in range(far):
+            index[c, n], top[n], height[n] = k, largest[o + k], r[o + k]
+            n += r[o + k] != 0
         for i in range(n):
             wrong |= (not top[i] <= most) | (not height[i] <= most)
             silent |= top[i] == 0
@@ -341,49 +312,66 @@ def best(
                 if top[i] == 0:
                     lost[e] = greater(height[i], lost[e])
                 else:
-                    index[n], top[n], height[n] = index[i], top[i], height[i]
+                    index[c, n], top[n], height[n] = index[c, i], top[i], height[i]
                     n += 1
-        hidden, steepest, unseen, faint = 0, small * 0, small * 0, False
+        hidden, steepest, unseen = 0, small * 0, small * 0
         for i in range(n):
-            share[i] = height[i] / top[i]
-            hidden |= (top[i] < small) | (share[i] < small)
+            share[c, i] = height[i] / top[i]
+            hidden |= (top[i] < small) | (share[c, i] < small)
         for i in range(n):
-            steepest = greater(share[i], steepest)
-        faint = not steepest <= most
+            steepest = greater(share[c, i], steepest)
         if hidden:
             for i in range(n):  # what these give, at most their height, is left to the definition
-                if top[i] < small or share[i] < small:
-                    unseen, share[i] = greater(height[i], unseen), 0
+                if top[i] < small or share[c, i] < small:
+                    unseen, share[c, i] = greater(height[i], unseen), 0
         if len(b):
             for i in range(n):
-                bias[e] = greater(abs(b[index[i]]) / top[i] * height[i], bias[e])
-        for i in range(n):
-            index[i] *= near
-        for i in range(n, padded(n)):
-            index[i], share[i] = 0, 0
-        least = greater(greater(small * steepest, small), unseen * slack)
-        for j in range(begin, end):
-            v[j] = 0
-        if not faint:
-            for i in range(0, n, 8):
-                best_eight(begin, end, w, i, index, share, v)
-        end, unsure, greatest = min(end, near), 0, 0
-        for j in range(begin, end):
-            x = abs(a[at + j])
-            found = x * v[j] if x != 0 else x  # where v has overflown, 0 v is no number
+                bias[e] = greater(abs(b[index[c, i]]) / top[i] * height[i], bias[e])
+        least[e] = greater(greater(small * steepest, small), unseen * slack)
+        if not steepest <= most:
+            n = 0
+        i, blocks = 0, (far + LISTED - 1) // LISTED
+        starts[c, 0] = 0
+        for block in range(blocks):
+            while i < n and index[c, i] < (block + 1) * LISTED:
+                i += 1
+            starts[c, block + 1] = i
+
+
+@njit(error_model="numpy")
+def best_literally(p, w, j, near, far, o, r, largest):
+    """Return max over the outputs of fl(fl(|p w| / top) R) of one input."""
+    found = abs(p) * 0
+    for k in range(far):
+        if r[o + k] != 0 and largest[o + k] != 0:
+            found = greater(abs(p * w[k * near + j]) / largest[o + k] * r[o + k], found)
+    return found
+
+
+@njit(nogil=True, error_model="numpy")
+def best(first, last, near, far, a, w, r, largest, least, small, most, highest, into, bias, total, bad, total_bits,
+         into_bits):  # fmt: skip
+    """R_j = |a_j| times what `into` holds, the maximum over the outputs k of |w_jk| (R_k / m_k), at most `highest`; and
+    the definition's where a number on the way may be below `small`."""
+    for e in range(first, last):
+        row, o = slice(e * near, (e + 1) * near), uint64(e * far)
+        x, v, bits = a[row], into[row], into_bits[row]
+        unsure, greatest, limit = 0, 0, least[e]
+        for j in range(near):
+            size = abs(x[j])
+            found = size * v[j] if size != 0 else size  # where the maximum has overflown, 0 times it is no number
             sure = found if v[j] >= small else -small
-            sure = sure if x != 0 else least
-            v[j] = (found if found < highest else highest) if least <= sure <= most else -small
-        for j in range(begin, end):
+            sure = sure if size != 0 else limit
+            v[j] = (found if found < highest else highest) if limit <= sure <= most else -small
+        for j in range(near):
             unsure |= v[j] < 0
         if unsure:
-            for j in range(begin, end):
+            for j in range(near):
                 if v[j] < 0:
-                    found = best_literally(a[at + j], w, j, n, index, top, height)
+                    found = best_literally(x[j], w, j, near, far, o, r, largest)
                     v[j] = found if found < highest else highest
-        written(begin, end, near, at, v, into)
-        for j in range(begin, end):
-            greatest = greater(v_bits[j], greatest)  # floats that are not negative are ordered as their bits are
+        for j in range(near):
+            greatest = greater(bits[j], greatest)  # floats from 0 on are ordered as their bits are
         bias[e] = bias[e] if bias[e] < highest else highest
         total_bits[e] = greatest
         if not total[e] <= most:

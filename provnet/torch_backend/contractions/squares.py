@@ -60,16 +60,41 @@ WRITTEN = (
 )
 
 
+ROWS = """  br label %NAME
+NAME:
+  %NAME.i = phi i64 [0, %BEFORE], [%NAME.i.next, %NAME]
+  %NAME.row = add i64 %begin, %NAME.i
+  %NAME.offset = mul i64 %NAME.row, %row.step
+  %NAME.from = getelementptr T, ptr %MEMORY, i64 %NAME.offset
+  %NAME.tile.offset = mul i64 %NAME.i, WIDTH
+  %NAME.to = getelementptr T, ptr %TILE, i64 %NAME.tile.offset
+MOVES
+  %NAME.i.next = add i64 %NAME.i, 1
+  %NAME.again = icmp slt i64 %NAME.i.next, %count
+  br i1 %NAME.again, label %NAME, label %AFTER
+"""
+"""Of dense layers channels lie side by side, `row.step` from row to row."""
+
+CHANNELS = """  %NAME.left.LANE = sub i64 %channels, FIRST
+  %NAME.some.LANE = insertelement <LANES x i64> poison, i64 %NAME.left.LANE, i64 0
+  %NAME.all.LANE = shufflevector <LANES x i64> %NAME.some.LANE, <LANES x i64> poison, <LANES x i32> zeroinitializer
+  %NAME.mask.LANE = icmp slt <LANES x i64> IOTA, %NAME.all.LANE
+  %NAME.at.LANE = getelementptr T, ptr %NAME.from, i64 FIRST
+  %NAME.tile.LANE = getelementptr T, ptr %NAME.to, i64 FIRST
+"""
+
+
 @dataclass(frozen=True)
 class Moved:
     """What is moved: pointers to numbers in memory and to a tile, their type, and the tile's width in vectors of
-    `lanes`."""
+    `lanes`. `flat`: numbers lie as [places, channels] in memory too, and are not turned."""
 
     memory: str
     tile: str
     dtype: torch.dtype
     lanes: int
     width: int
+    flat: bool = False
 
 
 def into_tile(name: str, moved: Moved, before: str, after: str) -> str:
@@ -93,11 +118,18 @@ def declared(dtype: torch.dtype, lanes: int) -> str:
 
 
 def _loops(moves: tuple[str, str], name: str, moved: Moved, before: str, after: str) -> str:
-    rows, number = range(moved.lanes), NUMBERS[moved.dtype]
-    shuffles, last = transposed(name, number, moved.lanes)
-    read = [_of_lane(CHANNEL.replace("LANE.WIDTH", str(lane * moved.width)) + moves[0], lane) for lane in rows]
-    written = [_of_lane(moves[1], lane) for lane in rows]
-    text = LOOPS.replace("MOVES", "\n".join([*read, shuffles, *written]))
+    number = NUMBERS[moved.dtype]
+    if moved.flat:
+        last, firsts = 0, range(0, moved.width, moved.lanes)
+        each = CHANNELS + "\n".join(moves)
+        lines = [_of_lane(each.replace("FIRST", str(first)), first) for first in firsts]
+        text = ROWS.replace("MOVES", "\n".join(lines))
+    else:
+        rows = range(moved.lanes)
+        shuffles, last = transposed(name, number, moved.lanes)
+        read = [_of_lane(CHANNEL.replace("LANE.WIDTH", str(lane * moved.width)) + moves[0], lane) for lane in rows]
+        written = [_of_lane(moves[1], lane) for lane in rows]
+        text = LOOPS.replace("MOVES", "\n".join([*read, shuffles, *written]))
     words = {
         "LANES": moved.lanes,
         "NAME": name,
