@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 
 from provnet.torch_backend.contractions.body import Body
+from provnet.torch_backend.contractions.machine_code import fuses
 from provnet.torch_backend.contractions.squares import Moved, declared, into_tile, out_of_tile
 from provnet.torch_backend.contractions.vector_lines import NUMBERS, Lines, Types, splat
 
@@ -183,7 +184,7 @@ def program(body: Body, types: Types, shape: ListShape, vector: int) -> str:
     """Return the text of a program, for bodies that `vector_lines.is_written` and that have at most two scalars. Of
     bodies that have one `of_sizes`, weights are to be sizes."""
     lanes, v, w = shape.lanes, NUMBERS[types["v"]], NUMBERS[types["w"]]
-    tree = of_sizes(body) or body.tree
+    tree, divides = of_sizes(body) or body.tree, body.ordinary and fuses()
     clears, starts, folds, updates, ends = [], [], [], [], []
     for n in range(shape.vectors):
         at = n * lanes
@@ -201,13 +202,9 @@ def program(body: Body, types: Types, shape: ListShape, vector: int) -> str:
                 f"  %a.{n} = load <{lanes} x A>, ptr %e.at.{n}, align AALIGN"
             )
         folds.append(f"  %v.{n} = phi <{lanes} x {v}> [%v.start.{n}, %alive], [%v.next.{n}, %edge]")
-        names = {"v": f"%v.{n}", "a": f"%a.{n}", "w": f"%w.{n}"} | {
-            "s0": "%s0.all",
-            "s1": "%s1.all",
-            "c0": "%c0",
-            "c1": "%c1",
-        }
-        lines = Lines(types, lanes, names, f"%u.{n}")
+        own = {name: f"%{name}.{n}" for name in ("v", "a", "w")}
+        names = own | {"s0": "%s0.all", "s1": "%s1.all", "c0": "%c0", "c1": "%c1"}
+        lines = Lines(types, lanes, names, f"%u.{n}", "%part" if divides else None)
         found, _ = lines.write(tree)
         updates.append(
             f"  %w.at.{n} = getelementptr {w}, ptr %w.at, i64 {at}\n"
@@ -224,6 +221,9 @@ def program(body: Body, types: Types, shape: ListShape, vector: int) -> str:
             f"  %{name}.one = load {NUMBERS[dtype]}, ptr %{name}.at, align {dtype.itemsize}"
         )
         scalars.append(splat(f"%{name}.all", f"%{name}.one", dtype, lanes))
+    if divides:
+        s0 = NUMBERS[types["s0"]]
+        scalars += [f"  %part.one = fdiv {s0} 1.0, %s0.one", splat("%part", "%part.one", types["s0"], lanes)]
     splats = [splat(f"%{name}", f"%{name}.one", types["w"], lanes) for name in ("c0", "c1")]
     splats.append(splat("%zero", "%zero.one", types["v"], lanes))
     near, folds_of = Moved("a", "e", types["a"], lanes, shape.width), Moved("out", "v", types["v"], lanes, shape.width)
@@ -264,5 +264,7 @@ def program(body: Body, types: Types, shape: ListShape, vector: int) -> str:
 def _declared(types: Types, lanes: int) -> str:
     floats = [dtype for dtype in set(types.values()) if dtype.is_floating_point]
     vectors = [f"<{lanes} x {NUMBERS[dtype]}>" for dtype in floats]
-    lines = [f"declare {v} @llvm.fabs.v{lanes}f{d.itemsize * 8}({v})" for d, v in zip(floats, vectors, strict=True)]
+    kinds = [f"v{lanes}f{dtype.itemsize * 8}" for dtype in floats]
+    lines = [f"declare {v} @llvm.fabs.{kind}({v})" for kind, v in zip(kinds, vectors, strict=True)]
+    lines += [f"declare {v} @llvm.fma.{kind}({v}, {v}, {v})" for kind, v in zip(kinds, vectors, strict=True)]
     return "\n".join([*lines, *(declared(dtype, lanes) for dtype in {types["a"], types["v"]})])

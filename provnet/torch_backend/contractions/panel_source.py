@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from provnet.torch_backend.contractions.body import Body
+from provnet.torch_backend.contractions.machine_code import fuses
 from provnet.torch_backend.contractions.vector_lines import NUMBERS, Lines, Types, splat
 
 FAR = 256
@@ -22,6 +23,8 @@ PROGRAM = """
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
 declare <WIDTH x float> @llvm.fabs.vWIDTHf32(<WIDTH x float>)
 declare <WIDTH x double> @llvm.fabs.vWIDTHf64(<WIDTH x double>)
+declare <WIDTH x float> @llvm.fma.vWIDTHf32(<WIDTH x float>, <WIDTH x float>, <WIDTH x float>)
+declare <WIDTH x double> @llvm.fma.vWIDTHf64(<WIDTH x double>, <WIDTH x double>, <WIDTH x double>)
 
 define void @fold(ptr noalias %weights, i64 %far.step, i64 %near.step, i64 %far, i64 %near, i64 %first, i64 %last,
                   ptr noalias %s0, ptr noalias %s1, ptr noalias %s2, i64 %groups, ptr noalias %a, ptr noalias %out,
@@ -260,7 +263,11 @@ def _update(body: Body, types: Types, width: int, row: int) -> str:
         )
         lines.append(splat(f"%{name}.{row}", f"%{name}.one.{row}", dtype, width))
     names = {name: f"%{name}.{row}" for name in ("v", "a", *SCALARS)} | {name: f"%{name}" for name in ("w", "c0", "c1")}
-    written = Lines(types, width, names, f"%u.{row}")
+    part = None
+    if body.ordinary and fuses():
+        part, s0 = f"%part.{row}", NUMBERS[types["s0"]]
+        lines += [f"  {part}.one = fdiv {s0} 1.0, %s0.one.{row}", splat(part, f"{part}.one", types["s0"], width)]
+    written = Lines(types, width, names, f"%u.{row}", part)
     found, dtype = written.write(body.tree)
     vector = f"<{width} x {NUMBERS[dtype]}>"
     # A name of its own for the result: a select between it and itself is left out by the compiler.

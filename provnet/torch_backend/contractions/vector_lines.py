@@ -46,8 +46,11 @@ class Unsaid(Exception):
 class Lines:
     """The lines that make an expression of vectors."""
 
-    def __init__(self, types: Types, width: int, names: Mapping[str, str], prefix: str = "%u") -> None:
-        self.types, self.width, self.names, self.prefix = types, width, names, prefix
+    def __init__(
+        self, types: Types, width: int, names: Mapping[str, str], prefix: str = "%u", part: str | None = None
+    ) -> None:
+        """Make quotients by s0 of products, if there is `part`, the correctly rounded 1 / s0."""
+        self.types, self.width, self.names, self.prefix, self.part = types, width, names, prefix, part
         self.lines: list[str] = []
 
     def write(self, tree: ast.expr, like: torch.dtype | None = None) -> tuple[str, torch.dtype]:
@@ -57,6 +60,9 @@ class Lines:
                 return self.names[name], self.types[name]
             case ast.Constant(value=value) if like is not None:
                 return self._number(value, like), like
+            case ast.BinOp(left=left, op=ast.Div(), right=ast.Name(id="s0")) if self.part is not None:
+                one, dtype = self.write(left, self.types["s0"])
+                return self._quotient(one, self.part, dtype), dtype
             case ast.BinOp(left=left, op=op, right=right) if type(op) in ARITHMETIC:
                 one, other, dtype = self._alike(left, right)
                 if isinstance(op, ast.Div) and not dtype.is_floating_point:
@@ -81,6 +87,22 @@ class Lines:
                 one, other, dtype = self._alike(body, orelse)
                 return self._chosen(chosen, dtype, one, other), dtype
         raise Unsaid
+
+    def _quotient(self, p: str, part: str, dtype: torch.dtype) -> str:
+        """Return p / s0 rounded correctly: twice a quotient is mended by what it leaves of p. Source: Markstein 1990,
+        Computation of elementary functions on the IBM RISC System/6000 processor, Theorem 7."""
+        vector = self._vector(dtype)
+        found = self._line("fmul", dtype, f"{p}, {part}")
+        for _ in range(2):
+            against = self._made(f"fneg {vector} {found}")
+            left = self._fused(dtype, against, self.names["s0"], p)
+            found = self._fused(dtype, left, part, found)
+        return found
+
+    def _fused(self, dtype: torch.dtype, x: str, y: str, z: str) -> str:
+        vector = self._vector(dtype)
+        kind = f"{vector} @llvm.fma.v{self.width}f{dtype.itemsize * 8}"
+        return self._made(f"call {kind}({vector} {x}, {vector} {y}, {vector} {z})")
 
     def _alike(self, first: ast.expr, second: ast.expr) -> tuple[str, str, torch.dtype]:
         if isinstance(first, ast.Constant):
