@@ -83,6 +83,15 @@ def reachable(prepared: Prepared, reached: Tensor) -> Tensor:
     return found[:, :, None].expand(-1, -1, g.near, -1).reshape(len(reached), -1)
 
 
+def lightest(prepared: Prepared) -> float:
+    """Return the least |g(w)| that is not 0, 1 of a block without weights, inf where all are 0. One pass over the
+    weights, made once and kept."""
+    if prepared.extent.lightest is None:
+        w = outer.weights_of(prepared)
+        prepared.extent.lightest = 1.0 if w is None else float(torch.where(w == 0, torch.inf, w).amin())
+    return prepared.extent.lightest
+
+
 def heaviest(prepared: Prepared) -> Tensor:
     """Return the largest |g(w)| of each input's edges, [inputs]. One pass over the weights, made once and kept."""
     g, w = geometry_of(prepared.block.wiring), outer.weights_of(prepared, signed=True)

@@ -112,6 +112,12 @@ def living_kernels() -> ModuleType:
     return _announced(generated_module("living", _cached(_text("numba_living.py"))), "layers of living neurons")
 
 
+@lru_cache(maxsize=1)
+def best_kernels() -> ModuleType:
+    """Return the module of `numba_best`, as `living_kernels`."""
+    return _announced(generated_module("best", _cached(_text("numba_best.py"))), "best products")
+
+
 def _announced(module: ModuleType, what: str) -> ModuleType:
     """Say on a terminal that the kernels of a module will be compiled, if numba has kept none of them on the disk."""
     file = Path(str(module.__file__))

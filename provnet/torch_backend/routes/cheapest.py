@@ -49,8 +49,9 @@ def _pull(prepared: Prepared, question: BlockQuestion, relevance: Tensor) -> Pul
             costs = _literal(column.p, column.of(found.largest), column.of(relevance))
             costs = torch.where(column.present, costs, torch.inf)
             inputs[column.batch[:, 0], column.inputs] = costs.amin(1)
-    silent = (found.largest == 0) & reached
-    lost = torch.where(silent, relevance, torch.inf).amin(dim=1) if bool(silent.any()) else None
+    lost = None
+    if found.silent:
+        lost = torch.where((found.largest == 0) & reached, relevance, torch.inf).amin(dim=1)
     return Pulled(inputs, _bias(prepared, relevance, found, least[:, 0]), lost)
 
 

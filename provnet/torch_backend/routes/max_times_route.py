@@ -13,10 +13,11 @@ from provnet.semirings.max_times import MaxTimes
 from provnet.torch_backend import contractions
 from provnet.torch_backend.blocks import outer_products as outer
 from provnet.torch_backend.blocks.prepared import Prepared
+from provnet.torch_backend.contractions import best_passes
 from provnet.torch_backend.contractions.base import Operands
 from provnet.torch_backend.contractions.body import MAX_TIMES_ABS
 from provnet.torch_backend.contractions.geometry import Geometry, geometry_of
-from provnet.torch_backend.contractions.input_edges import columns_of, heaviest, listable, reachable
+from provnet.torch_backend.contractions.input_edges import columns_of, heaviest, lightest, listable, reachable
 from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route, register
 
 _LARGER = MaxTimes()
@@ -59,11 +60,11 @@ def _pull(prepared: Prepared, question: BlockQuestion, relevance: Tensor) -> Pul
     b = outer.bias_column(prepared)
     if found.faint_bias and b is not None:
         bias = _literal(b, *(outer.by_bias(prepared, x) for x in (largest, relevance))).flatten(1).amax(1)
-    ceiling = question.semiring.bounds[1] if question.semiring.bounds is not None else torch.inf
-    clamp = (lambda x: x.clamp(max=ceiling)) if ceiling < torch.inf else (lambda x: x)
-    silent = largest == 0
-    lost = torch.where(silent, relevance, 0.0).amax(dim=1) if bool(silent.any()) else None
-    return Pulled(clamp(inputs), None if bias is None else clamp(bias), lost)
+    lost = torch.where(largest == 0, relevance, 0.0).amax(dim=1) if found.silent else None
+    ceiling = _ceiling(question)
+    if len(found.faint[0]) and ceiling < torch.inf:
+        inputs = inputs.clamp_(max=ceiling)
+    return Pulled(inputs, None if bias is None else bias.clamp(max=ceiling), lost)
 
 
 def _literal(p: Tensor, largest: Tensor, relevance: Tensor) -> Tensor:
@@ -80,6 +81,7 @@ class BestProducts:
     bias        the same of the biases, [batch]; None: there is none. `faint_bias`: nothing is said of it
     largest     m, [batch, outputs]
     faint       examples and indices of the inputs that are left to the definition
+    silent      whether some output is reached whose contributions are all 0
     """
 
     inputs: Tensor
@@ -87,6 +89,7 @@ class BestProducts:
     largest: Tensor
     faint: tuple[Tensor, Tensor]
     faint_bias: bool
+    silent: bool
 
 
 def best_products(prepared: Prepared, question: BlockQuestion, height: Tensor, reached: Tensor) -> BestProducts | None:
@@ -100,29 +103,42 @@ def best_products(prepared: Prepared, question: BlockQuestion, height: Tensor, r
     height   numbers >= 0, [batch, outputs]. reached: where an output counts at all; its height may have become 0.
     None: there are too many unsure inputs, they cannot be listed, or something overflows.
     """
-    largest = _largest_where(prepared, reached)
-    small = outer.NORMAL[largest.dtype]
-    if not bool(torch.isfinite(largest.sum())):
+    largest, small = _largest_where(prepared, reached), outer.NORMAL[prepared.a[0].dtype]
+    engine = contractions.engine_for(prepared)
+    compiled = engine is not None and engine.name == "numba"
+    given = best_passes.shares(largest, height, reached, small, compiled)
+    if given is None:
         return None
-    reached = reached & (largest > 0)
-    share = torch.where(reached, height / largest, 0.0)
-    hidden = reached & ((largest < small) | (share < small))
-    unseen = torch.zeros_like(share[:, :1])
-    if bool(hidden.any()):
-        unseen = torch.where(hidden, height, 0.0).amax(1, keepdim=True) * (1 + 16 * torch.finfo(share.dtype).eps)
-        share = share.masked_fill_(hidden, 0)
-    most = share.amax(1, keepdim=True)
-    columns = best_columns(prepared, question, share)
-    inputs = prepared.a[0].abs() * columns
-    if not bool(torch.isfinite(inputs.sum() + most.sum())):
+    share, most, eps = given.share, given.most, torch.finfo(height.dtype).eps
+    columns = best_columns(prepared, question, share, given.alive)
+    least = small * most.clamp(min=1)
+    if given.unseen is not None:
+        least = torch.maximum(least, given.unseen * (1 + 16 * eps))
+    found = best_passes.products(prepared.a[0], columns, least, small, _ceiling(question), compiled)
+    if found is None or not bool(torch.isfinite(most.sum())):
         return None
-    least = torch.maximum(small * most.clamp(min=1), unseen)
-    faint = _faint(prepared, inputs, columns, least, reached, share, bool(hidden.any()))
+    inputs, none = found.products, torch.empty(0, dtype=torch.int64, device=share.device)
+    faint: tuple[Tensor, Tensor] | None = none, none
+    if found.faint or (found.empty and not _nothing_vanishes(prepared, given)):
+        reached = reached & (largest > 0)
+        faint = _faint(prepared, inputs, columns, least, reached, share, given.unseen is not None)
     if faint is None:
         return None
     bias = best_bias(prepared, share)
     faint_bias = bias is not None and bool((bias < least[:, 0]).any()) and bool(reached.any())
-    return BestProducts(inputs, bias, largest, faint, faint_bias)
+    return BestProducts(inputs, bias, largest, faint, faint_bias, given.silent)
+
+
+def _ceiling(question: BlockQuestion) -> float:
+    """Return what no product may exceed: rounding may take a share's a little above one."""
+    semiring = question.semiring
+    return semiring.bounds[1] if semiring.family == "max-times" and semiring.bounds is not None else torch.inf
+
+
+def _nothing_vanishes(prepared: Prepared, given: best_passes.BestShares) -> bool:
+    """Return whether a column is 0 for the reason alone that none of its edges is there or weighs something: no share
+    is hidden, and no product of a weight and a share comes near the denormal numbers."""
+    return given.unseen is None and given.least * lightest(prepared) >= outer.NORMAL[given.share.dtype]
 
 
 def _faint(
@@ -134,8 +150,6 @@ def _faint(
     """
     faint = ((inputs < least) | (columns < outer.NORMAL[share.dtype])) & (prepared.a[0] != 0)
     none = torch.empty(0, dtype=torch.int64, device=share.device)
-    if not bool(faint.any()):
-        return none, none
     if not listable(prepared):
         return (none, none) if not hidden and _never_faint(prepared, share) else None
     faint &= reachable(prepared, reached)
@@ -210,14 +224,14 @@ def best_bias(prepared: Prepared, share: Tensor) -> Tensor | None:
     return None if b is None else (outer.by_bias(prepared, share).amax(2) * b[:, 0].abs()).amax(1)
 
 
-def best_columns(prepared: Prepared, question: BlockQuestion, share: Tensor) -> Tensor:
+def best_columns(prepared: Prepared, question: BlockQuestion, share: Tensor, alive: Tensor) -> Tensor:
     """Return max over k of |g(w_jk)| share_k for every input j, [batch, inputs]."""
     engine = contractions.engine_for(prepared)
     if engine is not None:
-        return contractions.contract(engine, MAX_TIMES_ABS, prepared, "pull", _signed(prepared), (share,), share != 0)
+        return contractions.contract(engine, MAX_TIMES_ABS, prepared, "pull", _signed(prepared), (share,), alive)
     wiring = prepared.block.wiring
     into = torch.zeros((prepared.batch, wiring.inputs + 1), dtype=share.dtype, device=share.device)
-    parts = outer.columns(prepared, outer.weights_of(prepared), share, share != 0, question.tile)
+    parts = outer.columns(prepared, outer.weights_of(prepared), share, alive, question.tile)
     outer.fold(_LARGER, prepared, into, parts, lambda part: part.reduce(torch.amax))
     return into.narrow(1, 0, wiring.inputs)
 
