@@ -96,15 +96,15 @@ def products_by_torch(a: Tensor, columns: Tensor, least: Tensor, small: float, c
 def _shares_compiled(largest: Tensor, height: Tensor, reached: Tensor, small: float) -> BestShares | None:
     cut = _Cut(largest)
     share, alive = torch.empty(largest.shape, dtype=largest.dtype), torch.empty(largest.shape, dtype=torch.bool)
-    read = cut.flat(reached).view(np.uint8), cut.flat(height), cut.flat(largest), *cut.numbers(small, cut.limits.max)
+    limits = *cut.numbers(small, cut.limits.max), cut.whole.type(np.iinfo(cut.whole).max)
+    read = cut.flat(reached).view(np.uint8), cut.flat(height), cut.flat(largest), *limits
     greatest, least, unseen, odd, hidden, silent = (*cut.ends(2, cut.whole), *cut.ends(1), *cut.ends(3, np.uint8))
     written = cut.flat(share), cut.flat(share).view(cut.whole), cut.flat(alive).view(np.uint8)
     cut.run(best_kernels().shares, *read, *written, greatest, least, unseen, odd, hidden, silent)
     if odd.any():
         return None
-    low = least.view(cut.number)
     hides = cut.of_example(unseen) if hidden.any() else None
-    some = low[low > 0]
+    some = least[least < limits[-1]].view(cut.number)
     least_of_all = float(some.min()) if some.size else inf
     return BestShares(share, alive, cut.of_example(greatest.view(cut.number)), least_of_all, hides, bool(silent.any()))
 

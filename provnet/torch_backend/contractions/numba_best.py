@@ -12,13 +12,13 @@ from numba import njit
 
 @njit(nogil=True, error_model="numpy")
 def shares(
-    first, last, pieces, step, size, reached, height, largest, small, most, share, bits, alive, greatest, least, unseen,
+    first, last, pieces, step, size, reached, height, largest, small, most, large, share, bits, alive, greatest, least, unseen,
     odd, hidden, silent,
 ):  # fmt: skip
     """Write share = height / largest where an output is reached whose largest contribution is not 0, and 0 elsewhere;
     `alive` says where it is not 0. Shares below `small`, or of a largest contribution below it, are hidden: 0.
 
-    Of each unit: the bits of the greatest share, and of the least that is not 0; the greatest height of those that are
+    Of each unit: the bits of the greatest share, and of the least that is not 0 (`large`: there is none); the greatest height of those that are
     hidden; whether a largest contribution is no finite number; whether some share is hidden; whether some output is
     reached whose contributions are all 0.
     """
@@ -27,21 +27,22 @@ def shares(
         end = min(begin + step, (u // pieces + 1) * size)
         r, h, m, s = reached[begin:end], height[begin:end], largest[begin:end], share[begin:end]
         b, c = bits[begin:end], alive[begin:end]
-        any_odd, any_hidden, any_silent = 0, 0, 0
+        any_odd, any_hidden, any_silent, zero = 0, 0, 0, small - small
         for i in range(end - begin):
             q, there = h[i] / m[i], (r[i] != 0) & (m[i] > 0)
             hides = there & ((m[i] < small) | (q < small))
             any_odd |= not m[i] <= most
             any_hidden |= hides
             any_silent |= (r[i] != 0) & (m[i] == 0)
-            s[i] = q if there & (not hides) else 0
-        top = b[0] * 0
+            s[i] = q if there & (not hides) else zero
         for i in range(end - begin):
-            top = max(b[i], top)
             c[i] = b[i] != 0
-        low = top
+        top, low = b[0], large
         for i in range(end - begin):
-            low = min(b[i] if b[i] != 0 else low, low)
+            top = b[i] if b[i] > top else top
+        for i in range(end - begin):
+            some = b[i] if b[i] != 0 else large
+            low = some if some < low else low
         most_hidden = small * 0
         if any_hidden:
             for i in range(end - begin):
@@ -72,7 +73,7 @@ def products(
             any_faint |= some & (c[i] != 0)
             any_empty |= some & (c[i] == 0)
             v[i] = product if product < ceiling else ceiling
-        top = b[0] * 0
+        top = b[0]
         for i in range(end - begin):
-            top = max(b[i], top)
+            top = b[i] if b[i] > top else top
         greatest[u], odd[u], faint[u], empty[u] = top, any_odd, any_faint, any_empty

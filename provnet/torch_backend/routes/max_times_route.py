@@ -125,8 +125,14 @@ def best_products(prepared: Prepared, question: BlockQuestion, height: Tensor, r
     if faint is None:
         return None
     bias = best_bias(prepared, share)
-    faint_bias = bias is not None and bool((bias < least[:, 0]).any()) and bool(reached.any())
+    faint_bias = bias is not None and bool((bias < least[:, 0]).any()) and _has_bias(prepared) and bool(reached.any())
     return BestProducts(inputs, bias, largest, faint, faint_bias, given.silent)
+
+
+def _has_bias(prepared: Prepared) -> bool:
+    """Return whether some bias is not 0."""
+    b = outer.bias_column(prepared)
+    return b is not None and bool((b != 0).any())
 
 
 def _ceiling(question: BlockQuestion) -> float:
