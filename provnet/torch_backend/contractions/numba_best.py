@@ -12,15 +12,15 @@ from numba import njit
 
 @njit(nogil=True, error_model="numpy")
 def shares(
-    first, last, pieces, step, size, reached, height, largest, small, most, large, share, bits, alive, greatest, least, unseen,
-    odd, hidden, silent,
+    first, last, pieces, step, size, reached, height, largest, small, most, large, share, bits, alive,
+    greatest, least, unseen, odd, hidden, silent,
 ):  # fmt: skip
     """Write share = height / largest where an output is reached whose largest contribution is not 0, and 0 elsewhere;
     `alive` says where it is not 0. Shares below `small`, or of a largest contribution below it, are hidden: 0.
 
-    Of each unit: the bits of the greatest share, and of the least that is not 0 (`large`: there is none); the greatest height of those that are
-    hidden; whether a largest contribution is no finite number; whether some share is hidden; whether some output is
-    reached whose contributions are all 0.
+    Of each unit: the bits of the greatest share, and of the least that is not 0 (`large`: there is none); the greatest
+    height of those that are hidden; whether a largest contribution is no finite number; whether some share is hidden;
+    whether some output is reached whose contributions are all 0.
     """
     for u in range(first, last):
         begin = u // pieces * size + u % pieces * step
