@@ -47,7 +47,12 @@ def _by_slot(prepared: Prepared, question: BlockQuestion, relevance: Tensor) -> 
 
 def _pull(prepared: Prepared, question: BlockQuestion, elements: Tensor, relevance: Tensor) -> Pulled:
     semiring, wiring = question.semiring, prepared.block.wiring
-    messages = relevance if _is_one(semiring, elements) else semiring.times(elements[prepared.winner], relevance)
+    if _is_one(semiring, elements):
+        messages = relevance
+    else:
+        # Where every slot gets the same element, it does not matter which one won, and nobody needs to look.
+        chosen = elements[0] if _are_alike(elements) else elements[prepared.winner]
+        messages = semiring.times(chosen.expand(relevance.shape), relevance)
     places = _planes(prepared)
     if places is not None and not semiring.element_shape:
         area = prod(wiring.source_shape)  # type: ignore[attr-defined]
@@ -66,6 +71,11 @@ def _planes(prepared: Prepared) -> Tensor | None:
     if not isinstance(held, Winners) or held.places is None:  # a pooling's alone are known
         return None
     return held.places.reshape(-1, prod(prepared.block.wiring.target_shape))  # type: ignore[attr-defined]
+
+
+def _are_alike(elements: Tensor) -> bool:
+    """Return whether Θ gives every slot the same element, bit by bit; of what a gradient is asked of, nothing is said."""
+    return not elements.requires_grad and bool((elements == elements[:1]).all())
 
 
 def _is_one(semiring: Semiring, elements: Tensor) -> bool:
