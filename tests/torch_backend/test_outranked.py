@@ -10,12 +10,13 @@ from torch import nn
 import provnet
 from provnet.circuit.windowed import convolution
 from provnet.circuit.wiring import Wiring, dense
-from provnet.torch_backend.contractions import living_lists, panels
+from provnet.torch_backend.contractions import living_lists, panels, received_passes
 from provnet.torch_backend.contractions.base import Operands
 from provnet.torch_backend.contractions.body import edge_body
 from provnet.torch_backend.contractions.geometry import geometry_of
 from provnet.torch_backend.contractions.machine_code import available
 from provnet.torch_backend.contractions.numba_engine import NUMBA, NumbaEngine
+from provnet.torch_backend.contractions.received_passes import received_by_torch, some_unsure, unsure
 from provnet.torch_backend.routes import outranked
 from tests.torch_backend.test_routes import by
 
@@ -113,3 +114,19 @@ def test_what_is_outranked_is_not_asked(semiring: str, kind: str, scale: float, 
         slow = circuit.evaluate(semiring, target=start, route="reference")
         assert torch.equal(fast.inputs, slow.inputs)
     assert any(asked), "quotients are made of products"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_compiled_passes_are_those_by_torch(dtype: torch.dtype):
+    generator = torch.Generator().manual_seed(1)
+    for number, odd in enumerate((1.0, 0.0, 1e-40, 1e30, torch.inf, torch.nan)):
+        z, r = (torch.randn(shape := (2 + 7 * (number % 2), 70), generator=generator, dtype=dtype) for _ in range(2))
+        z[:, 3], z[1, 5:9], r[:, 20:40], r[0, 1:5] = odd, 0.0, -torch.inf, 0.0
+        found, wanted = (made(z, r, -torch.inf) for made in (received_passes._compiled, received_by_torch))
+        assert torch.equal(found.reached, wanted.reached) and torch.equal(found.above, wanted.above)
+        assert (found.finite, found.undefined) == (wanted.finite, wanted.undefined)
+        assert not wanted.finite or found.ends == wanted.ends
+        a = torch.where(torch.rand(shape, generator=generator) < 0.5, 0.0, z)
+        for floor in (-torch.inf, 0.0, 1e-3):
+            for v in (r.abs(), r.abs() + 1, torch.where(a == 0, 0.0, r.abs() + 1)):
+                assert some_unsure(v, a, floor, True) == bool(unsure(v, a, floor).any())

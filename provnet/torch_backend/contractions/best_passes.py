@@ -94,7 +94,7 @@ def products_by_torch(a: Tensor, columns: Tensor, least: Tensor, small: float, c
 
 
 def _shares_compiled(largest: Tensor, height: Tensor, reached: Tensor, small: float) -> BestShares | None:
-    cut = _Cut(largest)
+    cut = Cut(largest)
     share, alive = torch.empty(largest.shape, dtype=largest.dtype), torch.empty(largest.shape, dtype=torch.bool)
     limits = *cut.numbers(small, cut.limits.max), cut.whole.type(np.iinfo(cut.whole).max)
     read = cut.flat(reached).view(np.uint8), cut.flat(height), cut.flat(largest), *limits
@@ -110,7 +110,7 @@ def _shares_compiled(largest: Tensor, height: Tensor, reached: Tensor, small: fl
 
 
 def _products_compiled(a: Tensor, columns: Tensor, least: Tensor, small: float, ceiling: float) -> Products | None:
-    cut = _Cut(columns)
+    cut = Cut(columns)
     into = torch.empty(columns.shape, dtype=columns.dtype)
     limits = cut.numbers(small, cut.limits.max, ceiling)
     greatest, odd, faint, empty = (*cut.ends(1, cut.whole), *cut.ends(3, np.uint8))
@@ -120,7 +120,7 @@ def _products_compiled(a: Tensor, columns: Tensor, least: Tensor, small: float, 
     return None if odd.any() else Products(into, bool(faint.any()), bool(empty.any()))
 
 
-class _Cut:
+class Cut:
     """Numbers [examples, size] cut into pieces for the workers: several of an example where there are few examples."""
 
     def __init__(self, x: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Passes over outputs and inputs around a fold of best products. Compiled from a copy on disk, as `numba_living`.
+"""Passes over outputs and inputs around a fold of maxima. Compiled from a copy on disk, as `numba_living`.
 
 Numbers lie flat, [examples, size]; a unit is a piece of an example, `step` numbers, the last one shorter. Floats that
 are not negative are ordered as their bits are, and compiled loops find the greatest whole number a vector at a time:
@@ -77,3 +77,50 @@ def products(
         for i in range(end - begin):
             top = b[i] if b[i] > top else top
         greatest[u], odd[u], faint[u], empty[u] = top, any_odd, any_faint, any_empty
+
+
+@njit(nogil=True, error_model="numpy")
+def received(
+    first, last, pieces, step, size, below, bits, relevance, zero, most, large, reached, above, least, greatest,
+    odd, undefined, empty,
+):  # fmt: skip
+    """Write where relevance came to an output whose divisor `below` is not 0, and where it is above 0 there.
+
+    Of each unit: the bits of the least size of a divisor that is not 0 (`large`: there is none) and of the greatest
+    size; whether some divisor is no finite number; whether relevance came to one that is 0; whether one is 0.
+    """
+    for u in range(first, last):
+        begin = u // pieces * size + u % pieces * step
+        end = min(begin + step, (u // pieces + 1) * size)
+        z, b, r = below[begin:end], bits[begin:end], relevance[begin:end]
+        t, c = reached[begin:end], above[begin:end]
+        any_odd, any_undefined, any_empty = 0, 0, 0
+        for i in range(end - begin):
+            came, defined = r[i] != zero, z[i] != 0
+            any_odd |= not abs(z[i]) <= most
+            any_undefined |= came & (z[i] == 0)
+            any_empty |= z[i] == 0
+            t[i] = came & defined
+        for i in range(end - begin):
+            c[i] = (t[i] != 0) & (r[i] > 0)
+        low, top = large, b[0] & 0
+        for i in range(end - begin):
+            size_bits = b[i] & large
+            top = size_bits if size_bits > top else top
+            some = size_bits if size_bits != 0 else large
+            low = some if some < low else low
+        least[u], greatest[u] = low, top
+        odd[u], undefined[u], empty[u] = any_odd, any_undefined, any_empty
+
+
+@njit(nogil=True, error_model="numpy")
+def below_floor(first, last, pieces, step, size, found, a, floor, unsure):
+    """Of each unit: whether a number is below 0, or at most `floor` though a is not 0."""
+    for u in range(first, last):
+        begin = u // pieces * size + u % pieces * step
+        end = min(begin + step, (u // pieces + 1) * size)
+        v, x = found[begin:end], a[begin:end]
+        some = 0
+        for i in range(end - begin):
+            some |= (v[i] < 0) | ((v[i] <= floor) & (x[i] != 0))
+        unsure[u] = some

@@ -13,9 +13,9 @@ from provnet.semirings.base import Semiring
 from provnet.torch_backend import contractions
 from provnet.torch_backend.blocks import outer_products as outer
 from provnet.torch_backend.blocks.denormals import quotients_fit
-from provnet.torch_backend.blocks.extent import DivisorRange
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions.body import Body, edge_body
+from provnet.torch_backend.contractions.received_passes import Received, received
 from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route, register
 from provnet.torch_backend.routes.max_times_route import largest_contributions
 from provnet.torch_backend.routes.outranked import OutrankedEdges, bounded
@@ -45,15 +45,15 @@ class CompiledEdges(Route):
     def pull(self, prepared: Prepared, question: BlockQuestion, relevance: Sequence[Tensor]) -> list[Pulled] | None:
         if relevance[0].dtype != prepared.z[0].dtype or _may_be_nan(question.semiring, relevance):
             return None
-        shared = question.annotation.uses == "p"
+        shared, engine = question.annotation.uses == "p", contractions.engine_for(prepared)
         below = largest_contributions(prepared) if shared else prepared.z[0]
-        defined = below != 0
+        below, compiled = below.expand(relevance[0].shape), engine is not None and engine.name == "numba"
+        zero = float(question.semiring.zero)  # type: ignore[arg-type]
+        given = [received(below, r, zero, compiled) for r in relevance]
         # An infinite contribution makes a NaN, which the kernels would not report; an infinite quotient is undefined.
-        ends = DivisorRange().with_piece(below)
-        fit = shared or quotients_fit(prepared, ends.least)
-        if not (fit and bool(torch.isfinite(below.sum()))):
+        if not (given[0].finite and (shared or quotients_fit(prepared, given[0].ends.least))):
             return None
-        return [_pull(prepared, question, r, below, ends, defined) for r in relevance]
+        return [_pull(prepared, question, r, below, of, compiled) for r, of in zip(relevance, given, strict=True)]
 
 
 def _may_be_nan(semiring: Semiring, relevance: Sequence[Tensor]) -> bool:
@@ -74,29 +74,23 @@ def _body(plus: str, times: str, element: str) -> Body:
 
 
 def _pull(
-    prepared: Prepared,
-    question: BlockQuestion,
-    relevance: Tensor,
-    below: Tensor,
-    ends: DivisorRange,
-    defined: Tensor,
+    prepared: Prepared, question: BlockQuestion, relevance: Tensor, below: Tensor, given: Received, compiled: bool
 ) -> Pulled:
     semiring, theta = question.semiring, question.annotation
     assert semiring.scalar is not None and theta.scalar is not None, "fits has seen them"
     zero = semiring.full((), semiring.zero, relevance)
-    received = relevance != zero
-    reached = received & defined
     if bounded(prepared, question):
         messages = partial(_messages, semiring, theta.scalar)
-        inputs = OutrankedEdges(prepared, question, below, ends, messages).pull(relevance, reached, zero)
+        inputs = OutrankedEdges(prepared, question, below, given.ends, messages).pull(relevance, given, zero, compiled)
     else:
         engine, weights = contractions.engine_for(prepared), outer.weights_of(prepared, signed=True)
         assert engine is not None and weights is not None, "fits has asked"
-        body, given = _body(*semiring.scalar, theta.scalar), ((below, relevance), reached, prepared.a[0])
-        inputs = contractions.contract(engine, body, prepared, "pull", weights, *given, zero=float(zero))
-    undefined = received & ~defined
-    lost = semiring.sum(torch.where(undefined, relevance, zero), 1) if bool(undefined.any()) else None
-    return Pulled(inputs, _bias(prepared, semiring, theta.scalar, relevance, below, reached), lost)
+        body, edges = _body(*semiring.scalar, theta.scalar), ((below, relevance), given.reached, prepared.a[0])
+        inputs = contractions.contract(engine, body, prepared, "pull", weights, *edges, zero=float(zero))
+    lost = None
+    if given.undefined:
+        lost = semiring.sum(torch.where((relevance != zero) & (below == 0), relevance, zero), 1)
+    return Pulled(inputs, _bias(prepared, semiring, theta.scalar, relevance, below, given.reached), lost)
 
 
 def _bias(

@@ -22,6 +22,7 @@ from provnet.torch_backend.blocks.extent import DivisorRange
 from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions.body import LARGE, SMALL, Body, edge_body
 from provnet.torch_backend.contractions.input_edges import columns_of, listable, reachable
+from provnet.torch_backend.contractions.received_passes import Received, some_unsure, unsure
 from provnet.torch_backend.routes.base import BlockQuestion
 
 SIZES = ("d", "abs(d)", "abs(p) / m")
@@ -59,16 +60,15 @@ class OutrankedEdges:
     ends: DivisorRange
     messages: Callable[[Tensor, Tensor, Tensor], Tensor]
 
-    def pull(self, relevance: Tensor, reached: Tensor, zero: Tensor) -> Tensor:
+    def pull(self, relevance: Tensor, received: Received, zero: Tensor, compiled: bool) -> Tensor:
         """Return ⊕ of the messages to each input, [batch, inputs]; outputs that are not `reached` send none."""
-        ordinary = self._ordinary()
-        found = self._contracted(relevance, reached & (relevance > 0), zero, ordinary)
+        ordinary, reached, a = self._ordinary(), received.reached, self.prepared.a[0]
+        found = self._contracted(relevance, received.above, zero, ordinary)
         floor = 2 * SMALL / self.ends.least if ordinary else -torch.inf
-        unsure = (found < 0) | ((found <= floor) & (self.prepared.a[0] != 0))
-        if not bool(unsure.any()):
+        if not some_unsure(found, a, floor, compiled):
             return found
-        batch, inputs = (unsure & reachable(self.prepared, reached)).nonzero(as_tuple=True)
-        if len(inputs) * FEW > unsure.numel():
+        batch, inputs = (unsure(found, a, floor) & reachable(self.prepared, reached)).nonzero(as_tuple=True)
+        if len(inputs) * FEW > found.numel():
             return self._contracted(relevance, reached, zero, False)
         for column in columns_of(self.prepared, batch, inputs):
             present = column.present & column.of(reached)

@@ -74,7 +74,7 @@ def _planes(prepared: Prepared) -> Tensor | None:
 
 
 def _are_alike(elements: Tensor) -> bool:
-    """Return whether Θ gives every slot the same element, bit by bit; of what a gradient is asked of, nothing is said."""
+    """Return whether Θ gives every slot the same element. Where a gradient is asked for, nothing is said."""
     return not elements.requires_grad and bool((elements == elements[:1]).all())
 
 
