@@ -76,10 +76,10 @@ class NumbaEngine:
         g = operands.geometry
         pull = operands.direction == "pull"
         near = g.groups * (g.near * g.places if pull else g.far * g.positions) * g.per_example
-        out = torch.full((batch, near), operands.zero, dtype=operands.dtype)
-        if out.numel() and operands.reached.numel():
-            call = _Call(body, operands, out)
-            call.run()
+        if not (batch and near and operands.reached.numel()):
+            return torch.full((batch, near), operands.zero, dtype=operands.dtype)
+        out = torch.empty((batch, near), dtype=operands.dtype)
+        _Call(body, operands, out).run()
         return out
 
     def in_registers(self, body: Body, operands: Operands, folds: int = 1) -> Tensor | None:
