@@ -90,7 +90,7 @@ class Lines:
 
     def _quotient(self, p: str, part: str, dtype: torch.dtype) -> str:
         """Return p / s0 rounded correctly: twice a quotient is mended by what it leaves of p. Source: Markstein 1990,
-        Computation of elementary functions on the IBM RISC System/6000 processor, Theorem 7."""
+        Computation of elementary functions on the IBM RISC System/6000 processor."""
         vector = self._vector(dtype)
         found = self._line("fmul", dtype, f"{p}, {part}")
         for _ in range(2):
