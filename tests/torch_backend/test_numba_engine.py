@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from provnet.circuit.windowed import convolution
 from provnet.circuit.wiring import Wiring, dense
-from provnet.torch_backend.contractions import numba_engine, numba_source
+from provnet.torch_backend.contractions import geometry, numba_engine, numba_source
 from provnet.torch_backend.contractions.base import Direction
 from provnet.torch_backend.contractions.body import MAX_TIMES_ABS
 from provnet.torch_backend.contractions.contraction_memory import room, rooms_kept
@@ -215,3 +216,33 @@ def test_the_first_compilation_is_announced_on_a_terminal_only(
             (tmp_path / "__pycache__" / "kernels.contract-1.py311.nbi").touch()
         assert numba_source._announced(module, "counting") is module
         assert ("compiling the kernels for counting" in capsys.readouterr().err) is said
+
+
+@pytest.mark.parametrize("name", ["max-times", "counting", "bottleneck"])
+@pytest.mark.parametrize("direction", ["pull", "push"])
+@pytest.mark.guarantee("Groups folded in pieces that lie side by side give what a loop over the edges gives.")
+def test_small_groups_in_pieces(name: str, direction: Direction, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(geometry, "SHORT", 0)
+    geometry._runs.cache_clear()
+    for wiring in (
+        convolution(3, 3, 3, (5, 9), (5, 9), (3, 3), (1, 1), (1, 1), (1, 1)),
+        convolution(2, 4, 2, (7,), (3,), (3,), (2,), (0,), (1,)),
+        convolution(2, 2, 2, (2, 2), (1, 1), (3, 3), (3, 3), (1, 1), (1, 1)),
+    ):
+        shape = geometry.geometry_of(wiring)
+        assert shape is not None
+        for pull in (True, False):
+            table = shape.pulling() if pull else shape.pushing()
+            again = np.full_like(table, -1)
+            for tap, near, far, count in shape.runs(pull):
+                again[tap, near : near + count] = far + np.arange(count)
+            assert np.array_equal(again, table)
+        agree(name, wiring, direction, 2, torch.float32, 3)
+    geometry._runs.cache_clear()
+
+
+def test_short_pieces_are_left_to_the_table():
+    wide = geometry.geometry_of(convolution(2, 2, 2, (40,), (40,), (3,), (1,), (1,), (1,)))
+    strided = geometry.geometry_of(convolution(2, 2, 2, (40,), (20,), (3,), (2,), (1,), (1,)))
+    assert wide is not None and strided is not None
+    assert len(wide.runs(True)) == 3 and len(strided.runs(True)) == 0 and len(strided.runs(False)) == 0

@@ -39,6 +39,13 @@ class Geometry:
         """Return the input place that each tap of an output position reads, [taps, positions]; -1: padding."""
         return _table(self.convolution, pull=False)
 
+    def runs(self, pull: bool) -> NDArray[np.int64]:
+        """Return the table in pieces that are side by side at both ends, [pieces, 4]: tap, first near place, first far
+        position, how many. None, [0, 4], where pieces are short, as they are where a stride leaves places out."""
+        if self.convolution is None:
+            return np.zeros((0, 4), np.int64)
+        return _runs(type(self.convolution), _sizes(self.convolution), pull)
+
 
 @singledispatch
 def geometry_of(wiring: Wiring) -> Geometry | None:
@@ -61,8 +68,11 @@ def _(wiring: Convolution | TransposedConvolution) -> Geometry:
 def _table(wiring: Convolution | TransposedConvolution | None, pull: bool) -> NDArray[np.int32]:
     if wiring is None:
         return np.zeros((1, 1), np.int32)
-    sizes = (wiring.source_shape, wiring.target_shape, wiring.kernel, wiring.stride, wiring.padding, wiring.dilation)
-    return _tables(type(wiring), sizes)[0 if pull else 1]
+    return _tables(type(wiring), _sizes(wiring))[0 if pull else 1]
+
+
+def _sizes(wiring: Convolution | TransposedConvolution) -> tuple[tuple[int, ...], ...]:
+    return wiring.source_shape, wiring.target_shape, wiring.kernel, wiring.stride, wiring.padding, wiring.dilation
 
 
 @lru_cache(maxsize=32)
@@ -95,3 +105,25 @@ def _tables(
         pulling[tap, place[present]] = at[present]
         pushing[tap, present] = place[present]
     return pulling, pushing
+
+
+SHORT = 8
+"""Pieces shorter than this on the average do not fill vectors."""
+
+
+@lru_cache(maxsize=64)
+def _runs(
+    kind: type[Convolution] | type[TransposedConvolution], sizes: tuple[tuple[int, ...], ...], pull: bool
+) -> NDArray[np.int64]:
+    table = _tables(kind, sizes)[0 if pull else 1].astype(np.int64)
+    found = []
+    for tap, row in enumerate(table):
+        places = (row >= 0).nonzero()[0]
+        far = row[places]
+        breaks = (np.diff(places) != 1) | (np.diff(far) != 1)
+        first = np.concatenate([[0], breaks.nonzero()[0] + 1])[: len(places)]
+        count = np.diff(np.append(first, len(places)))
+        found.append(np.stack([np.full(len(first), tap), places[first], far[first], count], 1))
+    runs = np.concatenate(found).astype(np.int64)
+    long = len(runs) and runs[:, 3].mean() >= SHORT
+    return np.ascontiguousarray(runs if long else runs[:0])

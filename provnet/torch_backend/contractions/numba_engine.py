@@ -315,7 +315,8 @@ class _Call:
         """Yield tasks of whole groups, which are too many and too small to be packed and listed one by one."""
         ends = (self.groups, self.near, self.far, self.places, self.positions)
         steps = (self.taps, self.near * self.taps) if self.pull else (self.far * self.taps, self.taps)
-        rest = (ends, self.table, steps, self.weights, self.reached, self.s0, self.s1, self.a, self.uses_a)
+        runs = self.operands.geometry.runs(self.pull)
+        rest = (ends, self.table, runs, steps, self.weights, self.reached, self.s0, self.s1, self.a, self.uses_a)
         for span in self._shares(self.rows * self.groups, 1):
             yield lambda span=span: self.kernels.apart(*span, *rest, *self.constants, self.zero, self.out)
 

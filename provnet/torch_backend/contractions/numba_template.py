@@ -258,12 +258,12 @@ def gather(first, last, places, positions, table, at, row_step, zero, v, out):
 
 
 @njit(nogil=True, fastmath=MATH, error_model="numpy")  # what is not chosen may divide by zero
-def apart(first, last, ends, table, steps, weights, reached, s0, s1, a, uses_a, c0, c1, zero, out):
+def apart(first, last, ends, table, runs, steps, weights, reached, s0, s1, a, uses_a, c0, c1, zero, out):
     """Fold the edges of small groups first:last (row * groups + group) where they lie, without lists of reached far
     ends.
 
     ends = groups, near, far, places, positions. steps: how far in the weights the next near channel is, and the next
-    far one; the next tap is beside.
+    far one; the next tap is beside. runs: the table in pieces (`Geometry.runs`), or none.
     """
     groups, near, far, places, positions = ends
     near_step, far_step = steps
@@ -284,6 +284,18 @@ def apart(first, last, ends, table, steps, weights, reached, s0, s1, a, uses_a, 
                     x, y, w = s0[base], s1[base], at + k * far_step
                     for n in range(near):
                         v[n] = update(v[n], e[n], weights[w + n * near_step], x, y, c0, c1)
+                continue
+            if len(runs):
+                for n in range(near):
+                    for piece in range(len(runs)):
+                        tap, near_place, far_place, count = runs[piece]
+                        w = weights[at + n * near_step + k * far_step + tap]
+                        b, p = n * places + near_place, base + far_place
+                        vs, es = v[b : b + count], e[b : b + count]
+                        xs, ys, here = s0[p : p + count], s1[p : p + count], reached[p : p + count]
+                        for i in range(count):
+                            u = update(vs[i], es[i], w, xs[i], ys[i], c0, c1)
+                            vs[i] = u if here[i] != 0 else vs[i]
                 continue
             for n in range(near):
                 for tap in range(taps):
