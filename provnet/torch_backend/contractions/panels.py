@@ -26,7 +26,7 @@ FEWEST_ROWS = 8
 """Fewer do not fill two groups of rows."""
 NARROWEST = 16
 """Fewer near ends do not fill a panel."""
-ALIVE = 0.5
+ALIVE = 0.4
 """The part of far ends from which on lists of them cost more than they save."""
 SMALL_GROUPS = 1 << 14
 """Edges of a group below which calling a program for each costs more than it saves."""
