@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 
 class SharedSetting:
@@ -18,19 +18,35 @@ class SharedSetting:
         self._change, self._lock, self._inside = change, threading.Lock(), 0
         self._entered: AbstractContextManager[object] | None = None
 
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
+    def __call__(self) -> AbstractContextManager[None]:
         """Hold the change as long as the block runs."""
+        return _Held(self)
+
+    def take(self) -> None:
+        """Make the change, unless a thread has."""
         with self._lock:
             if self._inside == 0:
                 self._entered = self._change()
                 self._entered.__enter__()
             self._inside += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._inside -= 1
-                if self._inside == 0 and self._entered is not None:
-                    self._entered.__exit__(None, None, None)
-                    self._entered = None
+
+    def give(self) -> None:
+        """Take the change back, unless a thread needs it still."""
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0 and self._entered is not None:
+                self._entered.__exit__(None, None, None)
+                self._entered = None
+
+
+class _Held:
+    """One hold on a shared setting. Blocks are many and small, and a generator would cost as much as what it holds."""
+
+    def __init__(self, setting: SharedSetting) -> None:
+        self._setting = setting
+
+    def __enter__(self) -> None:
+        self._setting.take()
+
+    def __exit__(self, *error: object) -> None:
+        self._setting.give()

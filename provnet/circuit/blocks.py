@@ -171,7 +171,7 @@ class Block:
         """How often the slots count each contribution to the output: once by every factor of a product."""
         return len(self.operands) if self.role == "product" else 1
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[int, ...]:
         """The activations that feed it, operand by operand."""
         return tuple(operand.input for operand in self.operands)

@@ -35,12 +35,14 @@ _TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3
 
 @contextmanager
 def _without_tf32() -> Iterator[None]:
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    allowed = [owner for owner in (torch.backends.cuda.matmul, torch.backends.cudnn) if owner.allow_tf32]
+    for owner in allowed:
+        owner.allow_tf32 = False
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        for owner in allowed:
+            owner.allow_tf32 = True
 
 
 full_precision = SharedSetting(_without_tf32)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -178,7 +179,8 @@ def _pull_block(
             return _pull_edges(workspace, index, ready, job, relevance, route, tile)
 
         (pulled, step), remark = with_smaller_tiles(block, tile, relevance[0].device, pull)
-        step = replace(step, why=step.why + remark)
+        if remark:
+            step = replace(step, why=step.why + remark)
     for parts, evaluation, came in zip(pulled, found, relevance, strict=True):
         for one in parts:
             if one.inputs is not came:  # what unit edges hand on was looked at where it was made
@@ -223,8 +225,8 @@ def _pull_units(
     found = []
     for r in relevance:
         lost = None if semiring.ring else ends_in_constants(block, semiring, r)
-        parts = [Pulled(inputs, None, None) for inputs in pull_units(block, semiring, r)]
-        found.append((*parts[:-1], replace(parts[-1], lost=lost)))
+        *others, last = pull_units(block, semiring, r)
+        found.append((*(Pulled(inputs, None, None) for inputs in others), Pulled(last, None, lost)))
     return found, Step(block.path, block.op, "unit", why)
 
 
@@ -261,7 +263,7 @@ def _counter(prepared: Ready, question: BlockQuestion, route: str) -> counting.I
 
 def _check_numbers(block: Block, semiring: Semiring, x: Tensor, total: Tensor | None) -> None:
     """Refuse a NaN, and an Inf that the carrier does not hold. The sum decides unless it is not finite itself."""
-    if not x.is_floating_point() or bool(torch.isfinite(x.sum() if total is None else total.sum())):
+    if not x.is_floating_point() or isfinite(x.sum().item() if total is None else total.sum().item()):
         return
     least, greatest = semiring.bounds or (-torch.inf, torch.inf)
     bad = torch.isnan(x) | ((x == -torch.inf) & (least > -torch.inf)) | ((x == torch.inf) & (greatest < torch.inf))
