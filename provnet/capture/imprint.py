@@ -131,10 +131,12 @@ def _grouped(shown: Mapping[str, Tensor], whole: bool) -> Iterator[list[_Place]]
     """Yield places of tensors on one device, about `GROUP` bytes at a time."""
     groups: dict[torch.device, list[_Place]] = {}
     sizes: dict[torch.device, int] = {}
-    draws = torch.Generator()
-    draws.seed()
+    draws: torch.Generator | None = None
     for name, memory in shown.items():
         group, step = groups.setdefault(memory.device, []), 1 if whole else min(STRETCH, memory.numel() // EACH)
+        if step > 1 and draws is None:
+            draws = torch.Generator()
+            draws.seed()
         for place in _places(name, memory, step, draws):
             group.append(place)
             sizes[memory.device] = sizes.get(memory.device, 0) + place.size
@@ -145,7 +147,7 @@ def _grouped(shown: Mapping[str, Tensor], whole: bool) -> Iterator[list[_Place]]
     yield from (group for group in groups.values() if group)
 
 
-def _places(name: str, memory: Tensor, step: int, draws: torch.Generator) -> Iterator[_Place]:
+def _places(name: str, memory: Tensor, step: int, draws: torch.Generator | None) -> Iterator[_Place]:
     if step <= 1:
         for first in range(0, memory.numel(), GROUP):
             yield _Place(name, first, min(GROUP, memory.numel() - first), None)

@@ -55,6 +55,10 @@ class Activation:
     def size(self) -> int:
         return prod(self.shape)
 
+    def showing(self, handle: Handle) -> Activation:
+        """Return the same tensor of another batch."""
+        return Activation(self.id, self.names, self.shape, handle, self.axis, self.inner, self.padding)
+
 
 @dataclass(frozen=True)
 class Input:
