@@ -42,7 +42,8 @@ def batch_choice(
         each = _bytes(trace(model, _first(model, data), **options), semirings)
     except Exception:
         return FEWEST  # the first batch will say what is wrong, if anything is
-    return min(most, max(FEWEST, MEMORY // max(each, 1)))
+    size = min(most, max(FEWEST, MEMORY // max(each, 1)))
+    return -(-count // -(-count // size))  # all batches alike: one of another size is compared with the model's own
 
 
 def _of_any_batch(value: Any) -> bool:

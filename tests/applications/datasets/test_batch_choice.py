@@ -31,7 +31,8 @@ def chosen(model: Any, data: Any, semirings: int = 1, processes: int = 1, option
 
 
 def test_small_networks_get_large_batches_up_to_a_bound_and_few_examples_are_not_looked_at(net: nn.Module) -> None:
-    assert [chosen(net, data) for data in (X, (X, Y), TensorDataset(X, Y), X[:700], X[:64])] == [MOST] * 3 + [700, 64]
+    sizes = [chosen(net, data) for data in (X, (X, Y), TensorDataset(X, Y), X[:MOST], X[:700], X[:64])]
+    assert sizes == [1500, 1500, 1500, MOST, 700, 64]  # two batches of 1500 rather than one of 2048 and a rest
     assert chosen(None, X[:FEWEST]) == FEWEST  # nothing is traced
 
 
@@ -50,7 +51,7 @@ def test_the_weights_that_are_asked_for_count_too(net: nn.Module, monkeypatch: p
 
 
 def test_each_process_gets_several_batches(net: nn.Module) -> None:
-    assert chosen(net, X, processes=2) == len(X) // (2 * SHARES)
+    assert chosen(net, X, processes=2) == -(-len(X) // (2 * SHARES + 1))
     assert chosen(net, X, processes=50) == FEWEST
 
 
@@ -58,7 +59,7 @@ def test_each_process_gets_several_batches(net: nn.Module) -> None:
 def test_what_lists_examples_holds_for_the_smallest_batch_alone(net: nn.Module, target: Any) -> None:
     assert chosen(net, X, target=target) == FEWEST
     assert chosen(net, X, start=target) == FEWEST
-    assert chosen(net, X, target=provnet.Targets(1, 2), start="one") == MOST
+    assert chosen(net, X, target=provnet.Targets(1, 2), start="one") == 1500
 
 
 def test_data_and_models_that_tell_nothing_keep_the_smallest(net: nn.Module) -> None:
