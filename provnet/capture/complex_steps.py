@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch._ops import OpOverload
 
-from provnet.capture.decompose import complex_numbers
+from provnet.capture.decompose import complex_numbers, complex_parts
 from provnet.capture.operations import Facts
 from provnet.capture.structure import tensors_of
 
@@ -33,7 +33,7 @@ def in_pairs(
         return NotImplemented
     if facts.base in ("copy_", "zero_", "fill_"):
         with recorder:
-            complex_numbers.write(facts.base, *args)
+            complex_parts.write(facts.base, *args)
         return args[0]
     named = {name: value for name, value in kwargs.items() if name not in facts.writes}
     call = complex_numbers.PAIRS.get(facts.function)

@@ -29,7 +29,7 @@ from provnet.torch_backend.contractions.body import MAX_TIMES, MAX_TIMES_ABS, SC
 from provnet.torch_backend.contractions.geometry import geometry_of
 from provnet.torch_backend.contractions.machine_code import available
 from provnet.torch_backend.contractions.numba_engine import NUMBA, NumbaEngine
-from provnet.torch_backend.contractions.panel_source import is_written
+from provnet.torch_backend.contractions.vector_lines import is_written
 from provnet.torch_backend.routes.base import BlockQuestion
 from provnet.torch_backend.routes.passing import COUNT, COUNT_BELOW, COUNT_OF_EITHER_SIGN, REACH
 from tests.contraction_cases import CASES

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from provnet.errors import OptionError
 from provnet.semirings import scalar
 
+SMALL, LARGE = 2.0**-70, 2.0**40
+"""The ends of what is `ordinary`: neither a quotient nor what is left of a division is denormal between them."""
+
 NAMES = frozenset({"v", "a", "w", "s0", "s1", "s2", "c0", "c1"})
 
 
@@ -25,6 +28,9 @@ class Body:
     unreached
             scalars with which `update` gives v back, whatever finite a and w are: a GPU gives them to far ends that are
             not reached, and saves a test at every edge. None if there are none
+    ordinary
+            whether p = a w, where it is not near 0, and s0 lie between SMALL and LARGE in size. Then a quotient by s0
+            may be made of products, to the same bits; where |p| is less, of what is at most SMALL / s0 in size
     The near end is the input when relevance is pulled, the output when contributions are pushed forward.
     `update` may not depend on the order of edges beyond rounding.
     """
@@ -35,6 +41,7 @@ class Body:
     near: bool = False
     join: str | None = None
     unreached: tuple[float, ...] | None = None
+    ordinary: bool = False
     tree: ast.expr = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -55,11 +62,13 @@ def checked(text: str, names: frozenset[str] = NAMES) -> ast.expr:
 COEFFICIENT, CONTRIBUTION = ast.parse("a * w / s0", mode="eval").body, ast.parse("a * w", mode="eval").body
 
 
-def edge_body(name: str, plus: str, times: str, element: str) -> Body:
+def edge_body(
+    name: str, plus: str, times: str, element: str, unreached: tuple[float, float] | None = None, ordinary: bool = False
+) -> Body:
     """Return the definition itself: v ⊕ Θ(d) ⊗ R, with p = a w, d = p / s0, and s1 the relevance R.
 
     plus, times   expressions of x and y; element   one of p, d, c0, c1, and m, by which s0 stands for the neuron's
-    largest contribution instead of its denominator.
+    largest contribution instead of its denominator.   unreached, ordinary   see `Body`
     """
     names = frozenset({"x", "y"})
     parts: dict[str, ast.expr] = {"d": COEFFICIENT, "p": CONTRIBUTION, "m": ast.Name("s0", ast.Load())}
@@ -68,7 +77,15 @@ def edge_body(name: str, plus: str, times: str, element: str) -> Body:
     message = scalar.substituted(scalar.checked(times, names), {"x": theta, "y": relevance})
     update = scalar.substituted(scalar.checked(plus, names), {"x": so_far, "y": message})
     joined = scalar.substituted(scalar.checked(plus, names), {"x": so_far, "y": ast.Name("s0", ast.Load())})
-    return Body(name, ast.unparse(update), scalars=2, near=True, join=ast.unparse(joined))
+    return Body(
+        name,
+        ast.unparse(update),
+        scalars=2,
+        near=True,
+        join=ast.unparse(joined),
+        unreached=unreached,
+        ordinary=ordinary,
+    )
 
 
 # Of their v, which starts from 0 or more, 0 * w takes nothing away.

@@ -28,6 +28,12 @@ def vector_bytes() -> int:
     return 64 if features.get("avx512f") else 32 if features.get("avx2") else 16
 
 
+@cache
+def fuses() -> bool:
+    """Return whether this machine multiplies and adds with one rounding. For where there is a compiler."""
+    return bool(importlib.import_module("llvmlite.binding").get_host_cpu_features().get("fma"))
+
+
 class Compiled:
     """A program in machine code. Its functions hold no lock of the interpreter while they run."""
 

@@ -19,6 +19,7 @@ from provnet.torch_backend.contractions.body import Body
 from provnet.torch_backend.contractions.contraction_memory import room
 from provnet.torch_backend.contractions.least_passing import least_passing
 from provnet.torch_backend.contractions.least_program import least
+from provnet.torch_backend.contractions.living_lists import ListProgram
 from provnet.torch_backend.contractions.machine_code import available
 from provnet.torch_backend.contractions.numba_source import Types, kernels
 from provnet.torch_backend.contractions.workers import Task, run
@@ -125,17 +126,61 @@ class _Call:
         if self.groups > 1 and self.edges <= SMALL_GROUP * self.groups * self.rows:
             return self._run(self._apart())
         narrow = self.near < NARROW and self.taps > 1 and self.body.join is not None
+        found = ListProgram.of(self.body, _types(self.operands), self.near, self.far, self.places)
         for group in range(self.groups):
+            if found is not None:
+                self._in_panels(group, found)
+                continue
             weights = self._as_they_lie() if few and self.pull else self._packed(group, by_tap=not narrow)
-            step = max(1, LISTED // (self.positions * self.far * (8 + 2 * self.s0.itemsize)))
-            for first in range(0, self.rows, step):
-                last = min(first + step, self.rows)
+            for first, last in self._turns():
                 lists = self._lists(group, first, last)
                 if narrow:
                     self._spread(group, first, last, weights.values, lists)
                 else:
                     self._run(self._tasks(group, first, last, weights, lists))
         return None
+
+    def _turns(self) -> Iterator[tuple[int, int]]:
+        """Cut the rows so that the lists of each part have room."""
+        return _spans(self.rows, max(1, LISTED // (self.positions * self.far * (8 + 2 * self.s0.itemsize))))
+
+    def _in_panels(self, group: int, found: ListProgram) -> None:
+        """Fold a group by a compiled program."""
+        weights = room("weights", self.weights.dtype, found.panels, self.taps, self.far, found.width)
+        steps = (self.near * self.taps, self.taps) if self.pull else (self.taps, self.far * self.taps)
+        read = self.weights[group * self.far * self.near * self.taps :].ctypes.data
+
+        def pack(first: int, last: int) -> Task:
+            sizes = (first, last, self.far, self.near, self.taps, *steps)
+            return lambda: found.pack(*sizes, read, weights.ctypes.data)
+
+        self._run(pack(*span) for span in _spans(self.far, 16))
+        for first, last in self._turns():
+            lists = self._lists(group, first, last)
+            self._run(self._panel_tasks(group, first, last, found, weights, lists))
+
+    def _panel_tasks(
+        self, group: int, first: int, last: int, found: ListProgram, weights: Array, lists: _Lists
+    ) -> Iterator[Task]:
+        tiles, row_step = found.tiles(self.places), self.groups * self.near * self.places
+        ends = (self.table.ctypes.data, lists.starts.shape[1] - 1, self.far, *(x.ctypes.data for x in lists.arrays))
+        sizes = (tiles, self.places, self.positions, self.taps)
+        for panel in range(found.panels):
+            channel = panel * found.width
+            at = first * row_step + (group * self.near + channel) * self.places
+            near, into = (self.a[at:] if self.uses_a else self.a).ctypes.data, self.out[at:].ctypes.data
+            wide = min(found.width, self.near - channel)
+            rest = (*sizes, *ends, weights[panel].ctypes.data, wide, row_step, near, into)
+            for span in self._shares((last - first) * tiles, 1):
+                yield self._panel_task(found, span, rest)
+
+    def _panel_task(self, found: ListProgram, span: tuple[int, int], rest: tuple[int, ...]) -> Task:
+        def task() -> None:
+            # Rooms are a thread's own: these are fresh ones.
+            v, near = found.scratch(self.out.dtype, "v"), found.scratch(self.a.dtype, "near")
+            found.fold(*span, *rest, v.ctypes.data, near.ctypes.data, self.zero, *self.constants)
+
+        return task
 
     def _run(self, tasks: Iterator[Task]) -> None:
         run(tasks, alone=self.edges <= SMALL)

@@ -7,28 +7,24 @@ for the panel. Each update is its expression, operation by operation: no FMA, no
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
 from provnet.torch_backend.contractions.body import Body
-
-NUMBERS = {torch.float32: "float", torch.float64: "double", torch.int64: "i64"}
+from provnet.torch_backend.contractions.machine_code import fuses
+from provnet.torch_backend.contractions.vector_lines import NUMBERS, Lines, Types, splat
 
 FAR = 256
 """Far ends whose weights are copied side by side at a time: 32 numbers of each are 32 KB, a first-level cache."""
-
-ARITHMETIC: dict[type[ast.AST], str] = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
-COMPARED: dict[type[ast.AST], str] = {ast.Gt: "gt", ast.GtE: "ge", ast.Lt: "lt", ast.LtE: "le"}
-CHOICES = {"max": "gt", "min": "lt"}
 
 PROGRAM = """
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
 declare <WIDTH x float> @llvm.fabs.vWIDTHf32(<WIDTH x float>)
 declare <WIDTH x double> @llvm.fabs.vWIDTHf64(<WIDTH x double>)
+declare <WIDTH x float> @llvm.fma.vWIDTHf32(<WIDTH x float>, <WIDTH x float>, <WIDTH x float>)
+declare <WIDTH x double> @llvm.fma.vWIDTHf64(<WIDTH x double>, <WIDTH x double>, <WIDTH x double>)
 
 define void @fold(ptr noalias %weights, i64 %far.step, i64 %near.step, i64 %far, i64 %near, i64 %first, i64 %last,
                   ptr noalias %s0, ptr noalias %s1, ptr noalias %s2, i64 %groups, ptr noalias %a, ptr noalias %out,
@@ -187,9 +183,6 @@ EACH = """
   store T %chosen.R, ptr %to.R, align ALIGN
 """
 
-Types = Mapping[str, torch.dtype]
-"""The types of v, a, w, s0, s1, c0, c1, and of s2 where a body has it."""
-
 SCALARS = ("s0", "s1", "s2")
 
 
@@ -211,17 +204,6 @@ def shape_of(body: Body, types: Types, vector: int) -> PanelShape:
     return PanelShape(width, max(2, min(6, (registers - 6) // held)))
 
 
-def is_written(body: Body, types: Types) -> bool:
-    """Return whether a program can say the body: sums, products, quotients, choices, and numbers of matching types."""
-    if not all(dtype in NUMBERS for dtype in types.values()) or types["w"] not in (torch.float32, torch.float64):
-        return False
-    try:
-        found = _Lines(types, 1, {name: f"%{name}" for name in types}).write(body.tree)
-    except _Unsaid:
-        return False
-    return found[1] == types["v"]
-
-
 def program(body: Body, types: Types, panel: PanelShape, vector: int) -> str:
     """Return the text of a program. Raises nothing for what `is_written`."""
     width, w, v = panel.width, NUMBERS[types["w"]], NUMBERS[types["v"]]
@@ -241,7 +223,7 @@ def program(body: Body, types: Types, panel: PanelShape, vector: int) -> str:
         folds.append(f"  %v.{r} = phi <{width} x {v}> [%v.start.{r}, %group], [%v.next.{r}, %edge]")
         updates.append(_update(body, types, width, r))
         ends.append(f"  store <{width} x {v}> %v.next.{r}, ptr %v.at.{r}, align {types['v'].itemsize}")
-    splats = "\n".join(_splat(f"%{name}", f"%{name}.one", types["w"], width) for name in ("c0", "c1"))
+    splats = "\n".join(splat(f"%{name}", f"%{name}.one", types["w"], width) for name in ("c0", "c1"))
     lays = [_lay(name, types[name], panel.rows) for name in SCALARS[: body.scalars]]
     parts = {"LAYS": lays, "SPLATS": splats, "STARTS": starts, "FOLDS": folds, "UPDATES": updates, "ENDS": ends}
     text = PROGRAM
@@ -270,14 +252,6 @@ def _lay(name: str, dtype: torch.dtype, rows: int) -> str:
     return text.replace(" T,", f" {NUMBERS[dtype]},").replace(" T %", f" {NUMBERS[dtype]} %")
 
 
-def _splat(name: str, one: str, dtype: torch.dtype, width: int) -> str:
-    vector = f"<{width} x {NUMBERS[dtype]}>"
-    return (
-        f"  {name}.first = insertelement {vector} poison, {NUMBERS[dtype]} {one}, i64 0\n"
-        f"  {name} = shufflevector {vector} {name}.first, {vector} poison, <{width} x i32> zeroinitializer"
-    )
-
-
 def _update(body: Body, types: Types, width: int, row: int) -> str:
     """Return the lines that fold an edge of a row of the group."""
     lines = []
@@ -287,95 +261,15 @@ def _update(body: Body, types: Types, width: int, row: int) -> str:
             f"  %{name}.at.{row} = getelementptr {NUMBERS[dtype]}, ptr %{name}.at, i64 {row}\n"
             f"  %{name}.one.{row} = load {NUMBERS[dtype]}, ptr %{name}.at.{row}, align {dtype.itemsize}"
         )
-        lines.append(_splat(f"%{name}.{row}", f"%{name}.one.{row}", dtype, width))
+        lines.append(splat(f"%{name}.{row}", f"%{name}.one.{row}", dtype, width))
     names = {name: f"%{name}.{row}" for name in ("v", "a", *SCALARS)} | {name: f"%{name}" for name in ("w", "c0", "c1")}
-    written = _Lines(types, width, names, f"%u.{row}")
+    part = None
+    if body.ordinary and fuses():
+        part, s0 = f"%part.{row}", NUMBERS[types["s0"]]
+        lines += [f"  {part}.one = fdiv {s0} 1.0, %s0.one.{row}", splat(part, f"{part}.one", types["s0"], width)]
+    written = Lines(types, width, names, f"%u.{row}", part)
     found, dtype = written.write(body.tree)
     vector = f"<{width} x {NUMBERS[dtype]}>"
     # A name of its own for the result: a select between it and itself is left out by the compiler.
     lines += [*written.lines, f"  %v.next.{row} = select i1 true, {vector} {found}, {vector} {found}"]
     return "\n".join(lines)
-
-
-class _Unsaid(Exception):
-    """An expression that the program has no instructions for."""
-
-
-class _Lines:
-    """The lines that make an expression of vectors."""
-
-    def __init__(self, types: Types, width: int, names: Mapping[str, str], prefix: str = "%u") -> None:
-        self.types, self.width, self.names, self.prefix = types, width, names, prefix
-        self.lines: list[str] = []
-
-    def write(self, tree: ast.expr, like: torch.dtype | None = None) -> tuple[str, torch.dtype]:
-        """Return an expression's value and type; that of a number is what it meets, `like`."""
-        match tree:
-            case ast.Name(id=name) if name in self.types:
-                return self.names[name], self.types[name]
-            case ast.Constant(value=value) if like is not None:
-                return self._number(value, like), like
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in ARITHMETIC:
-                one, other, dtype = self._alike(left, right)
-                if isinstance(op, ast.Div) and not dtype.is_floating_point:
-                    raise _Unsaid
-                return self._line(f"{_sign(dtype)}{ARITHMETIC[type(op)]}", dtype, f"{one}, {other}"), dtype
-            case ast.Call(func=ast.Name(id="abs"), args=[only]):
-                one, dtype = self.write(only)
-                if not dtype.is_floating_point:
-                    raise _Unsaid
-                kind = f"{self._vector(dtype)} @llvm.fabs.v{self.width}f{dtype.itemsize * 8}"
-                return self._made(f"call {kind}({self._vector(dtype)} {one})"), dtype
-            case ast.Call(func=ast.Name(id=name), args=[first, second]) if name in CHOICES:
-                one, other, dtype = self._alike(first, second)
-                # The second if it is larger: of a NaN, which a far end that is not reached may make, the first stays.
-                chosen = self._compared(CHOICES[name], dtype, other, one)
-                return self._chosen(chosen, dtype, other, one), dtype
-            case ast.IfExp(test=ast.Compare(left=left, ops=[op], comparators=[right]), body=body, orelse=orelse):
-                if type(op) not in COMPARED:
-                    raise _Unsaid
-                x, y, compared = self._alike(left, right)
-                chosen = self._compared(COMPARED[type(op)], compared, x, y)
-                one, other, dtype = self._alike(body, orelse)
-                return self._chosen(chosen, dtype, one, other), dtype
-        raise _Unsaid
-
-    def _alike(self, first: ast.expr, second: ast.expr) -> tuple[str, str, torch.dtype]:
-        if isinstance(first, ast.Constant):
-            other, dtype = self.write(second)
-            one, _ = self.write(first, dtype)
-            return one, other, dtype
-        one, dtype = self.write(first)
-        other, found = self.write(second, dtype)
-        if found != dtype:
-            raise _Unsaid
-        return one, other, dtype
-
-    def _vector(self, dtype: torch.dtype) -> str:
-        return f"<{self.width} x {NUMBERS[dtype]}>"
-
-    def _number(self, value: object, dtype: torch.dtype) -> str:
-        if not isinstance(value, int | float) or float(value) != int(value) or abs(value) > 1 << 20:
-            raise _Unsaid  # whole numbers alone are the same in every dtype
-        number = f"{int(value)}.0" if dtype.is_floating_point else str(int(value))
-        return f"<{', '.join([f'{NUMBERS[dtype]} {number}'] * self.width)}>"
-
-    def _made(self, text: str) -> str:
-        name = f"{self.prefix}.{len(self.lines)}"
-        self.lines.append(f"  {name} = {text}")
-        return name
-
-    def _line(self, operation: str, dtype: torch.dtype, arguments: str) -> str:
-        return self._made(f"{operation} {self._vector(dtype)} {arguments}")
-
-    def _compared(self, how: str, dtype: torch.dtype, one: str, other: str) -> str:
-        kind = "fcmp o" if dtype.is_floating_point else "icmp s"
-        return self._line(f"{kind}{how}", dtype, f"{one}, {other}")
-
-    def _chosen(self, mask: str, dtype: torch.dtype, one: str, other: str) -> str:
-        vector = self._vector(dtype)
-        return self._made(f"select <{self.width} x i1> {mask}, {vector} {one}, {vector} {other}")
-
-
-def _sign(dtype: torch.dtype) -> str:
-    return "f" if dtype.is_floating_point else ""

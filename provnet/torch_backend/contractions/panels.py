@@ -18,7 +18,8 @@ from provnet.torch_backend.contractions.base import Operands
 from provnet.torch_backend.contractions.body import Body
 from provnet.torch_backend.contractions.geometry import Geometry
 from provnet.torch_backend.contractions.machine_code import Compiled, available, vector_bytes
-from provnet.torch_backend.contractions.panel_source import SCALARS, PanelShape, is_written, program, shape_of
+from provnet.torch_backend.contractions.panel_source import SCALARS, PanelShape, program, shape_of
+from provnet.torch_backend.contractions.vector_lines import is_written
 from provnet.torch_backend.contractions.workers import Task, run
 
 FEWEST_ROWS = 8

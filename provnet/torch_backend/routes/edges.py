@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from provnet.torch_backend.blocks.prepared import Prepared
 from provnet.torch_backend.contractions.body import Body, edge_body
 from provnet.torch_backend.routes.base import BlockQuestion, Pulled, Route, register
 from provnet.torch_backend.routes.max_times_route import largest_contributions
+from provnet.torch_backend.routes.outranked import OutrankedEdges, bounded
 
 
 @register("edges")
@@ -48,10 +49,11 @@ class CompiledEdges(Route):
         below = largest_contributions(prepared) if shared else prepared.z[0]
         defined = below != 0
         # An infinite contribution makes a NaN, which the kernels would not report; an infinite quotient is undefined.
-        fit = shared or quotients_fit(prepared, DivisorRange().with_piece(below).least)
+        ends = DivisorRange().with_piece(below)
+        fit = shared or quotients_fit(prepared, ends.least)
         if not (fit and bool(torch.isfinite(below.sum()))):
             return None
-        return [_pull(prepared, question, r, below, defined) for r in relevance]
+        return [_pull(prepared, question, r, below, ends, defined) for r in relevance]
 
 
 def _may_be_nan(semiring: Semiring, relevance: Sequence[Tensor]) -> bool:
@@ -71,25 +73,27 @@ def _body(plus: str, times: str, element: str) -> Body:
     return edge_body("edges", plus, times, element)
 
 
-def _pull(prepared: Prepared, question: BlockQuestion, relevance: Tensor, below: Tensor, defined: Tensor) -> Pulled:
+def _pull(
+    prepared: Prepared,
+    question: BlockQuestion,
+    relevance: Tensor,
+    below: Tensor,
+    ends: DivisorRange,
+    defined: Tensor,
+) -> Pulled:
     semiring, theta = question.semiring, question.annotation
     assert semiring.scalar is not None and theta.scalar is not None, "fits has seen them"
     zero = semiring.full((), semiring.zero, relevance)
     received = relevance != zero
     reached = received & defined
-    engine, weights = contractions.engine_for(prepared), outer.weights_of(prepared, signed=True)
-    assert engine is not None and weights is not None, "fits has asked"
-    inputs = contractions.contract(
-        engine,
-        _body(*semiring.scalar, theta.scalar),
-        prepared,
-        "pull",
-        weights,
-        (below, relevance),
-        reached,
-        prepared.a[0],
-        zero=float(zero),
-    )
+    if bounded(prepared, question):
+        messages = partial(_messages, semiring, theta.scalar)
+        inputs = OutrankedEdges(prepared, question, below, ends, messages).pull(relevance, reached, zero)
+    else:
+        engine, weights = contractions.engine_for(prepared), outer.weights_of(prepared, signed=True)
+        assert engine is not None and weights is not None, "fits has asked"
+        body, given = _body(*semiring.scalar, theta.scalar), ((below, relevance), reached, prepared.a[0])
+        inputs = contractions.contract(engine, body, prepared, "pull", weights, *given, zero=float(zero))
     undefined = received & ~defined
     lost = semiring.sum(torch.where(undefined, relevance, zero), 1) if bool(undefined.any()) else None
     return Pulled(inputs, _bias(prepared, semiring, theta.scalar, relevance, below, reached), lost)
@@ -105,8 +109,12 @@ def _bias(
     relevance, below, reached = (outer.by_bias(prepared, x) for x in (relevance, below, reached))
     one = torch.ones((), dtype=below.dtype, device=below.device)
     safe = torch.where(reached, below, one)
-    elements = scalar.on_tensors(
-        scalar.checked(element, frozenset({"p", "d", "m"})), {"p": p.expand_as(safe), "m": safe, "d": p / safe}
-    )
-    messages = torch.where(reached, semiring.times(elements, relevance), semiring.full((), semiring.zero, relevance))
+    messages = _messages(semiring, element, p.expand_as(safe), safe, relevance)
+    messages = torch.where(reached, messages, semiring.full((), semiring.zero, relevance))
     return semiring.sum(messages.flatten(1), 1)
+
+
+def _messages(semiring: Semiring, element: str, p: Tensor, below: Tensor, relevance: Tensor) -> Tensor:
+    """Return Θ ⊗ R of edges, by the same expressions, of any shape."""
+    checked = scalar.checked(element, frozenset({"p", "d", "m"}))
+    return semiring.times(scalar.on_tensors(checked, {"p": p, "m": below, "d": p / below}), relevance)
