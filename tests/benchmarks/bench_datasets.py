@@ -50,7 +50,7 @@ def forward(model: Any, x: torch.Tensor, size: int) -> Callable[[], None]:
 
 def sweeps(model: Any, x: torch.Tensor, y: torch.Tensor, size: int | None) -> dict[str, Callable[[], Any]]:
     """Return the ways over the whole dataset, in batches of a size; None: of the size that a sweep chooses."""
-    asked = {"target": "label", "progress": False} | ({} if size is None else {"batch_size": size})
+    asked: dict[str, Any] = {"target": "label", "progress": False, "batch_size": size}
 
     def four() -> Any:
         return provnet.sweep(model, (x, y), FOUR, at="*", combine="mean_abs", **asked)
@@ -130,18 +130,20 @@ def main() -> None:
         report("datasets", skipped="no test data")
         return
     model, x, y = given(int(sys.argv[1]) if len(sys.argv) > 1 else None)
-    ways: dict[Any, Callable[[], Any]] = {size: forward(model, x, size) for size in FORWARD}
-    for size in (BATCH, None):
-        ways |= {(name, size): way for name, way in sweeps(model, x, y, size).items()}
+    ways = {f"forward, {size}": forward(model, x, size) for size in FORWARD}
+    kinds: dict[str, int | None] = {f"batches of {BATCH}": BATCH, "batches as sweep chooses them": None}
+    for where, size in kinds.items():
+        ways |= {f"{name}, {where}": way for name, way in sweeps(model, x, y, size).items()}
     taken = interleaved(ways, ROUNDS)
-    fastest = min(FORWARD, key=lambda size: taken[size])
-    for size, base in ((BATCH, BATCH), (None, fastest)):
-        where = f"batches of {size}" if size else "batches as sweep chooses them"
+    fastest = min(FORWARD, key=lambda size: taken[f"forward, {size}"])
+    for where, size in kinds.items():
+        base = size or fastest
+        once = taken[f"forward, {base}"]
         for name, target in TARGETS.items():
-            ratio = taken[name, size] / taken[base]
-            report(f"datasets: {name}, {where}", digits=len(x), forward_batch=base, forward_s=round(taken[base], 3),
+            ratio = taken[f"{name}, {where}"] / once
+            report(f"datasets: {name}, {where}", digits=len(x), forward_batch=base, forward_s=round(once, 3),
                    ratio=round(ratio, 2), target=target, met=ratio <= target)  # fmt: skip
-        over = taken[ALL_FOUR, size] / taken["bare", size] - 1
+        over = taken[f"{ALL_FOUR}, {where}"] / taken[f"bare, {where}"] - 1
         report(f"datasets: sweep over bare evaluation, {where}", overhead=round(over, 3), target=TARGET_OVERHEAD,
                met=over <= TARGET_OVERHEAD)  # fmt: skip
     taken = interleaved(one_batch(model, x[:BATCH]), 30, warm=3)
