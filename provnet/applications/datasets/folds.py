@@ -101,7 +101,7 @@ def _sum_by_class(classes: Tensor, count: int, x: Tensor, sizes: bool = False) -
 def _float_sums(classes: Tensor, count: int, x: Tensor, sizes: bool) -> Tensor:
     """Return the sums of rows over the examples of each class, in float64: products with a 0/1 matrix, some rows at a
     time."""
-    if count == 1 and x.numel() <= PIECE:
+    if count == 1 and x.numel() <= 4 * PIECE:
         return (x.abs() if sizes else x).sum(0, dtype=torch.float64)[None]
     chosen = torch.nn.functional.one_hot(classes, count).to(torch.float64).T
     found = torch.zeros((count, x.shape[1]), dtype=torch.float64, device=x.device)
