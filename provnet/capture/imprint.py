@@ -205,6 +205,10 @@ def _differing(group: list[_Place], views: list[Tensor], held: Tensor) -> Iterat
 @contextmanager
 def _alone() -> Iterator[None]:
     """Run where no recorder of an outer trace sees that memory is read as bytes, and no gradient is kept."""
+    if not (torch.is_inference_mode_enabled() or torch._C._len_torch_dispatch_stack()):
+        with torch.no_grad():
+            yield
+        return
     with ExitStack() as stack:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))

@@ -114,10 +114,12 @@ def evaluate(
     found = [Evaluation(job.output, keep, complete=complete) for job in jobs]
     for job, evaluation in zip(jobs, found, strict=True):
         evaluation.relevance[job.output] = job.start
+    restricted = any(job.only for job in jobs)
     for index in reversed(range(len(workspace.circuit.blocks))):
         block = workspace.circuit.blocks[index]
-        _restrict(jobs, found, block.output)
-        reached = [n for n in range(len(jobs)) if block.output in found[n].relevance]
+        if restricted:
+            _restrict(jobs, found, block.output)
+        reached = [n for n, evaluation in enumerate(found) if block.output in evaluation.relevance]
         reached = reached if any(i in wanted for i in block.inputs) else []
         made: dict[Rule, Ready] = {}  # jobs of one rule need the block made ready once
         while reached:
@@ -130,7 +132,7 @@ def evaluate(
                 evaluation.relevance.pop(block.output, None)
         if done is not None:
             done(block)
-    for source in workspace.circuit.sources:
+    for source in workspace.circuit.sources if restricted else ():
         _restrict(jobs, found, source)
     return found
 
