@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 
 class SharedSetting:
@@ -15,22 +15,35 @@ class SharedSetting:
 
     def __init__(self, change: Callable[[], AbstractContextManager[object]]) -> None:
         """`change` makes the context manager that changes the setting, and puts it back as it was."""
-        self._change, self._lock, self._inside = change, threading.Lock(), 0
-        self._entered: AbstractContextManager[object] | None = None
+        self.change, self.lock, self.inside = change, threading.Lock(), 0
+        self.entered: AbstractContextManager[object] | None = None
 
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
+    def __call__(self) -> AbstractContextManager[None]:
         """Hold the change as long as the block runs."""
-        with self._lock:
-            if self._inside == 0:
-                self._entered = self._change()
-                self._entered.__enter__()
-            self._inside += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._inside -= 1
-                if self._inside == 0 and self._entered is not None:
-                    self._entered.__exit__(None, None, None)
-                    self._entered = None
+        return _Held(self)
+
+
+class _Held:
+    """One hold on a shared setting. Blocks are many and small, and a generator would cost as much as what it holds.
+
+    `__exit__` calls nothing of ours: an interrupt between two calls would leave the setting changed.
+    """
+
+    def __init__(self, setting: SharedSetting) -> None:
+        self._setting = setting
+
+    def __enter__(self) -> None:
+        setting = self._setting
+        with setting.lock:
+            if setting.inside == 0:
+                setting.entered = setting.change()
+                setting.entered.__enter__()
+            setting.inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        setting = self._setting
+        with setting.lock:
+            setting.inside -= 1
+            if setting.inside == 0 and setting.entered is not None:
+                setting.entered.__exit__(None, None, None)
+                setting.entered = None

@@ -41,11 +41,13 @@ class _Place:
     size: int
     index: Tensor | None
 
-    def read(self, memory: Tensor) -> Tensor:
-        """Return the bytes that lie there, given all bytes of the tensor."""
-        if self.index is None:
-            return memory[self.first : self.first + self.size]
-        return _lines(memory).index_select(0, self.index).view(torch.uint8).view(-1)
+    def shown(self, memory: Tensor) -> Tensor:
+        """Return a view of the tensor's bytes from which `read` takes what lies there."""
+        return memory[self.first : self.first + self.size] if self.index is None else _lines(memory)
+
+    def read(self, shown: Tensor) -> Tensor:
+        """Return the bytes that lie there."""
+        return shown if self.index is None else shown.index_select(0, self.index).view(torch.uint8).view(-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +85,13 @@ class Imprint:
             shown = {name: _bytes_of(tensor) for name, tensor in tensors.items() if _has_bits(tensor)}
             whole = whole or sum(map(Tensor.numel, shown.values())) <= WHOLE
             groups = list(_grouped(shown, whole))
-            held = [_gathered(group, shown).clone() for group in groups]
+            held = [_gathered(group, _views(group, shown)).clone() for group in groups]
             self.show(Pattern({name: _shape(memory) for name, memory in shown.items()}, groups, held), shown)
 
     def show(self, pattern: Pattern, shown: Mapping[str, Tensor]) -> None:
         """Take up what was found in tensors, given by their bytes."""
         self.pattern, self._shown = pattern, shown
+        self._views = [_views(group, shown) for group in pattern.groups]
         self._storages = [(name, memory.untyped_storage()) for name, memory in shown.items()]
         self._needed = [storage.nbytes() for _, storage in self._storages]
 
@@ -111,10 +114,12 @@ class Imprint:
         if gone:
             return gone
         found: dict[str, None] = {}
+        if not self.pattern.groups:
+            return []
         with _alone():
-            for group, held in zip(self.pattern.groups, self.pattern.held, strict=True):
-                if any(place.name in wanted for place in group):
-                    found |= dict.fromkeys(_differing(group, held, self._shown))
+            for group, views, held in zip(self.pattern.groups, self._views, self.pattern.held, strict=True):
+                if names is None or any(place.name in wanted for place in group):
+                    found |= dict.fromkeys(_differing(group, views, held))
         return [name for name in found if name in wanted]
 
 
@@ -126,10 +131,12 @@ def _grouped(shown: Mapping[str, Tensor], whole: bool) -> Iterator[list[_Place]]
     """Yield places of tensors on one device, about `GROUP` bytes at a time."""
     groups: dict[torch.device, list[_Place]] = {}
     sizes: dict[torch.device, int] = {}
-    draws = torch.Generator()
-    draws.seed()
+    draws: torch.Generator | None = None
     for name, memory in shown.items():
         group, step = groups.setdefault(memory.device, []), 1 if whole else min(STRETCH, memory.numel() // EACH)
+        if step > 1 and draws is None:
+            draws = torch.Generator()
+            draws.seed()
         for place in _places(name, memory, step, draws):
             group.append(place)
             sizes[memory.device] = sizes.get(memory.device, 0) + place.size
@@ -140,7 +147,7 @@ def _grouped(shown: Mapping[str, Tensor], whole: bool) -> Iterator[list[_Place]]
     yield from (group for group in groups.values() if group)
 
 
-def _places(name: str, memory: Tensor, step: int, draws: torch.Generator) -> Iterator[_Place]:
+def _places(name: str, memory: Tensor, step: int, draws: torch.Generator | None) -> Iterator[_Place]:
     if step <= 1:
         for first in range(0, memory.numel(), GROUP):
             yield _Place(name, first, min(GROUP, memory.numel() - first), None)
@@ -171,9 +178,13 @@ def _bytes_of(tensor: Tensor) -> Tensor:
     return empty.set_(tensor.untyped_storage(), int(tensor.storage_offset()) * width, ((last + 1) * width,), (1,))
 
 
-def _gathered(group: list[_Place], shown: Mapping[str, Tensor]) -> Tensor:
+def _views(group: list[_Place], shown: Mapping[str, Tensor]) -> list[Tensor]:
+    return [place.shown(shown[place.name]) for place in group]
+
+
+def _gathered(group: list[_Place], views: list[Tensor]) -> Tensor:
     """Return what the places hold, one after another, as 64-bit numbers: these compare eight times as fast as bytes."""
-    parts = [place.read(shown[place.name]) for place in group]
+    parts = [place.read(view) for place, view in zip(group, views, strict=True)]
     rest = -sum(place.size for place in group) % 8
     if rest:
         parts.append(torch.zeros(rest, dtype=torch.uint8, device=parts[0].device))
@@ -181,12 +192,12 @@ def _gathered(group: list[_Place], shown: Mapping[str, Tensor]) -> Tensor:
     return joined.view(torch.int64)
 
 
-def _differing(group: list[_Place], held: Tensor, shown: Mapping[str, Tensor]) -> Iterator[str]:
-    if torch.equal(_gathered(group, shown), held):
+def _differing(group: list[_Place], views: list[Tensor], held: Tensor) -> Iterator[str]:
+    if torch.equal(_gathered(group, views), held):
         return
     first, bytes_held = 0, held.view(torch.uint8)
-    for place in group:
-        if not torch.equal(place.read(shown[place.name]), bytes_held[first : first + place.size]):
+    for place, view in zip(group, views, strict=True):
+        if not torch.equal(place.read(view), bytes_held[first : first + place.size]):
             yield place.name
         first += place.size
 
@@ -194,6 +205,10 @@ def _differing(group: list[_Place], held: Tensor, shown: Mapping[str, Tensor]) -
 @contextmanager
 def _alone() -> Iterator[None]:
     """Run where no recorder of an outer trace sees that memory is read as bytes, and no gradient is kept."""
+    if not (torch.is_inference_mode_enabled() or torch._C._len_torch_dispatch_stack()):
+        with torch.no_grad():
+            yield
+        return
     with ExitStack() as stack:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))

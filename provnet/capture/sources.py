@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import inspect
 import re
 from collections.abc import Container, Iterable, Mapping
@@ -176,4 +177,4 @@ def is_finite(tensor: Tensor) -> bool:
     """Return whether no entry is NaN or Inf. A sum is finite only if its terms are, and costs one pass."""
     if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.numel() == 0:
         return True
-    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
+    return cmath.isfinite(tensor.sum().item()) or bool(torch.isfinite(tensor).all())

@@ -55,6 +55,10 @@ class Activation:
     def size(self) -> int:
         return prod(self.shape)
 
+    def showing(self, handle: Handle) -> Activation:
+        """Return the same tensor of another batch."""
+        return Activation(self.id, self.names, self.shape, handle, self.axis, self.inner, self.padding)
+
 
 @dataclass(frozen=True)
 class Input:
@@ -171,7 +175,7 @@ class Block:
         """How often the slots count each contribution to the output: once by every factor of a product."""
         return len(self.operands) if self.role == "product" else 1
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[int, ...]:
         """The activations that feed it, operand by operand."""
         return tuple(operand.input for operand in self.operands)

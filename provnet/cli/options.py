@@ -51,6 +51,9 @@ Shape = Annotated[str | None, typer.Option(help="each example is reshaped to thi
 Divide = Annotated[float | None, typer.Option(help="examples are divided by this, such as 255 for pixels")]
 First = Annotated[int, typer.Option(help="the first example, from 0")]
 Count = Annotated[int | None, typer.Option(help="how many examples; all from the first on")]
-Batches = Annotated[int, typer.Option("--batch-size", help="examples at a time")]
+Batches = Annotated[
+    int | None, typer.Option("--batch-size", help="examples at a time; by default as many as 256 MiB hold, up to 2048")
+]
+FixedBatches = Annotated[int, typer.Option("--batch-size", help="examples at a time")]
 Checkpoint = Annotated[Path | None, typer.Option(help="file that is written after each batch; the same call goes on")]
 Seed = Annotated[int, typer.Option(help="of ties")]

@@ -117,12 +117,13 @@ class Circuit(DescribedCircuit):
         lone = recording.execution.argument  # "input" goes by what the model calls it as well
         named = {"input" if name == lone else name: tensor for name, tensor in named.items()}
         given = named_inputs(self.sources, inputs, named)
-        self.session.check_fresh()
+        self.session.check_weights()
         with plain_torch(), torch.inference_mode(False), torch.no_grad():
             data, unshared = recording.circuit_on(given, check)
-            data = replace(data, parameters=self.session.data.parameters)
+            if self.session.data.parameters:
+                data = replace(data, parameters=self.session.data.parameters)
             # The weights were looked at a moment ago: what they hold is known.
-            return Circuit(Session(data, recording=recording, imprint=self.session.imprint, unshared=unshared))
+            return Circuit(Session(data, recording=recording, known=self.session.freshness, unshared=unshared))
 
     # -- evaluation ----------------------------------------------------------------------------------------------------
 

@@ -21,15 +21,26 @@ class Freshness:
     """
 
     @plain_torch()
-    def __init__(self, circuit: BlockCircuit, whole: bool, found: Imprint | None, unshared: Container[int]) -> None:
+    def __init__(
+        self,
+        circuit: BlockCircuit,
+        whole: bool,
+        found: Imprint | None,
+        unshared: Container[int],
+        known: Freshness | None = None,
+    ) -> None:
         """`whole`: compare every bit of large tensors too. `found`: the imprint of the model's own tensors, if there
-        is one. `unshared`: where memory lies that nobody else can write to."""
+        is one. `unshared`: where memory lies that nobody else can write to. `known`: of another batch, whose weights
+        were looked at a moment ago."""
         self._kept = circuit.kept
-        own = None if whole else found
-        self._names = {kept.name for kept in circuit.kept if own is not None and own.covers(kept.name, kept.handle)}
-        self._own = own if self._names else None
-        others = {kept.name: kept.handle for kept in circuit.kept if kept.name not in self._names}
-        self._others = Imprint(others, whole)
+        if known is not None and known.holds_those_of(circuit):
+            self._names, self._own, self._others = known._names, known._own, known._others
+        else:
+            own = known.imprint if known is not None else None if whole else found
+            self._names = {kept.name for kept in circuit.kept if own is not None and own.covers(kept.name, kept.handle)}
+            self._own = own if self._names else None
+            others = {kept.name: kept.handle for kept in circuit.kept if kept.name not in self._names}
+            self._others = Imprint(others, whole)
         recorded = _recorded(circuit).items()
         watched = {name: held for name, held in recorded if held.untyped_storage().data_ptr() not in unshared}
         self._recorded = Imprint(watched, whole)
@@ -39,8 +50,21 @@ class Freshness:
         """The imprint of the model's own tensors; if there are two, that with which this was made."""
         return self._others if self._own is None else self._own
 
+    def holds_those_of(self, circuit: BlockCircuit) -> bool:
+        """Return whether a circuit refers to the very tensors that are held here."""
+        pairs = zip(self._kept, circuit.kept, strict=False)
+        return len(self._kept) == len(circuit.kept) and all(
+            one.handle is other.handle and (one.name, one.version) == (other.name, other.version)
+            for one, other in pairs
+        )
+
     def check(self) -> None:
         """Raise `StaleCircuitError` if any of the tensors was changed."""
+        self.check_weights()
+        self.check_recorded()
+
+    def check_weights(self) -> None:
+        """Raise `StaleCircuitError` if one of the model's tensors was changed."""
         for kept in self._kept:
             if kept.version is not None and kept.handle._version != kept.version:
                 raise StaleCircuitError(
@@ -54,7 +78,6 @@ class Freshness:
                 f"{_listed(changed)} changed after tracing, by a way that torch does not count (.data, numpy, a fused "
                 f"optimiser, inference mode), so activations and weights no longer belong together. {WAY_OUT}."
             )
-        self.check_recorded()
 
     def check_recorded(self) -> None:
         """Raise `StaleCircuitError` if a recorded tensor was changed: by whoever got hold of it, a hook say."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from provnet.circuit.blocks import Activation
 from provnet.circuit.conventions import DEFAULT, NAMES, Conventions
 from provnet.circuit.gates import Neuron
 from provnet.rules.lrp.base import Rule
@@ -25,7 +24,8 @@ class Question:
     """One question to a circuit.
 
     target    as it was asked, such as "predicted".   output   the name of the explained output.
-    targets   for each target the explained neuron of each example; None where the target is a weighting.
+    numbers   for each target the explained neuron of each example, row-major; None where the target is a weighting.
+    shape     of one example of the output.
     classes   the names of the output's entries, if they were given.
     start     "one", "logit" or elements.
     """
@@ -35,10 +35,16 @@ class Question:
     annotation: Annotation
     target: Any
     output: str
-    targets: tuple[tuple[Neuron, ...] | None, ...]
+    numbers: tuple[Sequence[int] | None, ...]
+    shape: tuple[int, ...]
     classes: tuple[str, ...]
     start: Any
     conventions: Conventions
+
+    @cached_property
+    def targets(self) -> tuple[tuple[Neuron, ...] | None, ...]:
+        """For each target the explained neuron of each example; None where the target is a weighting."""
+        return tuple(None if one is None else _neurons(one, self.output, self.shape) for one in self.numbers)
 
     def explained(self, target: int = 0) -> list[str]:
         """Return for each example what is explained: the neuron's name, with its class's name if there is one.
@@ -78,12 +84,9 @@ def _joined(names: Sequence[str]) -> str:
     return " | ".join(names[:SHOWN]) + more
 
 
-def neurons_explained(numbers: list[int] | Tensor, output: Activation) -> tuple[Neuron, ...] | None:
-    """Return the explained neurons, one an example, from their row-major numbers; None for a weighting."""
-    if isinstance(numbers, Tensor):
-        return None
-    shape = output.shape
+def _neurons(numbers: Sequence[int], output: str, shape: tuple[int, ...]) -> tuple[Neuron, ...]:
+    """Return the explained neurons, one an example, from their row-major numbers."""
     places = np.stack(np.unravel_index(numbers, shape), 1).tolist() if shape else [()] * len(numbers)
     # A batch of thousands names few neurons: each is made once.
-    made = {place: Neuron(output.name, place) for place in set(map(tuple, places))}
+    made = {place: Neuron(output, place) for place in set(map(tuple, places))}
     return tuple(made[tuple(place)] for place in places)

@@ -14,11 +14,10 @@ from tqdm import tqdm
 
 from provnet.circuit.blocks import Block
 from provnet.circuit.conventions import Conventions
-from provnet.circuit.gates import Neuron
 from provnet.errors import CountOverflowError, NonFiniteError, OptionError
 from provnet.face.lists import EdgeQuestion
 from provnet.face.promotion import are_exact, first_rung, in_whole_numbers, most_paths, surely_overflow
-from provnet.face.question import Question, neurons_explained
+from provnet.face.question import Question
 from provnet.face.relevance import Relevance
 from provnet.face.relevance_at_tensors import AskedQuestion
 from provnet.face.session import Session
@@ -67,12 +66,6 @@ class QuestionSetting:
         targets = self.target if isinstance(self.target, Targets) else (self.target,)
         return [target_neurons(one, held, self.session.data.batch, self.session.classes) for one in targets]
 
-    @cached_property
-    def _explained(self) -> tuple[tuple[Neuron, ...] | None, ...]:
-        """For each target the explained neurons."""
-        held = self.session.data.activations[self.output]
-        return tuple(neurons_explained(numbers, held) for numbers in self.neurons)
-
     def _question(self, question: WalkQuestion) -> Question:
         """Return what the results of a question remember."""
         held = self.session.data.activations[self.output]
@@ -82,7 +75,8 @@ class QuestionSetting:
             question.annotation,
             self.target,
             held.name,
-            self._explained,
+            tuple(None if isinstance(numbers, Tensor) else numbers for numbers in self.neurons),
+            held.shape,
             self.session.classes,
             self.start,
             self.conventions,

@@ -31,6 +31,13 @@ class _Owned:
     version: int | None
     memory: int
 
+    def is_still(self, tensor: Tensor | None) -> bool:
+        """Return whether a tensor lies where this one lay, and was not written to as far as torch counts."""
+        if tensor is None or tensor.layout is not torch.strided:
+            return False
+        version = None if tensor.is_inference() else tensor._version
+        return version == self.version and tensor.untyped_storage().data_ptr() == self.memory
+
 
 @dataclass(frozen=True, eq=False)
 class _Sized:
@@ -79,9 +86,11 @@ class Recording:
         found.clear()  # those that ran the ops may refer to it still
         del inputs
         alone = unshared(values.values())
+        if sized.template is not None and not self.lean:
+            return self._shown(sized.template, sized.execution, values), alone
         execution = _filled(sized.execution, values)
         template = sized.template
-        circuit = build(execution, self.batch_norm) if template is None else self._shown(template, execution)
+        circuit = build(execution, self.batch_norm) if template is None else self._shown(template, execution, values)
         return (lean_circuit(execution, circuit) if self.lean else circuit), alone
 
     def _sized(self, batch: int) -> _Sized:
@@ -100,17 +109,21 @@ class Recording:
         except (ValueNeededError, RuntimeError):  # some rule looks at values: it must see those of each batch
             return None
 
-    def _shown(self, template: BlockCircuit, execution: Execution) -> BlockCircuit:
-        """Return a circuit with the activations of an execution, all else being the template's."""
-        places: dict[int | None, Any] = {op.outputs[0]: op.outputs[1] for op in execution.ops if len(op.outputs) > 1}
+    def _shown(self, template: BlockCircuit, execution: Execution, values: Mapping[int, Tensor]) -> BlockCircuit:
+        """Return a circuit with the values of an execution as its activations, all else being the template's."""
         activations = {}
         for number, held in template.activations.items():
-            handle, _ = self.layouts[number].split(execution.tensor(number), execution.batch)
-            activations[number] = replace(held, handle=handle)
-        blocks = tuple(
-            block if block.places is None else replace(block, places=execution.tensor(places[block.output]))
-            for block in template.blocks
-        )
+            found = values[number] if number in values else execution.tensor(number)
+            activations[number] = held.showing(self.layouts[number].split(found, execution.batch)[0])
+        blocks = template.blocks
+        if any(block.places is not None for block in blocks):
+            places: dict[int | None, Any] = {
+                op.outputs[0]: op.outputs[1] for op in execution.ops if len(op.outputs) > 1
+            }
+            blocks = tuple(
+                block if block.places is None else replace(block, places=values[places[block.output]])
+                for block in blocks
+            )
         return replace(template, activations=activations, blocks=blocks)
 
     # -- refusals ------------------------------------------------------------------------------------------------------
@@ -128,10 +141,16 @@ class Recording:
         model = self.execution.call.model
         if not isinstance(model, nn.Module):
             return
-        now = _owned_by(model)
+        now = {
+            f"{path}.{name}" if path else name: tensor
+            for path, module in model.named_modules()
+            for name, tensor in (*module._parameters.items(), *module._buffers.items())
+        }
+        if all(name in now and then.is_still(now[name]) for name, then in self.owned.items()):
+            return
+        now = dict((*model.named_parameters(), *model.named_buffers()))  # what the model itself says
         for name, then in self.owned.items():
-            found = now.get(name)
-            if found is None or found.version != then.version or found.memory != then.memory:
+            if name not in now or not then.is_still(now[name]):
                 raise StaleCircuitError(
                     f"{name!r} was changed or replaced after tracing, so the recorded ops are no longer the model's. "
                     "Trace again, or trace with copy=True to keep the old weights."

@@ -34,18 +34,20 @@ class Session:
         watch_all: bool = False,
         imprint: Imprint | None = None,
         unshared: Container[int] = (),
+        known: Freshness | None = None,
     ) -> None:
         """`watch_all`: compare every bit of large tensors too, to see whether they changed. `imprint`: that of the
-        model's tensors, if there is one already. `unshared`: where memory lies that nobody else can write to."""
+        model's tensors, if there is one already. `unshared`: where memory lies that nobody else can write to.
+        `known`: what a circuit of the same weights holds of them, which was looked at a moment ago."""
         self.data, self.with_graph, self.recording = data, with_graph, recording
-        self._freshness = Freshness(data, watch_all, imprint, unshared)
+        self.freshness = Freshness(data, watch_all, imprint, unshared, known)
         self._workspaces = Workspaces()
         self._classes: tuple[str, ...] = ()
 
     @property
     def imprint(self) -> Imprint:
         """What the model's own tensors held when the circuit was made."""
-        return self._freshness.imprint
+        return self.freshness.imprint
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -94,8 +96,12 @@ class Session:
 
     def check_fresh(self) -> None:
         """Raise `StaleCircuitError` if a tensor that the circuit refers to was changed since tracing."""
-        self._freshness.check()
+        self.freshness.check()
+
+    def check_weights(self) -> None:
+        """Raise `StaleCircuitError` if one of the model's tensors was changed; what the run made is not looked at."""
+        self.freshness.check_weights()
 
     def check_recorded(self) -> None:
         """Raise `StaleCircuitError` if a tensor that the run made was changed since; weights are not looked at."""
-        self._freshness.check_recorded()
+        self.freshness.check_recorded()

@@ -170,14 +170,15 @@ def start_rows(
         return found
     examples = torch.arange(batch, device=device)
     at = torch.tensor(neurons, device=device)
+    if isinstance(start, str) and start == "one":
+        found[examples, at] = semiring.full((), semiring.one, like)
+        return found
     found[examples, at] = _start(start, rows(output, batch, floating)[examples, at], semiring, like)
     return found
 
 
 def _start(start: Any, logits: Tensor, semiring: Semiring, like: Tensor) -> Tensor:
     if isinstance(start, str):
-        if start == "one":
-            return semiring.full((len(logits),), semiring.one, like)
         if start == "logit":
             return _numbers(logits, semiring, like)
         raise OptionError(f"start={start!r} is unknown; take 'one', 'logit' or elements of the semiring.")

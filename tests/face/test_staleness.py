@@ -185,6 +185,24 @@ def test_what_an_opaque_module_keeps_of_another_batch() -> None:
         kept.clear()
 
 
+def test_another_batch_reads_none_of_the_recorded_tensors() -> None:
+    """What a hook did to them does not matter to `on`; what was done to the weights does."""
+    kept: list[Tensor] = []
+    model: Any = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2)).double().eval()
+    with model[0].register_forward_hook(lambda module, args, output: kept.append(output)):
+        circuit = provnet.trace(model, torch.rand(2, 3, dtype=torch.float64))
+    x = torch.rand(4, 3, dtype=torch.float64)
+    kept[0].data.add_(1)
+    with pytest.raises(StaleCircuitError, match="'0'"):
+        circuit.evaluate("real", 0)
+    other = circuit.on(x)
+    assert torch.equal(other.evaluate("real", 0).inputs, provnet.trace(model, x).evaluate("real", 0).inputs)
+    model[0].weight.data.add_(1)
+    for ask in (lambda: circuit.on(x), lambda: other.evaluate("real", 0)):
+        with pytest.raises(StaleCircuitError, match=r"'0\.weight' changed"):
+            ask()
+
+
 @pytest.mark.guarantee("the input may be changed after tracing: a circuit has a copy of it")
 def test_the_input_is_a_copy() -> None:
     x = X.clone()

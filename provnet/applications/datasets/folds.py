@@ -77,24 +77,39 @@ def nonzero(semiring: Semiring, x: Tensor) -> Tensor:
     return differs.flatten(x.dim() - len(semiring.element_shape)).any(-1) if semiring.element_shape else differs
 
 
-def _sum_by_class(classes: Tensor, count: int, x: Tensor) -> Tensor:
-    """Return the sums of x over the examples of each class, [count, *neurons], in float64 or int64.
+PIECE = 1 << 16
+"""Floats that are summed at a time: in float64 they stay in the processor's cache from one step to the next."""
 
-    Floats go through one product with a 0/1 matrix, integers are added.
-    """
+
+def _sum_by_class(classes: Tensor, count: int, x: Tensor, sizes: bool = False) -> Tensor:
+    """Return the sums of x, or of |x| if `sizes`, over the examples of each class, [count, *neurons], in float64 or
+    int64."""
     if x.dtype == torch.bool:
         return _counted(classes, count, x)
     if x.is_floating_point():
-        if count == 1:
-            return x.sum(0, dtype=torch.float64)[None]
-        chosen = torch.nn.functional.one_hot(classes, count).to(torch.float64)
-        return (chosen.T @ x.double().reshape(len(x), -1)).reshape(count, *x.shape[1:])
-    if largest(x) * len(x) > LARGEST:  # only then it is looked at which neurons they are
+        return _float_sums(classes, count, x.reshape(len(x), -1), sizes).reshape(count, *x.shape[1:])
+    low, high = (int(end) for end in x.aminmax()) if x.numel() else (0, 0)
+    x = x.abs() if sizes and low < 0 else x
+    if max(-low, high) * len(x) > LARGEST:  # only then it is looked at which neurons they are
         _check_fits(float(x.double().abs().sum(0).amax()))
     if count == 1:
         return x.sum(0, dtype=torch.int64)[None]
     found = torch.zeros((count, *x.shape[1:]), dtype=torch.int64, device=x.device)
     return found.index_add_(0, classes, x.to(torch.int64))
+
+
+def _float_sums(classes: Tensor, count: int, x: Tensor, sizes: bool) -> Tensor:
+    """Return the sums of rows over the examples of each class, in float64: products with a 0/1 matrix, some rows at a
+    time."""
+    if count == 1 and x.numel() <= 4 * PIECE:
+        return (x.abs() if sizes else x).sum(0, dtype=torch.float64)[None]
+    chosen = torch.nn.functional.one_hot(classes, count).to(torch.float64).T
+    found = torch.zeros((count, x.shape[1]), dtype=torch.float64, device=x.device)
+    step = max(PIECE // max(x.shape[1], 1), 1)
+    for rows, mine in zip(x.split(step), chosen.split(step, 1), strict=True):
+        wide = rows.to(torch.float64, copy=True)
+        found.addmm_(mine, wide.abs_() if sizes else wide)
+    return found
 
 
 def _counted(classes: Tensor, count: int, x: Tensor) -> Tensor:
@@ -118,7 +133,7 @@ def _numbers(semiring: Semiring, fold: str) -> None:
         )
 
 
-def _total(of: Callable[[Tensor], Tensor], finite_only: bool = False) -> Accumulator:
+def _total(sizes: bool = False, finite_only: bool = False) -> Accumulator:
     def empty(semiring: Semiring, shape: tuple[int, ...], like: Tensor) -> Tensor:
         _numbers(semiring, "mean")
         return torch.zeros(shape, dtype=_sum_dtype(like), device=like.device)
@@ -126,7 +141,7 @@ def _total(of: Callable[[Tensor], Tensor], finite_only: bool = False) -> Accumul
     def part(semiring: Semiring, classes: Tensor, count: int, x: Tensor) -> Tensor:
         if finite_only and x.is_floating_point():
             x = torch.where(torch.isfinite(x), x, torch.zeros((), dtype=x.dtype, device=x.device))
-        found = _sum_by_class(classes, count, of(x))
+        found = _sum_by_class(classes, count, x, sizes)
         # A sum is finite only if every number is; that of finite numbers may not be, and then they are looked at.
         if found.is_floating_point() and not bool(torch.isfinite(found.sum())) and not bool(torch.isfinite(x).all()):
             raise UnsupportedOperationError(
@@ -185,16 +200,10 @@ def _join_plus(semiring: Semiring, x: Tensor, y: Tensor) -> Tensor:
     return semiring.plus(x, y)
 
 
-def _sizes(x: Tensor) -> Tensor:
-    """Return |x|; x itself where nothing is negative."""
-    whole = not x.is_floating_point()
-    return x if x.dtype == torch.bool or (whole and x.numel() and int(x.min()) >= 0) else x.abs()
-
-
 ACCUMULATORS: dict[str, Accumulator] = {
-    "total": _total(lambda x: x),
-    "finite_total": _total(lambda x: x, finite_only=True),
-    "absolute_total": _total(_sizes),
+    "total": _total(),
+    "finite_total": _total(finite_only=True),
+    "absolute_total": _total(sizes=True),
     "relevant": _count(nonzero),
     "finite": _count(lambda semiring, x: torch.isfinite(x) if x.is_floating_point() else torch.ones_like(x).bool()),
     "min": _extreme(largest=False),

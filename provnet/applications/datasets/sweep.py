@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from provnet.applications.datasets.batch_choice import batch_choice
 from provnet.applications.datasets.batches import Batches, batches_of
 from provnet.applications.datasets.checkpoint import Checkpoint, checkpoint_at
 from provnet.applications.datasets.circuit_feed import CircuitFeed, checked_labels, scores_of
@@ -36,7 +37,7 @@ def sweep(
     combine: str | Sequence[str] = "mean",
     by: Literal["label", "predicted"] | None = None,
     over: Literal["positions"] | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     checkpoint: str | PathLike[str] | None = None,
     progress: bool = True,
     trace_options: Mapping[str, Any] | None = None,
@@ -58,8 +59,9 @@ def sweep(
                 "any" (∨), "all" (∧), "frequency", "count", "quantiles". Relevant means: not the semiring's zero.
     by          keep classes apart: those of the labels, or those predicted. None: all examples are one class.
     over        "positions": ⊕ over all axes behind the first, so that a convolution's channels get one element each.
-    batch_size  examples at a time, where data is no DataLoader. The result does not depend on it: exact semirings to
-                the bit, floats to the rounding of sums in float64 and of the model's own products.
+    batch_size  examples at a time, where data is no DataLoader; None: as many as 256 MiB hold with their activations
+                and relevance, 64 to 2048, for which one example is traced first. The result does not depend on it:
+                exact semirings to the bit, floats to the rounding of sums in float64 and of the model's own products.
     checkpoint  a file. It is written after each batch, so that a run that was cut short loses at most one batch, and
                 the same call goes on from it, to the same bits. Each of several processes has its own.
     progress    show a bar on a terminal.     trace_options   for `provnet.trace` (opaque=, lean=, …).
@@ -80,6 +82,9 @@ def sweep(
     if not isinstance(progress, bool):
         raise OptionError(f"progress={progress!r} is neither True nor False.")
     with started() as ranks:
+        if batch_size is None:
+            asked = {"target": target, "start": options.get("start")}
+            batch_size = batch_choice(model, data, trace_options or {}, asked, len(semirings), ranks.count)
         batches = batches_of(data, batch_size, keeps_order=checkpoint is not None or ranks.count > 1)
         batches = batches if ranks.count == 1 else batches.part(ranks.rank, ranks.count)
         question = _SweepQuestion(semirings, target, at, folds, by, over, options)

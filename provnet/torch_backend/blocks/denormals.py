@@ -46,8 +46,12 @@ def largest_input(prepared: Prepared) -> float:
 
 
 def largest_bias(prepared: Prepared) -> float:
-    """Return the largest |g(b)| over the products, 0 without a bias."""
-    return 0.0 if prepared.b is None else max(outer.size(p.biases(prepared.b)) for p in prepared.rule.products)
+    """Return the largest |g(b)| over the products, 0 without a bias. Kept."""
+    if prepared.b is None:
+        return 0.0
+    if prepared.extent.bias is None:
+        prepared.extent.bias = max(outer.size(p.biases(prepared.b)) for p in prepared.rule.products)
+    return prepared.extent.bias
 
 
 def quotients_fit(prepared: Prepared, least: float) -> bool:

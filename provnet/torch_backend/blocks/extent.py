@@ -37,6 +37,7 @@ class Extent:
     input          the largest |f(a)| over the rule's products
     weight         a bound of |g(w)| over the products; of weights in two factors, of base, and of base · scale
     lightest       the least |g(w)| that is not 0
+    bias           the largest |g(b)| over the products, where there is a bias
     heaviest       the largest |g(w)| of the edges of each near end, [groups, near]
     contributions  the largest |p| of each output's slots, bias included, [batch, outputs]
     divisors       by branch, what its z lie between
@@ -46,6 +47,7 @@ class Extent:
     input: float | None = None
     weight: float | None = None
     lightest: float | None = None
+    bias: float | None = None
     heaviest: Tensor | None = None
     contributions: Tensor | None = None
     masked: bool | None = None

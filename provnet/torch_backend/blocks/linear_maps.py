@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import singledispatch
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,12 +36,15 @@ _TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3
 
 @contextmanager
 def _without_tf32() -> Iterator[None]:
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    owners: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]
+    allowed = [owner for owner in owners if owner.allow_tf32]  # asking costs less than setting
+    for owner in allowed:
+        owner.allow_tf32 = False
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        for owner in allowed:
+            owner.allow_tf32 = True
 
 
 full_precision = SharedSetting(_without_tf32)

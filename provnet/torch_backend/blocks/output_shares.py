@@ -45,9 +45,10 @@ def _share(prepared: Prepared, number: int, z: Tensor, relevance: Tensor, raw_su
     factor = prepared.rule.branches[number].factor
     share = take(prepared.scratch, relevance.shape, relevance, "share")
     flat = share.view(-1), relevance.reshape(-1), z.reshape(-1)
+    pieces = zip(*(tensor.split(PIECE) for tensor in flat), strict=True) if share.numel() > PIECE else (flat,)
     known = prepared.extent.divisors.get(number)
     ends = DivisorRange() if known is None else known
-    for into, r, part in zip(*(tensor.split(PIECE) for tensor in flat), strict=True):
+    for into, r, part in pieces:
         divisor = prepared.rule.stabilise(part[None])[0] if raw_sums else part
         torch.mul(r, lift * factor, out=into).div_(divisor)
         if known is None:

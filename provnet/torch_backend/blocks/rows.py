@@ -17,6 +17,9 @@ def tensor_of(activation: Activation) -> Tensor:
 def rows(activation: Activation, batch: int, dtype: torch.dtype) -> Tensor:
     """Return the activation as [batch, neurons] in `dtype`: a view where the layout and the dtype allow."""
     tensor = tensor_of(activation)
+    if activation.axis == 0:
+        found = tensor.reshape(batch, activation.size)
+        return found if found.dtype == dtype else found.to(dtype)
     before, after = tensor.shape[: activation.axis], tensor.shape[activation.axis + 1 :]
     split = tensor.reshape(*before, batch, activation.inner, *after)
     return split.movedim(activation.axis, 0).reshape(batch, activation.size).to(dtype)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +20,10 @@ EXACT = {torch.float32: 1 << 24, torch.float64: 1 << 53}
 SPARSE = 1 / 3
 """The part of the edges that join living neurons up to which it costs less to look for them than to fold all edges in
 registers, as `max-times` and `passing` do. Boolean stops at the first edge that passes, so it is asked anyway."""
+
+
+EXAMPLES = 16
+"""As many at most are looked at for that."""
 
 
 @register("living")
@@ -77,9 +80,10 @@ def _folded(prepared: Prepared, question: BlockQuestion, relevance: Tensor) -> F
 
 
 def _alive(x: Tensor) -> float:
-    """Return which part of some numbers is not 0."""
-    # numpy counts truth values several times as fast as torch counts numbers.
-    return np.count_nonzero((x != 0).numpy()) / max(x.numel(), 1)
+    """Return which part of some numbers is not 0, [batch, …], by some of the examples: it decides what is faster only,
+    and counting all takes longer than a layer's own product."""
+    some = x[:: -(-len(x) // EXAMPLES)] if len(x) else x
+    return int(some.count_nonzero()) / max(some.numel(), 1)
 
 
 def _pulled(prepared: Prepared, semiring: Semiring, folded: Folded) -> Pulled:

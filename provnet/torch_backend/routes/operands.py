@@ -36,8 +36,10 @@ def fits(route: Route, ready: Ready, question: BlockQuestion) -> str | None:
         return route.fits(ready, question)  # type: ignore[arg-type]  # it takes both
     if isinstance(ready, Joined) and ready.selects:
         return None
-    if isinstance(ready, Prepared) and (why := route.fits(ready, question)) is not None:
-        return why
+    if isinstance(ready, Prepared):
+        why = route.fits(ready, question)
+        if why is not None or not ready.block.weight_by_example:
+            return why  # weights that examples share make no groups
     found = [_view(route, part, question) for part in ready.parts]
     whys = [None if one is None else route.fits(one[0], question) for one in found]
     return None if None in whys else whys[0]
@@ -96,7 +98,9 @@ def pull(route: Route, ready: Ready, question: BlockQuestion, relevance: Sequenc
     """Return what a block passes back for each tensor of relevance; None: it left the route's safe range."""
     if isinstance(ready, Joined) and route.joins:
         return route.pull(ready, question, relevance)  # type: ignore[arg-type,return-value]  # tuples of `Pulled`
-    if isinstance(ready, Prepared) and route.fits(ready, question) is not None:
+    if isinstance(ready, Prepared) and (
+        not ready.block.weight_by_example or route.fits(ready, question) is not None  # it fits, or it were not asked
+    ):
         found = route.pull(ready, question, relevance)
         return None if found is None else [(one,) for one in found]
     views = [_view(route, part, question) for part in ready.parts]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 from itertools import accumulate
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -106,7 +107,9 @@ def _lowered(
             held = relevance.new_zeros((part.batch, part.block.wiring.inputs))
             bias = relevance.new_zeros(part.batch) if mine else bias
         total, taken = held.sum(1), bias if mine else None
-        finite = bool(torch.isfinite(total if taken is None else total + taken).all())
+        # A sum over examples that is no number has one in it; whether those of a sum that overflows are, each tells.
+        whole = total if taken is None else total + taken
+        finite = isfinite(whole.sum().item()) or bool(torch.isfinite(whole).all())
         if not (finite and denormals.negligible(part, relevance, lift, coarse, held, taken)):
             return None
         lowered = Pulled(held.mul_(1 / lift), None if taken is None else taken / lift, None, total.mul_(1 / lift))

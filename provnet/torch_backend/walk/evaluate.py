@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -113,10 +114,12 @@ def evaluate(
     found = [Evaluation(job.output, keep, complete=complete) for job in jobs]
     for job, evaluation in zip(jobs, found, strict=True):
         evaluation.relevance[job.output] = job.start
+    restricted = any(job.only for job in jobs)
     for index in reversed(range(len(workspace.circuit.blocks))):
         block = workspace.circuit.blocks[index]
-        _restrict(jobs, found, block.output)
-        reached = [n for n in range(len(jobs)) if block.output in found[n].relevance]
+        if restricted:
+            _restrict(jobs, found, block.output)
+        reached = [n for n, evaluation in enumerate(found) if block.output in evaluation.relevance]
         reached = reached if any(i in wanted for i in block.inputs) else []
         made: dict[Rule, Ready] = {}  # jobs of one rule need the block made ready once
         while reached:
@@ -129,7 +132,7 @@ def evaluate(
                 evaluation.relevance.pop(block.output, None)
         if done is not None:
             done(block)
-    for source in workspace.circuit.sources:
+    for source in workspace.circuit.sources if restricted else ():
         _restrict(jobs, found, source)
     return found
 
@@ -178,7 +181,8 @@ def _pull_block(
             return _pull_edges(workspace, index, ready, job, relevance, route, tile)
 
         (pulled, step), remark = with_smaller_tiles(block, tile, relevance[0].device, pull)
-        step = replace(step, why=step.why + remark)
+        if remark:
+            step = replace(step, why=step.why + remark)
     for parts, evaluation, came in zip(pulled, found, relevance, strict=True):
         for one in parts:
             if one.inputs is not came:  # what unit edges hand on was looked at where it was made
@@ -223,8 +227,8 @@ def _pull_units(
     found = []
     for r in relevance:
         lost = None if semiring.ring else ends_in_constants(block, semiring, r)
-        parts = [Pulled(inputs, None, None) for inputs in pull_units(block, semiring, r)]
-        found.append((*parts[:-1], replace(parts[-1], lost=lost)))
+        *others, last = pull_units(block, semiring, r)
+        found.append((*(Pulled(inputs, None, None) for inputs in others), Pulled(last, None, lost)))
     return found, Step(block.path, block.op, "unit", why)
 
 
@@ -261,7 +265,7 @@ def _counter(prepared: Ready, question: BlockQuestion, route: str) -> counting.I
 
 def _check_numbers(block: Block, semiring: Semiring, x: Tensor, total: Tensor | None) -> None:
     """Refuse a NaN, and an Inf that the carrier does not hold. The sum decides unless it is not finite itself."""
-    if not x.is_floating_point() or bool(torch.isfinite(x.sum() if total is None else total.sum())):
+    if not x.is_floating_point() or isfinite(x.sum().item() if total is None else total.sum().item()):
         return
     least, greatest = semiring.bounds or (-torch.inf, torch.inf)
     bad = torch.isnan(x) | ((x == -torch.inf) & (least > -torch.inf)) | ((x == torch.inf) & (greatest < torch.inf))

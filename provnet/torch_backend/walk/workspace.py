@@ -132,15 +132,16 @@ class Workspace:
             return self._selected(index)
         rule = self.choice(index, rule).rule
         b = None if block.bias is None or not rule.uses_bias else self._flat(block.bias, block.bias_by_example)
-        plain = joined(block, tuple(self._operand(one, rule) for one in split(block)), b)
+        *others, last = split(block)
+        plain = Joined(block, (*(self._operand(one, rule) for one in others), self._operand(last, rule, b)))
         sums = self._kept_sums(index, plain)
         z = Denominators(plain, sums, self._recorded(plain), partial(self._plain_sum, plain))
         extents = sums.extents
         parts = tuple(replace(part, w=raw(part, "w"), z=z, extent=extents[n]) for n, part in enumerate(plain.parts))
         return parts[0] if len(parts) == 1 else replace(plain, parts=parts)
 
-    def _operand(self, block: Block, rule: Rule) -> Prepared:
-        """Return a block of one operand with f(a) and weights, without denominators and bias."""
+    def _operand(self, block: Block, rule: Rule, b: Tensor | None = None) -> Prepared:
+        """Return a block of one operand with f(a), weights and a bias, without denominators."""
         (operand,) = block.operands
         a, w = self.fed(operand), values_of(operand.weight, self)
         padding = self._padding(block, a)
@@ -150,7 +151,7 @@ class Workspace:
         partner = operand.weight.partner
         weight_padding = None if partner is None else self._none(partner, a)
         return Prepared(
-            block, rule, factors, None, w, (), padding=padding, weight_padding=weight_padding, scratch=self._scratch
+            block, rule, factors, b, w, (), padding=padding, weight_padding=weight_padding, scratch=self._scratch
         )
 
     @staticmethod

@@ -28,9 +28,18 @@ class Workspaces(threading.local):
     def __init__(self) -> None:
         self._held: OrderedDict[tuple[Any, ...], Workspace] = OrderedDict()
         self._chosen: OrderedDict[tuple[Any, ...], BlockCircuit] = OrderedDict()
+        self._last: tuple[BlockCircuit, tuple[Any, ...], Workspace] | None = None
 
     def of(self, base: BlockCircuit, floating: torch.dtype, rule: Rule, conventions: Conventions) -> Workspace:
         """Return this thread's workspace of a circuit under a rule and conventions; it keeps the circuit alive."""
+        asked = (floating, rule, conventions)
+        if self._last is not None and self._last[0] is base and self._last[1] == asked:
+            return self._last[2]  # most are asked for several times in a row
+        found = self._of(base, floating, rule, conventions)
+        self._last = base, asked, found
+        return found
+
+    def _of(self, base: BlockCircuit, floating: torch.dtype, rule: Rule, conventions: Conventions) -> Workspace:
         circuit = self._under(base, rule, conventions)
         # Two rules that choose the same forms share a workspace. Its blocks are alive, so their ids are their own.
         key = (floating, *map(id, circuit.blocks))

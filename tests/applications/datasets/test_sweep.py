@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import provnet
+from provnet.applications.datasets import folds
 from provnet.applications.datasets.sketch import ERROR
 from provnet.errors import (
     FileFormatError,
@@ -343,3 +344,23 @@ def test_two_runs_and_a_full_disk(
     assert torch.equal(resumed.of("mean", "real"), provnet.sweep(model, data, **QUESTION).of("mean", "real"))
     with pytest.raises(OutputError):
         provnet.sweep(model, data, checkpoint=tmp_path / "no folder" / "sweep", **QUESTION)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("sizes", [False, True])
+def test_floats_that_are_summed_piece_by_piece_are_all_summed_once(
+    count: int, sizes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folds, "PIECE", 10)
+    x, classes = torch.arange(-20.0, 22.0).reshape(14, 3), torch.arange(14) % count
+    before, found = x.clone(), folds._sum_by_class(classes, count, x, sizes)
+    rows = (x.abs() if sizes else x).double()
+    assert torch.equal(found, torch.stack([rows[classes == one].sum(0) for one in range(count)]))
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("sizes", [False, True])
+def test_whole_numbers_are_summed_with_their_signs_or_without(sizes: bool) -> None:
+    x = torch.tensor([[-3, 2], [1, -7]])
+    found = folds._sum_by_class(torch.zeros(2, dtype=torch.int64), 1, x, sizes)
+    assert found.tolist() == [[4, 9] if sizes else [-2, -5]]
