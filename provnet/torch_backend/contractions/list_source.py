@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from provnet.torch_backend.contractions.body import Body
 from provnet.torch_backend.contractions.machine_code import fuses
@@ -175,6 +176,7 @@ class _Sizes(ast.NodeTransformer):
         return node
 
 
+@lru_cache(maxsize=64)
 def of_sizes(body: Body) -> ast.expr | None:
     """Return what a body does at an edge, of |w| in place of w: None if it reads more of a weight than its size."""
     sizes = _Sizes()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -71,11 +72,10 @@ class ListProgram:
 
     def _copied(self, weights: Array, out: Array) -> None:
         for panel in range(self.panels):
-            part = torch.from_numpy(weights[:, panel * self.width : (panel + 1) * self.width])
-            into = torch.from_numpy(out[panel, 0])
+            part, into = weights[:, panel * self.width : (panel + 1) * self.width], out[panel, 0]
             into[:, part.shape[1] :] = 0
             into = into[:, : part.shape[1]]
-            torch.abs(part, out=into) if self.sizes else into.copy_(part)
+            np.abs(part, out=into) if self.sizes else np.copyto(into, part)  # in this thread, as other tasks are
 
     def fold_flat(self, weights: Array, lists: tuple[Array, Array, Array], table: Array, near: int, out: Array) -> None:
         """Fold lists of rows, whose bodies have one scalar and no near number, from 0 on into out, [rows · near].
